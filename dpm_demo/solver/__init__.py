@@ -1,0 +1,53 @@
+"""The mathematics of diffusion ODE and SDE solvers; knows no network, no queue and no page."""
+
+from .plans import Move, Plan, plan
+from .samplers import (
+    Decision,
+    Evaluation,
+    Measure,
+    Trajectory,
+    initial_noise,
+    integrate,
+    one_row,
+    threshold,
+    trajectory,
+)
+from .schedule import (
+    add_noise,
+    alpha,
+    cosine_betas,
+    cosine_lam,
+    cosine_time,
+    lambdas_of_betas,
+    linear_betas,
+    linear_lam,
+    linear_time,
+    nodes,
+    sigma,
+)
+
+__all__ = [
+    "Decision",
+    "Evaluation",
+    "Measure",
+    "Move",
+    "Plan",
+    "Trajectory",
+    "add_noise",
+    "alpha",
+    "cosine_betas",
+    "cosine_lam",
+    "cosine_time",
+    "initial_noise",
+    "integrate",
+    "lambdas_of_betas",
+    "linear_betas",
+    "linear_lam",
+    "linear_time",
+    "nodes",
+    "one_row",
+    "plan",
+    "sigma",
+    "threshold",
+    "trajectory",
+]

@@ -1,0 +1,221 @@
+"""Noise schedules as clocks t <-> λ, the nodes they place, and the forward process.
+
+The clock of everything here is λ = log(α/σ), the half log signal-to-noise ratio. The process is
+variance preserving, α² + σ² = 1, so that λ says both. A schedule is a choice of nodes between two
+ends, and every schedule fills exactly the span it is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = [
+    "COSINE_LAM_MIN",
+    "add_noise",
+    "alpha",
+    "cosine_betas",
+    "cosine_lam",
+    "cosine_time",
+    "lambdas_of_betas",
+    "linear_betas",
+    "linear_lam",
+    "linear_time",
+    "nodes",
+    "sigma",
+]
+
+#: The cosine clock reaches α = 0 at t = 1; λ is clipped here, the customary bound.
+COSINE_LAM_MIN = -5.1
+#: Smallest cumulative α² of a discrete schedule: one that ends in pure noise (β = 1) is clipped.
+ALPHA_BAR_MIN = 2.0**-24
+
+_COSINE_OFFSET = 0.008
+_BETA_0, _BETA_1 = 0.1, 20.0
+_KARRAS_RHO = 7.0
+
+
+def log_alpha(lam: float) -> float:
+    """log α(λ) = −½ log(1 + e^{−2λ}), exact to rounding for every λ, ±∞ included."""
+    return -0.5 * (max(-2 * lam, 0.0) + math.log1p(math.exp(-abs(2 * lam))))
+
+
+@overload
+def alpha(lam: float) -> float: ...
+@overload
+def alpha(lam: Tensor) -> Tensor: ...
+def alpha(lam: float | Tensor) -> float | Tensor:
+    """Scale of the data at λ: α = √sigmoid(2λ); a float for a float, else a tensor like `lam`."""
+    if isinstance(lam, Tensor):
+        return torch.sigmoid(2 * lam).sqrt()
+    return math.exp(log_alpha(lam))
+
+
+@overload
+def sigma(lam: float) -> float: ...
+@overload
+def sigma(lam: Tensor) -> Tensor: ...
+def sigma(lam: float | Tensor) -> float | Tensor:
+    """Scale of the noise at λ: σ = √sigmoid(−2λ); a float for a float, else a tensor like `lam`."""
+    return alpha(-lam)
+
+
+def add_noise(x0: Tensor, lam: float | Tensor, noise: Tensor) -> Tensor:
+    """The forward process q(x_t | x0): x_t = α(λ) x0 + σ(λ) noise, with noise ~ N(0, 1).
+
+    x0, noise: (n, *shape); lam: one float for all rows, or a tensor (n,). Keeps x0's dtype.
+    """
+    if isinstance(lam, Tensor) and lam.ndim:
+        lam = lam.reshape(-1, *[1] * (x0.ndim - 1)).to(x0.device)
+    if isinstance(lam, Tensor):
+        # in float64: the sigmoid of a float32 loses the small one of α and σ
+        lam = lam if lam.device.type == "mps" else lam.double()
+        return alpha(lam).to(x0.dtype) * x0 + sigma(lam).to(x0.dtype) * noise
+    return alpha(lam) * x0 + sigma(lam) * noise
+
+
+# --- clocks ---------------------------------------------------------------------------------------
+
+
+def cosine_lam(t: float, lam_min: float = COSINE_LAM_MIN) -> float:
+    """λ of the cosine clock at t in [0, 1]: α = cos(½π (t+s)/(1+s)) / cos(½π s/(1+s)), s = 0.008.
+
+    Clipped at `lam_min` near t = 1, where α = 0; t = 0 is λ = ∞. Nichol & Dhariwal 2102.09672 (17).
+    """
+    _check_time(t)
+    log_a = math.log(math.cos(_cosine_angle(t)) / math.cos(_cosine_angle(0.0)))
+    if log_a >= 0:
+        return math.inf
+    return max(lam_min, log_a - 0.5 * math.log(-math.expm1(2 * log_a)))
+
+
+def cosine_time(lam: float) -> float:
+    """t of the cosine clock at λ, the inverse of `cosine_lam` before its clip (and unclipped)."""
+    cosine = min(1.0, alpha(lam) * math.cos(_cosine_angle(0.0)))
+    return math.acos(cosine) * 2 / math.pi * (1 + _COSINE_OFFSET) - _COSINE_OFFSET
+
+
+def _cosine_angle(t: float) -> float:
+    return 0.5 * math.pi * (t + _COSINE_OFFSET) / (1 + _COSINE_OFFSET)
+
+
+def linear_lam(t: float) -> float:
+    """λ of the linear-β clock at t in [0, 1]: log α = −¼ (20 − 0.1) t² − ½ 0.1 t; t = 0 is λ = ∞.
+
+    Song et al. 2011.13456, appendix C, with β from 0.1 to 20.
+    """
+    _check_time(t)
+    log_a = -0.25 * (_BETA_1 - _BETA_0) * t * t - 0.5 * _BETA_0 * t
+    return log_a - 0.5 * math.log(-math.expm1(2 * log_a)) if t > 0 else math.inf
+
+
+def linear_time(lam: float) -> float:
+    """t of the linear-β clock at λ, in the form without cancellation (2206.00927, appendix D.4)."""
+    twice = -2 * log_alpha(lam)
+    return 2 * twice / (math.sqrt(_BETA_0**2 + 2 * (_BETA_1 - _BETA_0) * twice) + _BETA_0)
+
+
+def _check_time(t: float) -> None:
+    if not 0 <= t <= 1:
+        raise ValueError(f"t must lie between 0 and 1, not {t}")
+
+
+# --- nodes ----------------------------------------------------------------------------------------
+
+
+def nodes(schedule: str, n: int, lam_span: tuple[float, float]) -> list[float]:
+    """The n + 1 nodes λ_0 … λ_n of a schedule: both ends of `lam_span` exactly, and monotone.
+
+    "logsnr" is even in λ, "cosine" and "linear" in the time of these clocks, "quadratic" in the
+    square root of linear time, "karras" in σ̂^{1/7} with σ̂ = e^{−λ} (2206.00364, equation 5). A
+    descending span places the same nodes backwards. `ValueError` on an unknown schedule, n < 1, or
+    a span that is empty or not finite.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}")
+    first, last = check_span(lam_span)
+    if schedule not in _CLOCKS:
+        raise ValueError(f"schedule must be one of {', '.join(_CLOCKS)}, not {schedule!r}")
+    clock, inverse = _CLOCKS[schedule]
+    start, stop = clock(first), clock(last)
+    inner = [inverse(start + (stop - start) * i / n) for i in range(1, n)]
+    return [first, *inner, last]
+
+
+def check_span(lam_span: tuple[float, float]) -> tuple[float, float]:
+    """`lam_span` as two floats; `ValueError` unless they are finite, apart, and within ±100."""
+    first, last = (float(end) for end in lam_span)
+    if not (abs(first) <= 100 and abs(last) <= 100 and first != last):
+        raise ValueError(
+            f"lam_span must be two different numbers between -100 and 100, not {lam_span}"
+        )
+    return first, last
+
+
+def _root_linear_time(lam: float) -> float:
+    return math.sqrt(linear_time(lam))
+
+
+def _root_linear_lam(root: float) -> float:
+    return _linear_lam_anywhere(root * root)
+
+
+def _linear_lam_anywhere(t: float) -> float:
+    log_a = -0.25 * (_BETA_1 - _BETA_0) * t * t - 0.5 * _BETA_0 * t
+    return log_a - 0.5 * math.log(-math.expm1(2 * log_a))
+
+
+_CLOCKS = {
+    "logsnr": (lambda lam: lam, lambda lam: lam),
+    "cosine": (cosine_time, lambda t: cosine_lam(t, -math.inf)),
+    "linear": (linear_time, _linear_lam_anywhere),
+    "quadratic": (_root_linear_time, _root_linear_lam),
+    "karras": (
+        lambda lam: math.exp(-lam / _KARRAS_RHO),
+        lambda root: -_KARRAS_RHO * math.log(root),
+    ),
+}
+
+
+# --- discrete schedules ---------------------------------------------------------------------------
+
+
+def linear_betas(steps: int) -> np.ndarray:
+    """β_1 … β_T of the linear schedule, (T,) float64: 1e-4 … 0.02 at T = 1000, scaled by 1000/T."""
+    scale = 1000 / _check_steps(steps)
+    return np.minimum(np.linspace(1e-4 * scale, 0.02 * scale, steps), 0.999)
+
+
+def cosine_betas(steps: int, s: float = 0.008) -> np.ndarray:
+    """β_1 … β_T of the cosine schedule, (T,) float64, clipped at 0.999 (2102.09672, section 3.2).
+
+    β_i = 1 − ᾱ_i/ᾱ_{i−1} with ᾱ_i = cos²(½π (i/T + s)/(1 + s)).
+    """
+    grid = np.arange(_check_steps(steps) + 1) / steps
+    alpha_bar = np.cos(0.5 * np.pi * (grid + s) / (1 + s)) ** 2
+    return np.clip(1 - alpha_bar[1:] / alpha_bar[:-1], 0.0, 0.999)
+
+
+def lambdas_of_betas(betas: Sequence[float] | np.ndarray | Tensor) -> np.ndarray:
+    """λ of each label of a discrete schedule, (T,) float64 and decreasing.
+
+    ᾱ = Π (1 − β) and λ = ½ log(ᾱ / (1 − ᾱ)), with ᾱ clipped at 2⁻²⁴ where it would reach 0.
+    `ValueError` unless every β lies in (0, 1].
+    """
+    beta = np.asarray(betas, dtype=np.float64)
+    if beta.ndim != 1 or not len(beta) or not ((beta > 0) & (beta <= 1)).all():
+        raise ValueError("betas must be a list of numbers above 0 and at most 1")
+    with np.errstate(divide="ignore"):
+        log_alpha_bar = np.maximum(np.cumsum(np.log1p(-beta)), math.log(ALPHA_BAR_MIN))
+    return 0.5 * (log_alpha_bar - np.log(-np.expm1(log_alpha_bar)))
+
+
+def _check_steps(steps: int) -> int:
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, not {steps}")
+    return steps

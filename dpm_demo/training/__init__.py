@@ -1,0 +1,1 @@
+"""Data, loss and loop: how the checkpoints were made, and how to make your own."""

@@ -1,0 +1,312 @@
+"""Pictures and clips in memory, ready to be drawn as training batches.
+
+Two sources: the emoji packages that the embedded checkpoints were made from, and any folder of
+one's own pictures. Both end as one `Pictures`: uint8 arrays with labels, small enough to be held
+in memory (10,963 emoji of 32x32 are 34 MB).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageSequence
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+STYLES = ("noto", "twemoji", "fluent")
+CATEGORIES = {
+    "Smileys & Emotion": "smileys",
+    "People & Body": "people",
+    "Animals & Nature": "animals",
+    "Food & Drink": "food",
+    "Travel & Places": "travel",
+    "Activities": "activities",
+    "Objects": "objects",
+    "Symbols": "symbols",
+    "Flags": "flags",
+}
+MIRRORABLE = tuple(c not in ("symbols", "flags") for c in CATEGORIES.values())
+SKIN_TONES = {"1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"}
+
+IMAGE_PACKAGES = {
+    "noto": ("emoji-datasource-google", "package/img/google/64/", ".png"),
+    "twemoji": ("emoji-datasource-twitter", "package/img/twitter/64/", ".png"),
+    "fluent": ("lobehub-fluent-emoji-3d", "package/assets/", ".webp"),
+}
+NPM_IMAGES = (
+    "emoji-datasource-google@16.0.0",
+    "emoji-datasource-twitter@16.0.0",
+    "@lobehub/fluent-emoji-3d@1.1.0",
+)
+NPM_VIDEOS = tuple(f"@lobehub/fluent-emoji-anim-{k}@1.0.0" for k in (1, 2, 3, 4))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Labelled pictures `(n, 3, h, w)` or clips `(n, 3, frames, h, w)`, uint8.
+
+    `labels` is `(n, axes)` with one choice per axis of `axes` (name -> names of the choices);
+    `group` ties variants of one motif together: batches draw a group evenly, then a member.
+    `mirror` says which rows may be flipped left-right; `held` marks the held-out rows.
+    """
+
+    data: torch.Tensor
+    labels: torch.Tensor
+    axes: dict[str, tuple[str, ...]]
+    group: torch.Tensor
+    mirror: torch.Tensor
+    held: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def subset(self, held: bool) -> Pictures:
+        """The held-out part, or the rest."""
+        rows = (self.held == held).nonzero().flatten()
+        return Pictures(
+            self.data[rows],
+            self.labels[rows],
+            self.axes,
+            self.group[rows],
+            self.mirror[rows],
+            self.held[rows],
+        )
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(
+            path,
+            data=self.data.numpy(),
+            labels=self.labels.numpy(),
+            group=self.group.numpy(),
+            mirror=self.mirror.numpy(),
+            held=self.held.numpy(),
+            axes=np.array(json.dumps(self.axes)),
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Pictures:
+        """Reads what `save` wrote. Raises ValueError where the file is something else."""
+        try:
+            with np.load(path, allow_pickle=False) as npz:
+                axes = {k: tuple(v) for k, v in json.loads(str(npz["axes"])).items()}
+                tensors = [
+                    torch.from_numpy(npz[k]) for k in ("data", "labels", "group", "mirror", "held")
+                ]
+        except (OSError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"data: {path} is not a prepared data set ({error}); "
+                "make one with `python -m dpm_demo prepare`."
+            ) from error
+        data, labels, group, mirror, held = tensors
+        return cls(data, labels, axes, group, mirror, held)
+
+
+class Draw:
+    """Draws batches: a group evenly, one of its members, perhaps mirrored; floats in [-1, 1]."""
+
+    def __init__(self, pictures: Pictures, seed: int = 0) -> None:
+        self.pictures = pictures
+        self.generator = torch.Generator().manual_seed(seed)
+        order = torch.argsort(pictures.group, stable=True)
+        _, counts = torch.unique(pictures.group, return_counts=True)
+        self._order, self._counts = order, counts
+        self._starts = counts.cumsum(0) - counts
+
+    def __call__(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+        g = torch.randint(len(self._counts), (n,), generator=self.generator)
+        u = torch.rand(n, generator=self.generator)
+        rows = self._order[self._starts[g] + (u * self._counts[g]).long()]
+        x = self.pictures.data[rows].float().div_(127.5).sub_(1.0)
+        flip = (torch.rand(n, generator=self.generator) < 0.5) & self.pictures.mirror[rows]
+        x[flip] = x[flip].flip(-1)
+        return x, self.pictures.labels[rows].long()
+
+
+# ---------------------------------------------------------------- the emoji packages
+
+
+def _base_key(name: str) -> str:
+    """The motif of a code-point name: skin tones and the variation selector stripped."""
+    parts = [p.lstrip("0") for p in name.lower().split("-")]
+    return "-".join(p for p in parts if p not in SKIN_TONES and p != "fe0f")
+
+
+def _held_out(key: str) -> bool:
+    """One motif in twenty, the same one in all styles and on every machine."""
+    return zlib.crc32(key.encode()) % 20 == 0
+
+
+def _tarball(packages: Path, stem: str) -> Path:
+    found = sorted(packages.glob(f"{stem}-[0-9]*.tgz"))
+    if not found:
+        raise ValueError(
+            f"packages: no {stem}-*.tgz in {packages}; "
+            "fetch the packages first with `python -m dpm_demo prepare --fetch`."
+        )
+    return found[-1]
+
+
+def _members(path: Path, prefix: str, suffix: str) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(path) as tar:
+        for member in tar:
+            if member.name.startswith(prefix) and member.name.endswith(suffix):
+                file = tar.extractfile(member)
+                if file is not None:
+                    yield member.name[len(prefix) : -len(suffix)], file.read()
+
+
+def _categories(packages: Path) -> dict[str, str]:
+    path = _tarball(packages, IMAGE_PACKAGES["noto"][0])
+    table = json.loads(dict(_members(path, "package/emoji", ".json"))[""])
+    return {
+        _base_key(code): CATEGORIES[entry["category"]]
+        for entry in table
+        if entry["category"] in CATEGORIES
+        for code in [entry["unified"], entry["non_qualified"] or entry["unified"]]
+    }
+
+
+def _on_white(image: Image.Image, size: int) -> np.ndarray:
+    rgba = image.convert("RGBA")
+    side = max(rgba.size)
+    canvas = Image.new("RGBA", (side, side), "white")
+    canvas.alpha_composite(rgba, ((side - rgba.width) // 2, (side - rgba.height) // 2))
+    return np.asarray(canvas.convert("RGB").resize((size, size), Image.Resampling.LANCZOS))
+
+
+def prepare_images(
+    packages: Path, size: int = 32, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter
+) -> Pictures:
+    """Emoji of three styles on white, `size` x `size`, with style and category labels.
+
+    Raises ValueError if a package's tarball is missing from the folder `packages`.
+    """
+    category_of = _categories(packages)
+    names = list(CATEGORIES.values())
+    pictures, labels, groups, held = [], [], [], []
+    for style, (stem, prefix, suffix) in IMAGE_PACKAGES.items():
+        for name, blob in progress(_members(_tarball(packages, stem), prefix, suffix)):
+            key = _base_key(name)
+            if key not in category_of:
+                continue
+            pictures.append(_on_white(Image.open(io.BytesIO(blob)), size))
+            labels.append((STYLES.index(style), names.index(category_of[key])))
+            groups.append(f"{style}/{key}")
+            held.append(_held_out(key))
+    data = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    axes = {"style": STYLES, "category": tuple(names)}
+    return _pictures(data, labels, axes, groups, held)
+
+
+def prepare_videos(
+    packages: Path,
+    size: int = 32,
+    frames: int = 16,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> Pictures:
+    """Animated emoji: `frames` frames evenly over each loop, with category labels.
+
+    Files of fewer than 16 pictures are no animations and are left out.
+    """
+    category_of = _categories(packages)
+    names = list(CATEGORIES.values())
+    clips, labels, groups, held = [], [], [], []
+    for k in (1, 2, 3, 4):
+        path = _tarball(packages, f"lobehub-fluent-emoji-anim-{k}")
+        for name, blob in progress(_members(path, "package/assets/", ".webp")):
+            key = _base_key(name)
+            image = Image.open(io.BytesIO(blob))
+            count = getattr(image, "n_frames", 1)
+            if key not in category_of or count < 16:
+                continue
+            wanted = {round(i * count / frames) for i in range(frames)}
+            clip = [
+                _on_white(frame, size)
+                for i, frame in enumerate(ImageSequence.Iterator(image))
+                if i in wanted
+            ]
+            if len(clip) != frames:
+                continue
+            clips.append(np.stack(clip))
+            labels.append((names.index(category_of[key]),))
+            groups.append(key)
+            held.append(_held_out(key))
+    data = torch.from_numpy(np.stack(clips)).permute(0, 4, 1, 2, 3).contiguous()
+    return _pictures(data, labels, {"category": tuple(names)}, groups, held)
+
+
+def _pictures(
+    data: torch.Tensor,
+    labels: Sequence[tuple[int, ...]],
+    axes: dict[str, tuple[str, ...]],
+    groups: list[str],
+    held: list[bool],
+) -> Pictures:
+    label = torch.tensor(labels, dtype=torch.int16)
+    mirror = torch.tensor(MIRRORABLE)[label[:, -1].long()]
+    _, group = np.unique(np.array(groups), return_inverse=True)
+    return Pictures(
+        data, label, axes, torch.from_numpy(group.astype(np.int32)), mirror, torch.tensor(held)
+    )
+
+
+# ---------------------------------------------------------------- one's own pictures
+
+
+class _Folder(ImageFolder):
+    """An `ImageFolder` that also takes a folder with no class folders in it (one class)."""
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        if any(p.is_dir() for p in Path(directory).iterdir()):
+            return super().find_classes(directory)
+        name = Path(directory).resolve().name
+        return [name], {name: 0}
+
+    @staticmethod
+    def make_dataset(  # type: ignore[override]
+        directory: str, class_to_idx: dict[str, int], *args: Any, **kwargs: Any
+    ) -> list[tuple[str, int]]:
+        if len(class_to_idx) == 1 and not any(p.is_dir() for p in Path(directory).iterdir()):
+            directory = str(Path(directory).resolve().parent)
+        return ImageFolder.make_dataset(directory, class_to_idx, *args, **kwargs)
+
+
+def read_folder(
+    folder: Path,
+    size: int = 32,
+    held_share: float = 0.05,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> Pictures:
+    """One's own pictures: shorter side to `size`, centre crop; subfolders are the labels.
+
+    Raises ValueError if the folder is missing or holds no picture that can be read.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"data: {folder} is not a folder of pictures or a prepared .npz file.")
+    crop = v2.Compose([v2.Resize(size, antialias=True), v2.CenterCrop(size), v2.PILToTensor()])
+    try:
+        files = _Folder(str(folder), transform=crop)
+        rows = list(progress(files))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"data: a picture in {folder} cannot be read: {error}") from error
+    data = torch.stack([x for x, _ in rows])
+    label = torch.tensor([y for _, y in rows], dtype=torch.int16)[:, None]
+    held = torch.tensor([zlib.crc32(p.encode()) % 1000 < held_share * 1000 for p, _ in files.imgs])
+    n = len(rows)
+    axes = {"class": tuple(files.classes)}
+    return Pictures(data, label, axes, torch.arange(n), torch.ones(n, dtype=torch.bool), held)
+
+
+def open_data(source: Path, size: int = 32) -> Pictures:
+    """A prepared `.npz` or a folder of pictures, whichever `source` is."""
+    return Pictures.load(source) if source.suffix == ".npz" else read_folder(source, size)

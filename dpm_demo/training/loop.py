@@ -1,0 +1,238 @@
+"""The training loop: to a wall-clock budget, resumable, one atomic write every few minutes."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..models.checkpoint import save_checkpoint
+from ..models.denoiser import TARGETS, Target
+from ..models.unet import UNet, UNet3D
+from .data import Draw, Pictures
+from .loss import denoising_loss, draw_lam, drop_labels
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run is. Raises ValueError, one sentence, for what no run can mean."""
+
+    minutes: float = 60.0
+    batch: int = 16
+    lr: float = 1e-3
+    warmup: int = 300
+    decay: float = 0.3  # the last share of the budget, over which the rate falls to nothing
+    ema: float = 0.999
+    drop: float = 0.1
+    target: Target = "velocity"
+    dim: int = 48
+    dim_mults: tuple[int, ...] = (1, 2, 4)
+    fold: int = 2
+    seed: int = 0
+    save_minutes: float = 3.0
+
+    def __post_init__(self) -> None:
+        for field in ("minutes", "batch", "lr", "dim", "fold", "save_minutes"):
+            value = getattr(self, field)
+            if not value > 0 or not math.isfinite(value):
+                raise ValueError(f"{field}: {value!r} is not a positive number.")
+        if self.target not in TARGETS:
+            raise ValueError(f"target: {self.target!r} is not one of {', '.join(TARGETS)}.")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is: sent to the caller after every iteration."""
+
+    iteration: int
+    pictures: int
+    loss: float  # exponential mean over about 100 iterations
+    rate: float  # pictures per second of this run
+    seconds: float  # trained so far, earlier runs included
+    left: float
+    saved: bool
+
+
+def held_out_loss(
+    network: nn.Module, pictures: Pictures, target: Target, limit: int = 512
+) -> float:
+    """The loss over held-out pictures with lam and noise that are the same at every call."""
+    generator = torch.Generator().manual_seed(0)
+    total, n = 0.0, min(limit, len(pictures))
+    with torch.no_grad():
+        for rows in torch.arange(n).split(32):
+            x0 = pictures.data[rows].float() / 127.5 - 1
+            lam = draw_lam(len(rows), generator)
+            noise = torch.randn(x0.shape, generator=generator)
+            labels = pictures.labels[rows].long()
+            loss = denoising_loss(network, x0, lam, noise, labels, target)
+            total += loss.item() * len(rows)
+    return total / max(n, 1)
+
+
+def _learning_rate(recipe: Recipe, iteration: int, seconds: float) -> float:
+    left = 1 - seconds / (60 * recipe.minutes)
+    return recipe.lr * min(1.0, (iteration + 1) / recipe.warmup, max(left, 0) / recipe.decay)
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def build_network(recipe: Recipe, pictures: Pictures) -> UNet:
+    kind = UNet3D if pictures.data.ndim == 5 else UNet
+    axes = tuple(len(names) for names in pictures.axes.values())
+    return kind(dim=recipe.dim, dim_mults=recipe.dim_mults, fold=recipe.fold, axes=axes)
+
+
+def weights_for(
+    weights: Mapping[str, Tensor],
+    labels: Mapping[str, Sequence[str]],
+    wanted: Mapping[str, Sequence[str]],
+) -> dict[str, Tensor]:
+    """Weights of a network with label axes `labels`, for one with the axes `wanted`.
+
+    An axis is known by its name and choices. The table of one that is no longer wanted goes, and
+    its "any" is added to the bias of the time embedding, to which tables are added: the result is
+    the same network with "any" on that axis. Raises ValueError for an axis that it cannot fill.
+    """
+    known = list(labels)
+    for axis, names in wanted.items():
+        if list(labels.get(axis, ())) != list(names):
+            raise ValueError(f"start: its network has no label {axis!r} with these choices.")
+    fitted = {key: value for key, value in weights.items() if not key.startswith("labels.")}
+    for place, axis in enumerate(wanted):
+        fitted[f"labels.{place}.weight"] = weights[f"labels.{known.index(axis)}.weight"]
+    for place, axis in enumerate(known):
+        if axis not in wanted:
+            any_of = weights[f"labels.{place}.weight"][-1]
+            fitted["time.2.bias"] = fitted["time.2.bias"] + any_of
+    return fitted
+
+
+@contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """Takes the smallest floats for 0, which is faster; not for whatever runs afterwards."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@_denormals_flushed()
+def train(
+    pictures: Pictures,
+    out: Path,
+    recipe: Recipe,
+    *,
+    start: dict[str, Tensor] | None = None,
+    device: str = "cpu",
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_save: Callable[[UNet, Path], None] = lambda network, out: None,
+) -> UNet:
+    """Trains on `pictures` (the held-out part left out) and returns the averaged network.
+
+    Writes `out/config.json`, `out/model.safetensors` (16-bit, averaged weights) and
+    `out/state.pt` (everything needed to go on) every `save_minutes`; a run that finds a
+    `state.pt` goes on from there. `start` are weights to begin with (a UNet's for a UNet3D).
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    seen = pictures.subset(held=False)
+    draw = Draw(seen, recipe.seed)
+    network = build_network(recipe, seen).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if start is not None:
+        left_out = network.load_state_dict(start, strict=False)
+        if left_out.unexpected_keys or any(".temporal." not in k for k in left_out.missing_keys):
+            raise ValueError("start: these weights belong to a network of another shape.")
+    average = copy.deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=recipe.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    iteration, seconds, mean_loss = 0, 0.0, math.nan
+    state_file = out / "state.pt"
+    if state_file.exists():
+        state = torch.load(state_file, map_location=device, weights_only=True)
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        draw.generator.set_state(state["generator"].cpu())
+        iteration, seconds, mean_loss = state["iteration"], state["seconds"], state["loss"]
+
+    def save() -> None:
+        _write(
+            state_file,
+            {
+                "network": network.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "generator": draw.generator.get_state(),
+                "iteration": iteration,
+                "seconds": seconds,
+                "loss": mean_loss,
+                "recipe": {k: v for k, v in asdict(recipe).items() if k != "dim_mults"},
+            },
+        )
+        save_checkpoint(
+            out,
+            average,
+            target=recipe.target,
+            shape=tuple(seen.data.shape[1:]),
+            labels=seen.axes,
+            trained={"iterations": iteration, "batch": recipe.batch, "minutes": seconds / 60},
+        )
+        on_save(average, out)
+
+    axes = tuple(len(names) for names in seen.axes.values())
+    began, began_at, last_save = time.monotonic(), iteration, time.monotonic()
+    while seconds < 60 * recipe.minutes:
+        tick = time.monotonic()
+        for group in optimizer.param_groups:
+            group["lr"] = _learning_rate(recipe, iteration, seconds)
+        x0, labels = draw(recipe.batch)
+        labels = drop_labels(labels, axes, recipe.drop, draw.generator)
+        lam = draw_lam(recipe.batch, draw.generator)
+        noise = torch.randn(x0.shape, generator=draw.generator)
+        x0, labels, lam, noise = (v.to(device) for v in (x0, labels, lam, noise))
+        loss = denoising_loss(network, x0, lam, noise, labels, recipe.target)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        keep = min(recipe.ema, (1 + iteration) / (10 + iteration))
+        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
+        iteration += 1
+        now = loss.item()
+        mean_loss = now if math.isnan(mean_loss) else 0.99 * mean_loss + 0.01 * now
+        seconds += time.monotonic() - tick
+        due = time.monotonic() - last_save > 60 * recipe.save_minutes
+        if due:
+            save()
+            last_save = time.monotonic()
+        rate = (iteration - began_at) * recipe.batch / (time.monotonic() - began)
+        on_progress(
+            Progress(
+                iteration,
+                iteration * recipe.batch,
+                mean_loss,
+                rate,
+                seconds,
+                60 * recipe.minutes - seconds,
+                due,
+            )
+        )
+    save()
+    return average

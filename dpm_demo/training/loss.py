@@ -1,0 +1,51 @@
+"""The training loss: which lam are drawn, and what the network is asked for there."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..models.denoiser import Target, velocity_of
+
+LAM_TRAINED = (-5.3, 5.0)  # what the uniform part of the draw covers
+
+
+def draw_lam(n: int, generator: torch.Generator) -> Tensor:
+    """lam `(n,)` as it is trained: four in five from t logit-normal, the rest uniform in lam.
+
+    The cosine clock is lam = -log tan(pi t / 2). Of logit-normal t alone fewer than one in
+    100,000 falls beyond |lam| = 4.2, where every sampler starts and ends: hence the uniform part.
+    """
+    t = torch.sigmoid(torch.randn(n, generator=generator))
+    lam = -torch.log(torch.tan(torch.pi / 2 * t)).clamp(*LAM_TRAINED)
+    low, high = LAM_TRAINED
+    spread = low + (high - low) * torch.rand(n, generator=generator)
+    return torch.where(torch.rand(n, generator=generator) < 0.2, spread, lam)
+
+
+def denoising_loss(
+    network: nn.Module,
+    x0: Tensor,
+    lam: Tensor,
+    noise: Tensor,
+    labels: Tensor | None,
+    target: Target = "velocity",
+) -> Tensor:
+    """Mean squared error of the network's own target at x = alpha x0 + sigma noise."""
+    x, velocity = velocity_of(x0, noise, lam)
+    wanted = {"velocity": velocity, "noise": noise, "data": x0}[target]
+    return (network(x, lam, labels).float() - wanted).square().mean()
+
+
+def drop_labels(
+    labels: Tensor, axes: tuple[int, ...], share: float, generator: torch.Generator
+) -> Tensor:
+    """Labels with every axis set to "any" in `share` of the rows, and each axis alone too.
+
+    Guidance needs the fully unconditional network; the page also offers "any" on one axis.
+    """
+    any_of = torch.tensor(axes)
+    n = len(labels)
+    one = torch.rand(n, len(axes), generator=generator) < share
+    both = torch.rand(n, 1, generator=generator) < share
+    return torch.where(one | both, any_of, labels)

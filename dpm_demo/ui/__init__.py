@@ -1,0 +1,1 @@
+"""The page: one file a tab, and the player that they share."""

@@ -1,0 +1,42 @@
+"""A link is the run: settings in the query string, written after a run, read when a page opens."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+#: Puts a query into the address bar and returns the whole link, which a Space's frame hides.
+SHOW = (
+    "(q) => { const u = new URL(q.startsWith('?') ? q : '?', location.origin + location.pathname);"
+    " history.replaceState(null, '', u); return u.href; }"
+)
+
+
+def box(elem_id: str) -> gr.Textbox:
+    """The line that shows a run's link, with a button to copy it."""
+    return gr.Textbox(
+        label="Link to this run",
+        interactive=False,
+        buttons=["copy"],
+        info="Opens the page with these settings.",
+        elem_id=elem_id,
+    )
+
+
+def pairs(request: gr.Request, tab: str) -> list[tuple[str, str]]:
+    """What a visitor's link says to that tab: name and text, as often as they stand there.
+
+    A link without a tab is for "compare".
+    """
+    found = list(request.query_params.multi_items()) if request.query_params else []
+    wanted = dict(found).get("tab", "compare") == tab
+    return [(k, v) for k, v in found if k != "tab" and not k.startswith("__")] if wanted else []
+
+
+def note(complaints: list[str]) -> str:
+    """One Markdown paragraph that names what a link's reader could not use."""
+    return " ".join(f"**Link:** {escape(sentence)}" for sentence in complaints)
+
+
+def escape(text: str) -> str:
+    """A sentence that quotes a stranger's link, safe to show as Markdown."""
+    return "".join(f"&#{ord(c)};" if c in "<>&*_`[]()!#\\|~$" else c for c in text)

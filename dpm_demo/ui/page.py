@@ -1,0 +1,384 @@
+"""The page as a whole: tabs, links, the API, and the process that serves them."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+# before gradio is imported: it reads both at import
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+if "GRADIO_TEMP_DIR" not in os.environ:
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="dpm-demo-")
+    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+
+import gradio as gr
+import torch
+
+from .. import zerogpu
+from ..engine import Engine
+from ..events import Done, Preview
+from ..media import data_uri, png, sheet
+from ..models.checkpoint import Model
+from ..models.device import pick_device, pick_devices
+from ..models.shelf import ModelShelf
+from ..pool import Pool
+from ..request import Limits, settings
+from . import compare, errors, explain, generate, video
+from .controls import request_of
+from .serving import Serving, refuse
+from .wall import uint8
+
+log = logging.getLogger("dpm_demo")
+
+KEEP_SECONDS = 3600.0  # how long a generated file can be downloaded
+UPLOAD_BYTES = 20 * 2**20  # of one file
+AUTH = "DPM_DEMO_AUTH"  # the environment variable with "user:password"
+
+CSS = """
+.gradio-container { max-width: 1500px !important; }
+#errors-plot { min-height: 660px; }
+figure.forward { margin: 0; } figure.forward img { image-rendering: pixelated; }
+@media (max-width: 640px) {
+  .gradio-container { padding: 8px !important; }
+  .player-first { order: -1; }  /* a click on Generate should not need scrolling to its result */
+}
+"""
+
+# the reader's own fonts: nothing is fetched, and nothing odd is picked for "sans-serif"
+FONT = ["system-ui", "Segoe UI", "Roboto", "Liberation Sans", "DejaVu Sans", "sans-serif"]
+
+TABS = ("compare", "generate", "video", "errors", "explain")
+
+HEADER = """
+# DPM-Solver, watched
+Noise becomes a picture in about ten looks of a neural network. Watch every one of them,
+and compare how solvers spend them.
+"""
+
+
+def build(serving: Serving, first: Model | None) -> gr.Blocks:
+    """The Blocks of the whole page. `first` is the model whose labels the controls start with."""
+    with gr.Blocks(title="DPM-Solver, watched", analytics_enabled=False) as demo:
+        gr.Markdown(HEADER)
+        models = serving.shelf.choices(video=False)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Compare", id="compare"):
+                compare.build(serving, serving.shelf.choices(), first, demo)
+            with gr.Tab("Generate", id="generate"):
+                generate.build(serving, models, first, demo)
+            with gr.Tab("Video", id="video"):
+                video.build(serving, demo)
+            with gr.Tab("Error control", id="errors"):
+                errors.build(serving, models, first)
+            with gr.Tab("How it works", id="explain"):
+                explain.build()
+        gr.Markdown(
+            f"Runs on **{serving.device_text}**. {serving.note} One request may ask for "
+            f"{serving.limits.pictures} pictures and {serving.limits.cost:,} network rows "
+            "(samples × evaluations × 2 if guided × frames) "
+            f"and {serving.limits.memory / 1e9:.1f} GB of memory. "
+            "The same through the [API](?view=api) and `python -m dpm_demo --help`."
+        )
+        demo.load(_open_tab, None, tabs, api_visibility="private")
+        _api(serving)
+    demo.queue(max_size=64, default_concurrency_limit=32)
+    return demo
+
+
+def _open_tab(request: gr.Request) -> Any:
+    """Selects the tab that a link names, if there is such a tab."""
+    name = request.query_params.get("tab", "") if request.query_params else ""
+    return gr.Tabs(selected=name) if name in TABS else gr.skip()
+
+
+def _api(serving: Serving) -> None:
+    async def generate_api(
+        model: str = "emoji-image",
+        label: str = "any",
+        guidance: float = 3.5,
+        seed: float = 0,
+        count: float = 1,
+        solver: dict[str, Any] | None = None,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Streams the denoising: {"nfe", "budget", "final", "sheet", "settings"}.
+
+        `solver` holds fields of dpm_demo.Solver, for example {"nfe": 12, "order": 3}; `label` are
+        words such as "animals" or "fluent food". `sheet` is a PNG data URI of the data prediction
+        of every sample; the last one is the samples. Bad input is answered by one sentence.
+        """
+        loaded = await serving.model(str(model))
+        values = {
+            "model": model,
+            "label": label,
+            "guidance": guidance,
+            "seed": seed,
+            "count": count,
+        }
+        try:
+            if solver is not None and not isinstance(solver, dict):
+                raise ValueError(f"solver must be an object of settings, not {solver!r:.60}")
+            request = request_of({**values, **(solver or {})}, loaded, serving.limits)
+        except (ValueError, TypeError) as error:
+            raise refuse(error) from error
+        job = generate.job_of(request, loaded)
+        newest: dict[int, Any] = {}
+        async with aclosing(
+            serving.run(job, f"api {request.model} nfe={request.solver.nfe}")
+        ) as events:
+            async for event in events:
+                answer = {
+                    "settings": settings(request),
+                    "final": False,
+                    "budget": request.solver.nfe,
+                }
+                if isinstance(event, Preview):
+                    newest.update({k: p.x0 for k, p in event.pictures.items()})
+                    if len(newest) < request.count:
+                        continue
+                    nfe = min(tile.nfe for tile in event.tiles)
+                    rows = [newest[k] for k in sorted(newest)]
+                    yield {**answer, "nfe": nfe, "sheet": await serving.encode(_sheet, rows)}
+                elif isinstance(event, Done) and event.error is None:
+                    rows = [uint8(s) for s in event.tracks[0].samples]
+                    nfe = max(row.nfe for row in event.tracks[0].rows)
+                    yield {
+                        **answer,
+                        "nfe": nfe,
+                        "final": True,
+                        "sheet": await serving.encode(_sheet, rows),
+                        "seconds": event.seconds,
+                    }
+                else:
+                    raise gr.Error(getattr(event, "error", None) or "The run was stopped.")
+
+    gr.api(
+        generate_api,
+        api_name="generate",
+        concurrency_id="engine",
+        concurrency_limit=32,
+    )
+
+
+def _sheet(pictures: list[Any]) -> str:
+    flat = [
+        p if p.ndim == 3 else p.transpose(1, 0, 2, 3).reshape(p.shape[1], -1, 3) for p in pictures
+    ]
+    return data_uri(png(sheet(flat, 4)))
+
+
+def sweep(folder: Path, older_than: float = KEEP_SECONDS) -> int:
+    """Removes generated files last touched `older_than` seconds ago; says how many went."""
+    gone = 0
+    limit = time.time() - older_than
+    for path in sorted(folder.rglob("*"), reverse=True):  # files before the folders they are in
+        try:
+            if path.stat().st_mtime < limit:
+                if path.is_dir():
+                    path.rmdir()
+                else:
+                    path.unlink()
+                    gone += 1
+        except OSError:  # in use, not empty, or already gone
+            continue
+    return gone
+
+
+def _sweep_forever(folder: Path, stopped: threading.Event) -> None:
+    while not stopped.wait(300):
+        sweep(folder)
+
+
+def serve(
+    serving: Serving,
+    first: Model | None,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    share: bool = False,
+    root_path: str | None = None,
+    auth: tuple[str, str] | None = None,
+    quiet: bool = False,
+) -> tuple[gr.Blocks, str]:
+    """Launches the page with /healthz beside it and returns (demo, local address)."""
+    from fastapi.responses import JSONResponse
+    from fastapi.routing import APIRoute
+
+    demo = build(serving, first)
+    app, address, _ = demo.launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        root_path=root_path,
+        auth=auth,
+        max_file_size=UPLOAD_BYTES,
+        theme=gr.themes.Soft(primary_hue="blue", font=FONT),
+        css=CSS,
+        ssr_mode=False,
+        run_history=False,  # it keeps every frame in the browser's storage
+        prevent_thread_lock=True,
+        quiet=quiet,
+        show_error=True,
+        allowed_paths=[str(serving.files)],
+    )
+
+    def healthz() -> JSONResponse:
+        stats = serving.engine.stats()
+        return JSONResponse(
+            {
+                "status": "ok",
+                "requests": stats.requests,
+                "ticks": stats.ticks,
+                "ms_per_row": round(stats.ms_per_row, 3),
+                "device": serving.device_text,
+            }
+        )
+
+    # in front of the page's own catch-all route
+    app.router.routes.insert(0, APIRoute("/healthz", healthz, methods=["GET"]))
+    return demo, address
+
+
+def parser() -> argparse.ArgumentParser:
+    out = argparse.ArgumentParser(prog="app.py", description="Serve the DPM-Solver page.")
+    out.add_argument(
+        "--host",
+        default=None,
+        help="address to listen on (default: 127.0.0.1, or GRADIO_SERVER_NAME)",
+    )
+    out.add_argument("--port", type=int, default=None, help="port (default: first free from 7860)")
+    out.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    out.add_argument("--share", action="store_true", help="make a public gradio.live link")
+    out.add_argument("--root-path", default=None, help="path under which a proxy serves the page")
+    out.add_argument(
+        "--allow-hub",
+        action="store_true",
+        help="let the page fetch the listed models from the Hugging Face hub",
+    )
+    out.add_argument(
+        "--max-pictures",
+        type=int,
+        default=Limits.pictures,
+        help="samples one request may ask for (default: %(default)s)",
+    )
+    out.add_argument(
+        "--max-cost",
+        type=int,
+        default=Limits.cost,
+        help="network rows one request may cost (default: %(default)s)",
+    )
+    out.add_argument(
+        "--max-requests",
+        type=int,
+        default=Limits.requests,
+        help="requests served at once before new ones are refused (default: %(default)s)",
+    )
+    out.add_argument(
+        "--max-memory",
+        type=float,
+        default=Limits.memory / 1e9,
+        help="GB of memory one request may need (default: %(default).1f)",
+    )
+    return out
+
+
+def make_serving(
+    device: str = "auto", limits: Limits | None = None, allow_hub: bool = False
+) -> tuple[Serving, Model | None]:
+    """The engine with its models, and the model to start with (None if none can be loaded)."""
+    limits = limits or Limits()
+    if zerogpu.available():
+        serving = serving_on_zerogpu(limits)
+    else:
+        serving = serving_on(pick_devices(device), limits, allow_hub)
+    for offer in sorted(serving.shelf.offered(), key=lambda offer: offer.frames > 1):
+        try:
+            return serving, serving.load(offer.name).result()
+        except ValueError as error:
+            log.warning("%s", error)
+    return serving, None
+
+
+def serving_on(devices: Sequence[torch.device], limits: Limits, allow_hub: bool = False) -> Serving:
+    """An engine and a shelf of models for each device."""
+    # rounded up, so that together they admit at least what was asked for
+    each = -(-limits.requests // len(devices))
+    places = [(Engine(max_requests=each), ModelShelf(d, allow_hub=allow_hub)) for d in devices]
+    engine, shelf = places[0]
+    if len(places) == 1:
+        return Serving(engine, shelf, limits, str(devices[0]))
+    pool = Pool(places)
+    note = "A request runs on the least busy of them."
+    return Serving(pool, shelf, limits, ", ".join(map(str, devices)), pool.load, note)
+
+
+def serving_on_zerogpu(limits: Limits) -> Serving:
+    """Every model that is on disk, loaded now: there is no later on ZeroGPU."""
+    import spaces
+
+    # what the operator has put on the Space is to be there, whatever its size
+    shelf = ModelShelf(pick_device("auto"), memory_bytes=sys.maxsize)
+    models = []
+    for offer in shelf.offered():
+        try:
+            models.append(shelf.get(offer.name))
+        except ValueError as error:
+            log.warning("%s", error)
+    zero = zerogpu.ZeroGPU(models, spaces.GPU, limits.requests)
+    return Serving(zero, shelf, limits, "ZeroGPU", zero.load, zerogpu.NOTE)
+
+
+def credentials(text: str | None) -> tuple[str, str] | None:
+    """The user and password in "user:password"; None for no text. Raises ValueError."""
+    if not text:
+        return None
+    user, colon, password = text.partition(":")
+    if not (user and colon and password):  # never a page that is open by mistake, nor the secret
+        raise ValueError(f"{AUTH} must be user:password, neither of them empty.")
+    return user, password
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serves until SIGTERM or Ctrl-C, then ends cleanly."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    limits = Limits(
+        options.max_pictures,
+        options.max_cost,
+        options.max_requests,
+        int(options.max_memory * 1e9),
+    )
+    try:
+        serving, first = make_serving(options.device, limits, options.allow_hub)
+        demo, address = serve(
+            serving,
+            first,
+            host=options.host,
+            port=options.port,
+            share=options.share,
+            root_path=options.root_path,
+            auth=credentials(os.environ.get(AUTH)),
+        )
+    except (ValueError, OSError) as error:
+        sys.exit(f"app.py: {error}")
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    threading.Thread(target=_sweep_forever, args=(serving.files, stopped), daemon=True).start()
+    log.info("serving on %s, device %s", address, serving.device_text)
+    stopped.wait()
+    log.info("stopping")
+    demo.close()
+    serving.close()

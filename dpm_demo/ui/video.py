@@ -1,0 +1,342 @@
+"""Tab "Video": clips as they are denoised, all frames at once, and files that play anywhere."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import gradio as gr
+import numpy as np
+
+from ..events import Done
+from ..media import animated_webp, data_uri, gif, mp4, png, sheet, sprite_sheet, zip_files
+from ..models.checkpoint import Model
+from ..models.exact import VIDEO_MIXTURE_NAME
+from ..quality.motion import differences
+from ..request import SEED_MAX, GenerateRequest, read, read_leniently, settings, to_query
+from ..settings import Solver
+from ..smoothing import smooth
+from . import links
+from .code import KINDS, code_for
+from .controls import ANY, LabelControls, SolverControls, request_of
+from .generate import job_of, summary
+from .player import Player
+from .serving import Kept, Serving, refuse
+from .wall import Wall, uint8
+
+DEFAULT = GenerateRequest(count=1, solver=Solver(nfe=20))
+FPS = 12  # as the player's loops
+SHOWN = 384  # pixels of a written file's longer side, reached by whole multiples
+KINDS_OF_FILE = ("mp4", "gif", "webp", "zip")
+
+MISSING = (
+    "**No trained video model is installed here:** put one into `checkpoints/emoji-video` "
+    "(`python -m dpm_demo train --help` says how); until then the exact model below moves."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """Finished samples of one request, float32 `(n, 3, frames, h, w)` in [-1, 1]."""
+
+    request: GenerateRequest
+    samples: np.ndarray
+
+    def pixels(self, sigma: float = 0.0, loop: bool = True) -> np.ndarray:
+        """uint8 `(n, frames, h, w, 3)`, smoothed along time by `sigma` frames."""
+        smoothed = smooth(self.samples, sigma, loop=loop, axis=2)
+        return np.stack([uint8(sample) for sample in smoothed])
+
+
+# ---------------------------------------------------------------- files
+
+
+def wall_of_clips(pixels: np.ndarray) -> np.ndarray:
+    """`(n, frames, h, w, 3)` as one video `(frames, H, W, 3)`, all clips in step."""
+    columns = math.ceil(math.sqrt(len(pixels)))
+    return np.stack([sheet(pixels[:, k], columns) for k in range(pixels.shape[1])])
+
+
+def clip_files(
+    clips: Clips, folder: Path, sigma: float = 0.0, loop: bool = True
+) -> dict[str, Path]:
+    """MP4, GIF, lossless WebP and a ZIP of every frame as PNG with settings.json, by kind."""
+    request, pixels = clips.request, clips.pixels(sigma, loop)
+    stem = f"{request.model}-{request.seed}-nfe{request.solver.nfe}".replace("/", "-")
+    path = {kind: folder / f"{stem}.{kind}" for kind in KINDS_OF_FILE}
+    frames = wall_of_clips(pixels)
+    scale = max(1, SHOWN // max(frames.shape[1:3]))
+    mp4(frames, FPS, scale, path["mp4"])
+    gif(frames, FPS, scale, path["gif"])
+    animated_webp(frames, FPS, scale, path["webp"])
+    packed = {
+        f"seed-{seed}/frame-{k:02d}.png": png(frame)
+        for seed, clip in zip(request.seeds, pixels, strict=True)
+        for k, frame in enumerate(clip)
+    }
+    about = {**settings(request), "fps": FPS, "smoothing": {"sigma": sigma, "loop": loop}}
+    packed["settings.json"] = json.dumps(about, indent=2).encode()
+    zip_files(packed, path["zip"])
+    return path
+
+
+def before_and_after(clips: Clips, sigma: float, loop: bool) -> dict[str, Any]:
+    """The player's value: each clip as it was sampled, and beside it the smoothed one."""
+    pairs = [clips.pixels(), clips.pixels(sigma, loop)]
+    names = ("as sampled", f"smoothed, σ = {sigma:g}")
+    moved = [differences(np.moveaxis(pixels, -1, 1)) for pixels in pairs]
+    tiles = []
+    for k, seed in enumerate(clips.request.seeds):
+        for name, pixels, motion in zip(names, pairs, moved, strict=True):
+            uri = data_uri(png(sprite_sheet(pixels[k : k + 1])))
+            point = {"nfe": 1, "lam": None, "t": 0.0, "stage": 0, "picture": 0}
+            tiles.append(
+                {
+                    "title": f"seed {seed}, {name}",
+                    "caption": f"|difference| of neighbouring frames {motion[k]:.2f} of 255",
+                    "state": "done",
+                    "nfe": 1,
+                    "budget": 1,
+                    "record": {"x0": uri, "x": uri, "points": [point]},
+                }
+            )
+    _, frames, height, width, _ = pairs[0].shape
+    return {
+        "run": uuid4().hex,
+        "seq": 0,
+        "final": True,
+        "tile": {"w": width, "h": height, "frames": frames},
+        "columns": 2,
+        "fps": FPS,
+        "tiles": tiles,
+        "status": {"text": "done"},
+    }
+
+
+# ---------------------------------------------------------------- the tab
+
+
+def first_model(serving: Serving, models: Sequence[tuple[str, str]]) -> Model | None:
+    """The first of `models` that can be loaded; called before the page is served."""
+    for _, name in models:
+        try:
+            return serving.load(name).result()
+        except ValueError:
+            continue
+    return None
+
+
+def build(serving: Serving, demo: gr.Blocks) -> None:
+    """Builds the tab inside the current Blocks and wires its links."""
+    models = serving.shelf.choices(video=True)
+    first = first_model(serving, models)
+    kept: Kept[Clips] = Kept()
+    if not any(o.frames > 1 and o.kind == "checkpoint" for o in serving.shelf.offered()):
+        gr.Markdown(MISSING, elem_id="video-missing")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320):
+            labels = LabelControls(models, first, DEFAULT.guidance)
+            with gr.Row():
+                go = gr.Button("Generate", variant="primary", elem_id="video-go")
+                stop = gr.Button("Stop", variant="stop", elem_id="video-stop")
+            solver = SolverControls(DEFAULT.solver)
+            with gr.Row():
+                count = gr.Slider(
+                    1, 8, DEFAULT.count, step=1, label="Clips", info="One seed each.", min_width=140
+                )
+                seed = gr.Number(
+                    DEFAULT.seed,
+                    label="Seed",
+                    precision=0,
+                    info="The same seed is the same clip, whoever else is served.",
+                    min_width=140,
+                )
+            with gr.Row():
+                new = gr.Button("New seed", size="sm")
+                reuse = gr.Button("Reuse last seed", size="sm")
+        with gr.Column(scale=3, min_width=320, elem_classes="player-first"):
+            player = Player(
+                elem_id="video-player",
+                label="Denoising of all frames",
+                placeholder="Press Generate: all frames come out of the noise together.",
+            )
+            note = gr.Markdown(elem_id="video-note")
+            video = gr.Video(
+                label="The clip",
+                interactive=False,
+                autoplay=True,
+                loop=True,
+                buttons=[],
+                height=SHOWN,
+                elem_id="video-result",
+            )
+            with gr.Row():
+                titles = ("MP4", "GIF", "WebP (lossless)", "ZIP of PNGs")
+                downloads = [gr.DownloadButton(t, size="sm", interactive=False) for t in titles]
+            with gr.Row():
+                sigma = gr.Slider(
+                    0,
+                    4,
+                    0,
+                    step=0.25,
+                    label="Smoothing over time (σ, frames)",
+                    info="A Gaussian along time, after sampling; calms flicker, blurs motion. "
+                    "0 is off.",
+                    elem_id="video-sigma",
+                )
+                loop = gr.Checkbox(
+                    True,
+                    label="Closed loop",
+                    info="The last frame's neighbour is the first one; if not, ends are repeated.",
+                    elem_id="video-loop",
+                )
+            pair = Player(elem_id="video-pair", label="Before and after smoothing", visible=False)
+            with gr.Accordion("Copy as code", open=False):
+                kind = gr.Radio(KINDS[:2], value=KINDS[0], label="Copy as", show_label=False)
+                code = gr.Code(language="python", interactive=False, show_label=False, lines=6)
+            link = links.box("video-link")
+    last_seed, last_run = gr.State(DEFAULT.seed), gr.State("")
+    inputs = [*labels.inputs, *solver.inputs, count, seed]
+    split = len(labels.inputs), len(labels.inputs) + len(solver.inputs)
+    waiting = [gr.skip()] * (2 + len(downloads))  # pair, video and the files, as they are
+
+    def values_of(args: tuple[Any, ...]) -> dict[str, Any]:
+        flat = labels.values(args[: split[0]]) | solver.values(args[split[0] : split[1]])
+        return flat | {"count": args[split[1]], "seed": args[split[1] + 1]}
+
+    async def checked(args: tuple[Any, ...]) -> tuple[GenerateRequest, Model]:
+        values = values_of(args)
+        model = await serving.model(str(values["model"]))
+        try:
+            if model.frames < 2:
+                raise ValueError(f"model: {model.name} makes pictures; the tab Generate has it.")
+            return request_of(values, model, serving.limits), model
+        except ValueError as error:
+            raise refuse(error) from error
+
+    async def run(*args: Any) -> AsyncIterator[Any]:
+        *args_of_run, width, closed = args
+        request, model = await checked(tuple(args_of_run))
+        job = job_of(request, model)
+        wall = Wall(job, device=str(model.device), titles=[f"seed {s}" for s in request.seeds])
+        off = [gr.DownloadButton(interactive=False)] * len(downloads)
+        yield gr.skip(), "", gr.update(visible=False), None, *off, request.seed, ""
+        text = f"video {request.model} {request.solver.method} nfe={request.solver.nfe}"
+        async with aclosing(serving.play(job, wall, f"{text} count={request.count}")) as events:
+            async for value, event in events:
+                if isinstance(event, Done) and event.error is None:
+                    clips = Clips(request, event.tracks[0].samples)
+                    kept.put(wall.run, clips)
+                    text = summary(request, event, model)
+                    yield value, text, *waiting, gr.skip(), wall.run
+                    yield (
+                        gr.skip(),
+                        gr.skip(),
+                        *await made(clips, width, closed),
+                        gr.skip(),
+                        gr.skip(),
+                    )
+                else:
+                    error = getattr(event, "error", None)
+                    yield value, f"**{error}**" if error else "", *waiting, gr.skip(), gr.skip()
+
+    async def made(clips: Clips, width: float, closed: bool) -> list[Any]:
+        """Updates of the pair, of the video and of its files."""
+        folder = serving.path("clip").parent
+        try:
+            files = await serving.encode(clip_files, clips, folder, width, bool(closed))
+            shown: Any = gr.update(visible=False)
+            if width:
+                value = await serving.encode(before_and_after, clips, width, bool(closed))
+                shown = gr.update(value=value, visible=True)
+        except ValueError as error:
+            raise refuse(error) from error
+        on = [gr.DownloadButton(value=str(files[k]), interactive=True) for k in KINDS_OF_FILE]
+        return [shown, str(files["mp4"]), *on]
+
+    async def resmooth(run_id: str, width: float, closed: bool) -> list[Any]:
+        return await made(kept.get(run_id), width, closed) if run_id else waiting
+
+    async def show_code(kind: str, *args: Any) -> Any:
+        request, _ = await checked(args)
+        return gr.Code(
+            code_for(kind, request), language="shell" if kind == "Command line" else "python"
+        )
+
+    def query(*args: Any) -> str:
+        return "?tab=video&" + to_query(read(values_of(args)))
+
+    async def open_link(request: gr.Request) -> list[Any]:
+        pairs = dict(links.pairs(request, "video"))
+        if not pairs:
+            return [gr.skip()] * (len(inputs) + 1)
+        pairs.setdefault("model", first.name if first else VIDEO_MIXTURE_NAME)
+        wanted, complaints = read_leniently(pairs)
+        try:
+            model = await serving.model(wanted.model)
+            model.condition(wanted.label)
+            if model.frames < 2:
+                raise ValueError(f"model: {model.name} makes pictures, no clips.")
+        except (ValueError, gr.Error) as error:
+            complaints.append(f"{getattr(error, 'message', error)} The default is used.")
+            model = first or await serving.model(VIDEO_MIXTURE_NAME)
+            wanted = replace(wanted, label=ANY)
+        return [
+            *labels.show(model, wanted.label, wanted.guidance),
+            *solver.show(wanted.solver),
+            wanted.count,
+            wanted.seed,
+            links.note(complaints),
+        ]
+
+    async def relabel(name: str) -> list[Any]:
+        return labels.show(await serving.model(name))[1:]
+
+    results = [pair, video, *downloads]
+    started = go.click(
+        run,
+        [*inputs, sigma, loop],
+        [player, note, *results, last_seed, last_run],
+        concurrency_id="engine",
+        concurrency_limit=32,
+        show_progress="hidden",
+        api_visibility="private",
+        scroll_to_output=False,
+    )
+    started.success(query, inputs, link, api_visibility="private").then(
+        None, link, link, js=links.SHOW, api_visibility="private"
+    )
+    demo.load(open_link, None, [*inputs, note], api_visibility="private")
+    stop.click(lambda: "Stopped.", None, note, cancels=[started], api_visibility="private")
+    gr.on(
+        [sigma.input, loop.input],
+        resmooth,
+        [last_run, sigma, loop],
+        results,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        api_visibility="private",
+    )
+    new.click(
+        lambda: random.randint(0, SEED_MAX), None, seed, queue=False, api_visibility="private"
+    )
+    reuse.click(lambda s: s, last_seed, seed, queue=False, api_visibility="private")
+    labels.model.input(
+        relabel, labels.model, [*labels.axes, labels.guidance], api_visibility="private"
+    )
+    gr.on(
+        [kind.change, *[w.change for w in inputs]],  # type: ignore[attr-defined]
+        show_code,
+        [kind, *inputs],
+        code,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        api_visibility="private",
+    )

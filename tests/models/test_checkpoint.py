@@ -1,0 +1,110 @@
+"""Checkpoint folders: what is saved comes back, and every fault is one clear sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dpm_demo.models.checkpoint import (
+    CheckpointError,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
+from dpm_demo.models.shelf import ModelShelf
+from dpm_demo.models.unet import UNet
+
+LABELS = {"style": ("noto", "fluent"), "category": ("animals", "food")}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    network = UNet(dim=16, dim_mults=(1, 2), axes=(2, 2))
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.05)
+    out = tmp_path / "tiny"
+    save_checkpoint(out, network, target="velocity", shape=(3, 32, 32), labels=LABELS)
+    return out
+
+
+def test_a_saved_network_comes_back_to_16_bits(folder: Path) -> None:
+    model = load_checkpoint(folder)
+    assert (model.name, model.shape, dict(model.labels)) == ("tiny", (3, 32, 32), LABELS)
+    x0 = model.exact(torch.randn(2, 3, 32, 32), torch.zeros(2), [model.condition("food")] * 2)
+    assert x0.dtype == torch.float32 and x0.isfinite().all()
+    assert all(w.dtype == torch.float16 for w in load_file(folder / "model.safetensors").values())
+
+
+@pytest.mark.parametrize("label", ["animals", "fluent", "fluent animals", "any", "any food"])
+def test_labels_are_words_of_any_axis(folder: Path, label: str) -> None:
+    words = label.split()
+    expected = tuple(
+        next((names.index(w) for w in words if w in names), len(names)) for names in LABELS.values()
+    )
+    assert load_checkpoint(folder).condition(label).labels == expected
+
+
+@pytest.mark.parametrize("label", ["dragons", "'; DROP TABLE", "ANIMALS", "x" * 10_000])
+def test_an_unknown_label_is_refused_in_a_short_sentence(folder: Path, label: str) -> None:
+    with pytest.raises(ValueError, match="unknown to tiny") as caught:
+        load_checkpoint(folder).condition(label)
+    assert len(str(caught.value)) < 300
+
+
+def _missing_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def _truncated(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _not_finite(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["stem.weight"][0, 0, 0, 0] = float("nan")
+    save_file(weights, folder / "model.safetensors")
+
+
+def _mismatched(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["arguments"]["dim"] = 32
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def _no_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def _pickled(folder: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, folder / "model.pt")
+    (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (_missing_weights, "is missing"),
+        (_truncated, "truncated or damaged"),
+        (_not_finite, "stem.weight is not finite"),
+        (_mismatched, "do not fit"),
+        (_no_config, "config.json is missing or not readable"),
+        (_pickled, "is missing"),
+    ],
+)
+def test_a_harmed_folder_gives_one_sentence_and_the_other_models_go_on(
+    folder: Path, harm, words: str
+) -> None:
+    good = UNet(dim=16, dim_mults=(1, 2))
+    save_checkpoint(folder.parent / "good", good, target="data", shape=(3, 32, 32), labels={})
+    harm(folder)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_checkpoint(folder)
+    assert "tiny" in str(caught.value) and "\n" not in str(caught.value)
+    assert list_checkpoints(folder.parent) == ["good", "tiny"]
+    shelf = ModelShelf(root=folder.parent)
+    with pytest.raises(CheckpointError, match=words):
+        shelf.get("tiny")
+    assert shelf.get("good").name == "good"

@@ -1,0 +1,79 @@
+"""What the tests of the solver share: one exact problem, a driver that counts, and slopes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpm_demo.models.exact import MIXTURE
+from dpm_demo.settings import Solver
+from dpm_demo.solver import Decision, Evaluation, Measure, integrate, trajectory
+
+SPAN = (-5.02, 4.56)
+GRID = (48, 96, 192, 384)
+NOISE = torch.randn(1, 256, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@dataclass
+class Run:
+    """One trajectory, driven by hand: what it asked for, what it decided, how it ended."""
+
+    result: Tensor
+    evaluations: list[Evaluation] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+    @property
+    def nfe(self) -> int:
+        return sum(len(e.x) for e in self.evaluations) // len(self.result)
+
+    @property
+    def points(self) -> list[float]:
+        return [e.lam for e in self.evaluations if not e.stage]
+
+    @property
+    def end(self) -> dict[str, Any]:
+        return self.decisions[-1].data
+
+
+def drive(denoise: Any, x: Tensor, solver: Solver, **where: Any) -> Run:
+    where.setdefault("lam_span", None if "lambdas" in where else SPAN)
+    steps = trajectory(x, solver, **where)
+    run, answer = Run(x), None
+    while True:
+        try:
+            event = steps.send(answer)
+        except StopIteration as stop:
+            run.result = stop.value
+            return run
+        answer = None
+        if isinstance(event, Evaluation):
+            run.evaluations.append(event)
+            answer = denoise(event.x, event.lam)
+        elif isinstance(event, Measure):
+            answer = float(event.value)
+        else:
+            run.decisions.append(event)
+
+
+def mixture_error(solver: Solver, span: tuple[float, float] = SPAN) -> float:
+    """Mean error against the exact flow, from a state that lies on it at the first node."""
+    start = MIXTURE.flow(NOISE, SPAN[0], span[0]) if span[0] != SPAN[0] else NOISE
+    truth = MIXTURE.flow(NOISE, SPAN[0], span[1])
+    got = integrate(MIXTURE.denoise, start, solver, lam_span=span)
+    return (got - truth).abs().mean().item()
+
+
+def slopes(errors: list[float]) -> list[float]:
+    """Measured orders between successive doublings."""
+    return [math.log2(a / b) for a, b in pairwise(errors)]
+
+
+def last_slope(span: tuple[float, float] = SPAN, **fields: Any) -> float:
+    """The order between the two finest grids, without the taper (SOLVER.md, trap 12)."""
+    fields.setdefault("lower_order_final", False)
+    return slopes([mixture_error(Solver(nfe=n, **fields), span) for n in GRID[-2:]])[0]

@@ -1,0 +1,202 @@
+"""Training: any folder of pictures, to a budget, resumable; the emoji packages as they are."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dpm_demo.models.checkpoint import load_checkpoint
+from dpm_demo.models.unet import UNet, UNet3D
+from dpm_demo.training.data import Draw, open_data, prepare_images, read_folder
+from dpm_demo.training.loop import Recipe, held_out_loss, train, weights_for
+from dpm_demo.training.loss import LAM_TRAINED, denoising_loss, draw_lam, drop_labels
+
+TINY = {"dim": 8, "dim_mults": (1, 2), "batch": 4, "warmup": 5, "save_minutes": 0.01}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for kind, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        (tmp_path / "mine" / kind).mkdir(parents=True)
+        for k in range(6):
+            size = (40 + 8 * k, 56)
+            noise = rng.integers(-20, 20, (size[1], size[0], 3))
+            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "mine" / kind / f"{k}.png")
+    return tmp_path / "mine"
+
+
+def test_a_folder_is_resized_cropped_and_labelled_by_its_subfolders(folder: Path) -> None:
+    pictures = read_folder(folder, size=16)
+    assert pictures.data.shape == (12, 3, 16, 16) and pictures.data.dtype == torch.uint8
+    assert pictures.axes == {"class": ("blue", "red")}
+    red = pictures.data[pictures.labels[:, 0] == 1].float().mean((0, 2, 3))
+    assert red[0] > 150 and red[2] < 80
+
+
+def test_a_folder_without_subfolders_is_one_class(folder: Path) -> None:
+    pictures = read_folder(folder / "red", size=16)
+    assert len(pictures) == 6 and pictures.axes == {"class": ("red",)}
+
+
+def test_a_folder_without_pictures_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    for bad in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ValueError, match="data:"):
+            open_data(bad)
+    (tmp_path / "broken.npz").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="not a prepared data set"):
+        open_data(tmp_path / "broken.npz")
+
+
+def test_batches_draw_groups_evenly_and_scale_to_minus_one_to_one(folder: Path) -> None:
+    pictures = read_folder(folder, size=16)
+    pictures.group[:] = torch.tensor([0] * 11 + [1])
+    x, _ = Draw(pictures)(400)
+    assert x.min() >= -1 and x.max() <= 1
+    last = pictures.data[11].float() / 127.5 - 1
+    same = ((x - last).abs().amax((1, 2, 3)) < 1e-6) | (
+        (x - last.flip(-1)).abs().amax((1, 2, 3)) < 1e-6
+    )
+    assert 150 < same.sum() < 250
+
+
+def test_the_drawn_lam_cover_the_whole_span_and_prefer_the_middle() -> None:
+    lam = draw_lam(20_000, torch.Generator().manual_seed(0))
+    assert lam.min() >= LAM_TRAINED[0] and lam.max() <= LAM_TRAINED[1]
+    assert (lam < -4.2).float().mean() > 0.01 and (lam > 4.2).float().mean() > 0.01
+    assert (lam.abs() < 2).float().mean() > 0.6
+
+
+def test_labels_are_dropped_alone_and_together() -> None:
+    labels = torch.zeros(20_000, 2).long()
+    dropped = drop_labels(labels, (3, 9), 0.1, torch.Generator().manual_seed(0))
+    any_of = dropped == torch.tensor([3, 9])
+    assert 0.1 < any_of.all(1).float().mean() < 0.13
+    assert 0.07 < (any_of[:, 0] & ~any_of[:, 1]).float().mean() < 0.1
+
+
+@pytest.mark.parametrize("target", ["velocity", "noise", "data"])
+def test_the_loss_of_the_true_answer_is_zero(target: str) -> None:
+    x0, noise = torch.randn(4, 3, 8, 8), torch.randn(4, 3, 8, 8)
+    lam = torch.tensor([-3.0, -1.0, 1.0, 3.0])
+    alpha, sigma = (torch.sigmoid(s * 2 * lam).sqrt().view(-1, 1, 1, 1) for s in (1, -1))
+    answer = {"velocity": alpha * noise - sigma * x0, "noise": noise, "data": x0}[target]
+    loss = denoising_loss(lambda x, lam, labels: answer, x0, lam, noise, None, target)
+    assert loss < 1e-10
+
+
+@pytest.mark.slow
+def test_training_lowers_the_loss_and_an_interrupted_run_goes_on(
+    folder: Path, tmp_path: Path
+) -> None:
+    pictures = read_folder(folder, size=16, held_share=0.3)
+    out = tmp_path / "mine-model"
+    seen: list[int] = []
+
+    class Stop(Exception):
+        pass
+
+    def stop_late(progress) -> None:
+        seen.append(progress.iteration)
+        if progress.saved and progress.iteration > 20:
+            raise Stop
+
+    recipe = Recipe(minutes=0.2, **TINY)
+    with pytest.raises(Stop):
+        train(pictures, out, recipe, on_progress=stop_late)
+    reached = seen[-1]
+    seen.clear()
+    network = train(pictures, out, recipe, on_progress=lambda p: seen.append(p.iteration))
+    assert seen[0] == reached + 1
+    model = load_checkpoint(out)
+    assert model.labels == {"class": ("blue", "red")} and model.shape == (3, 16, 16)
+    fresh = type(network)(**network.config)
+    assert held_out_loss(network, pictures, "velocity") < 0.8 * held_out_loss(
+        fresh, pictures, "velocity"
+    )
+    assert json.loads((out / "config.json").read_text())["trained"]["iterations"] >= seen[-1]
+    assert float(torch.tensor(1e-40) * 1.0) > 0, "training left the process without denormals"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("minutes", 0), ("lr", float("nan")), ("target", "score"), ("batch", -1)]
+)
+def test_a_recipe_that_means_nothing_is_refused(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field):
+        Recipe(**{field: value})
+
+
+def _tarball(path: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, blob in files.items():
+            info = tarfile.TarInfo(f"package/{name}")
+            info.size = len(blob)
+            tar.addfile(info, io.BytesIO(blob))
+
+
+def test_emoji_packages_become_labelled_pictures_on_white(tmp_path: Path) -> None:
+    def blob(kind: str) -> bytes:
+        out = io.BytesIO()
+        Image.new("RGBA", (64, 48), (255, 0, 0, 128)).save(out, kind)
+        return out.getvalue()
+
+    table = [
+        {"unified": "1F44D", "non_qualified": None, "category": "People & Body"},
+        {"unified": "2602-FE0F", "non_qualified": "2602", "category": "Travel & Places"},
+    ]
+    _tarball(
+        tmp_path / "emoji-datasource-google-16.0.0.tgz",
+        {
+            "emoji.json": json.dumps(table).encode(),
+            "img/google/64/1f44d.png": blob("PNG"),
+            "img/google/64/1f44d-1f3fb.png": blob("PNG"),
+        },
+    )
+    _tarball(
+        tmp_path / "emoji-datasource-twitter-16.0.0.tgz", {"img/twitter/64/2602.png": blob("PNG")}
+    )
+    _tarball(tmp_path / "lobehub-fluent-emoji-3d-1.1.0.tgz", {"assets/1f44d.webp": blob("WEBP")})
+    pictures = prepare_images(tmp_path, size=32)
+    assert pictures.labels.tolist() == [[0, 1], [0, 1], [1, 4], [2, 1]]
+    # the two skin tones are one motif; another style is another
+    assert pictures.group[0] == pictures.group[1] != pictures.group[3]
+    assert pictures.data[0, :, 0, 0].tolist() == [255, 255, 255]
+    assert pictures.data[0, :, 16, 16].tolist() == [255, 127, 127]
+    pictures.save(tmp_path / "made.npz")
+    assert torch.equal(open_data(tmp_path / "made.npz").data, pictures.data)
+
+
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="emoji-datasource-google"):
+        prepare_images(tmp_path)
+
+
+def test_a_clip_network_started_from_a_picture_network_is_it_with_any_style() -> None:
+    torch.manual_seed(0)
+    axes = {"style": ("noto", "fluent"), "category": ("a", "b", "c")}
+    image = UNet(dim=8, axes=(2, 3))
+    for weight in image.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    video = UNet3D(dim=8, axes=(3,))
+    fitted = weights_for(image.state_dict(), axes, {"category": axes["category"]})
+    left_out = video.load_state_dict(fitted, strict=False)
+    assert not left_out.unexpected_keys
+    assert all(".temporal." in key for key in left_out.missing_keys)
+    x, lam = torch.randn(2, 3, 5, 16, 16), torch.tensor([-1.0, 2.0])
+    for choice in (1, 3):
+        clips = video(x, lam, torch.tensor([[choice]] * 2))
+        for k in range(5):
+            one = image(x[:, :, k], lam, torch.tensor([[2, choice]] * 2))
+            torch.testing.assert_close(clips[:, :, k], one, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_of_other_choices_are_refused() -> None:
+    weights = UNet(dim=8, axes=(2,)).state_dict()
+    with pytest.raises(ValueError, match="no label 'category'"):
+        weights_for(weights, {"category": ("a", "b")}, {"category": ("a", "c")})

@@ -1,0 +1,366 @@
+"""The page as a visitor meets it, in a real Chromium, with the landed checkpoint."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from gradio_client import Client
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect
+
+from dpm_demo.media import png_text
+from dpm_demo.request import comparison_of_query, read
+
+pytestmark = pytest.mark.browser
+
+PATIENCE = 60_000  # ms; only a failure waits that long
+
+
+class Visitor:
+    """One open page, and what must not have happened on it."""
+
+    def __init__(self, browser: Browser, address: str, width: int = 1300, query: str = "") -> None:
+        self.errors: list[str] = []
+        self.strays: list[str] = []
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, accept_downloads=True
+        )
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
+        self.page.route("**/*", self._only_local)
+        self.page.goto(address + query)
+        expect(self.page.get_by_role("tab", name="Generate")).to_be_visible(timeout=PATIENCE)
+
+    def _only_local(self, route: Route) -> None:
+        url = route.request.url
+        if re.match(r"(https?://(127\.0\.0\.1|localhost)[:/]|data:|blob:)", url):
+            route.continue_()
+        else:
+            self.strays.append(url)
+            route.abort()
+
+    def tab(self, name: str) -> None:
+        tab = self.page.get_by_role("tab", name=name, exact=True).locator("visible=true")
+        if not tab.count():  # on a phone the last ones are in a menu
+            self.page.locator(".overflow-menu > button").click()
+            tab = self.page.locator(".overflow-dropdown").get_by_text(name, exact=True)
+        tab.click()
+
+    def player(self, where: str) -> Any:
+        return self.page.locator(f"#{where}-player")
+
+    def at(self, where: str, part: str) -> Any:
+        return self.player(where).get_by_test_id(f"player-{part}")
+
+    def number(self, label: str, value: float) -> None:
+        box = self.page.get_by_label(f"number input for {label}").locator("visible=true")
+        box.fill(str(value))
+        box.press("Enter")
+
+    def choose(self, label: str, option: str) -> None:
+        self.page.get_by_label(label, exact=True).locator("visible=true").click()
+        self.page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
+
+    def generate(self) -> None:
+        self.page.locator("#generate-go").click()
+
+    def finished(self, where: str = "generate") -> None:
+        expect(self.at(where, "status")).to_contain_text("done", timeout=PATIENCE)
+
+    def download(self, name: str) -> bytes:
+        with self.page.expect_download() as waiting:
+            self.page.get_by_role("button", name=name, exact=True).locator("visible=true").click()
+        return waiting.value.path().read_bytes()
+
+
+@pytest.fixture
+def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
+    guest = Visitor(browser, served[1])
+    yield guest
+    guest.context.close()
+    assert guest.errors == [], "an error in the console"
+    assert guest.strays == [], "a request left the machine"
+
+
+def test_one_click_paints_frames_and_ends_with_a_complete_timeline(visitor: Visitor) -> None:
+    visitor.tab("Generate")
+    visitor.number("Model evaluations (NFE)", 100)
+    visitor.page.evaluate(
+        """() => { window.seen = new Set(); setInterval(() => {
+        const n = document.querySelector('#generate-player [data-testid=player-nfe]');
+        if (n) window.seen.add(n.textContent); }, 5); }"""
+    )
+    visitor.generate()
+    visitor.finished()
+    seen = visitor.page.evaluate("() => [...window.seen]")
+    assert len(seen) >= 5, f"the count of evaluations did not rise: {seen}"
+    visitor.number("Model evaluations (NFE)", 20)
+    visitor.generate()
+    expect(visitor.at("generate", "status")).to_contain_text("20 / 20", timeout=PATIENCE)
+    visitor.finished()
+    scrub = visitor.at("generate", "scrub")
+    assert scrub.get_attribute("max") == "20"
+    pictures = set()
+    for k in range(21):
+        scrub.fill(str(k))
+        pictures.add(
+            visitor.page.evaluate(
+                """() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(
+                () => done(document.querySelector(
+                '#generate-player [data-testid=player-canvas]').toDataURL()))))"""
+            )
+        )
+    assert len(pictures) >= 18, "positions of the scrubber show the same picture"
+
+
+def test_the_png_carries_settings_that_give_the_same_picture_again(
+    visitor: Visitor, served: tuple[Any, str]
+) -> None:
+    visitor.tab("Generate")
+    visitor.number("Pictures", 2)
+    visitor.number("Model evaluations (NFE)", 6)
+    visitor.generate()
+    visitor.finished()
+    first = visitor.download("PNG")
+    request = read(json.loads(png_text(first)["dpm-demo"]))
+    assert (request.count, request.solver.nfe) == (2, 6)
+    answer = Client(served[1], verbose=False).predict(
+        model=request.model,
+        label=request.label,
+        guidance=request.guidance,
+        seed=request.seed,
+        count=request.count,
+        solver={"nfe": 6, "order": request.solver.order},
+        api_name="/generate",
+    )
+    again = _picture_of(answer["sheet"])
+    ours = Image.open(io.BytesIO(first)).convert("RGB")
+    worst = max(abs(a - b) for a, b in zip(ours.tobytes(), again.tobytes(), strict=True))
+    assert ours.size == again.size and worst <= 1
+    assert visitor.download("GIF of the denoising")[:6] == b"GIF89a"
+
+
+def _picture_of(uri: str) -> Image.Image:
+    with urllib.request.urlopen(uri) as reply:
+        return Image.open(io.BytesIO(reply.read())).convert("RGB")
+
+
+def test_stop_stops_and_the_engine_is_free_again(visitor: Visitor, served: tuple[Any, str]) -> None:
+    visitor.tab("Generate")
+    visitor.number("Model evaluations (NFE)", 100)
+    visitor.number("Pictures", 16)
+    visitor.generate()
+    expect(visitor.at("generate", "status")).to_contain_text("/ 100", timeout=PATIENCE)
+    visitor.page.locator("#generate-stop").click()
+    _until(lambda: served[0].engine.stats().requests == 0)
+
+
+def test_closing_the_tab_stops_the_work(browser: Browser, served: tuple[Any, str]) -> None:
+    guest = Visitor(browser, served[1])
+    guest.tab("Generate")
+    guest.number("Model evaluations (NFE)", 100)
+    guest.number("Pictures", 16)
+    guest.generate()
+    _until(lambda: served[0].engine.stats().requests == 1)
+    guest.context.close()
+    _until(lambda: served[0].engine.stats().requests == 0)
+
+
+def _until(condition: Any, seconds: float = 30) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "it did not come to that in time"
+        time.sleep(0.02)
+
+
+def test_two_visitors_meet_in_one_forward_and_both_finish(
+    browser: Browser, visitor: Visitor, served: tuple[Any, str]
+) -> None:
+    other = Visitor(browser, served[1])
+    for guest in (visitor, other):
+        guest.tab("Generate")
+        guest.number("Model evaluations (NFE)", 100)
+        guest.number("Pictures", 3)
+    for guest in (visitor, other):
+        guest.generate()
+    _until(lambda: served[0].engine.stats().rows == 6)
+    for guest in (visitor, other):
+        guest.finished()
+    other.context.close()
+    assert other.errors == []
+
+
+def test_each_schedule_gives_another_picture_at_8_evaluations(served: tuple[Any, str]) -> None:
+    client = Client(served[1], verbose=False)
+    sheets = {
+        schedule: client.predict(
+            model="emoji-image", solver={"nfe": 8, "schedule": schedule}, api_name="/generate"
+        )["sheet"]
+        for schedule in ("logsnr", "cosine", "linear", "quadratic", "karras")
+    }
+    assert len(set(sheets.values())) == 5
+
+
+def test_the_api_streams_every_state_and_ends_with_the_samples(served: tuple[Any, str]) -> None:
+    job = Client(served[1], verbose=False).submit(
+        model="emoji-image", count=2, solver={"nfe": 12, "order": 3}, api_name="/generate"
+    )
+    job.result(timeout=60)
+    steps = job.outputs()
+    assert len(steps) >= 3 and [s["final"] for s in steps] == [False] * (len(steps) - 1) + [True]
+    counts = [s["nfe"] for s in steps]
+    assert counts == sorted(counts) and counts[-1] == 12
+    assert steps[-1]["settings"]["order"] == 3
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"solver": {"nfe": 0}}, "nfe must be a whole number from 1 to 1000"),
+        ({"solver": {"nfe": -1}}, "nfe"),
+        ({"solver": {"nfe": 1e9}}, "nfe"),
+        ({"solver": {"nfe": "abc"}}, "nfe"),
+        ({"solver": {"order": 4}}, "order"),
+        ({"solver": "<b>"}, "solver must be"),
+        ({"solver": {"nope": 1}}, "no setting"),
+        ({"label": "dragons"}, "unknown"),
+        ({"label": "'; DROP TABLE x; <script>alert(1)</script>"}, "unknown"),
+        ({"model": "../../etc/passwd"}, "model"),
+        ({"count": 100_000_000}, "at most 64"),
+        ({"guidance": "NaN"}, "guidance"),
+        ({"seed": -5}, "seed"),
+    ],
+)
+def test_bad_input_through_the_api_is_one_clear_sentence(
+    served: tuple[Any, str], bad: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(Exception, match=words) as caught:
+        Client(served[1], verbose=False).predict(
+            **{"model": "emoji-image", **bad}, api_name="/generate"
+        )
+    assert "Traceback" not in str(caught.value)
+
+
+def test_bad_input_in_the_page_is_a_sentence_and_the_next_run_works(visitor: Visitor) -> None:
+    visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("5, abc, 10")
+    visitor.page.locator("#compare-go").click()
+    expect(visitor.page.get_by_text("budgets must be whole numbers")).to_be_visible()
+    visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("4, 6")
+    visitor.choose("Model", "mixture (exact)")
+    visitor.page.locator("#compare-go").click()
+    visitor.finished("compare")
+
+
+def test_compare_fills_figures_plot_and_files_and_its_link_is_the_experiment(
+    browser: Browser, visitor: Visitor, served: tuple[Any, str]
+) -> None:
+    visitor.choose("Model", "mixture (exact)")
+    visitor.choose("Preset", "methods")
+    visitor.page.get_by_text("Solver rows", exact=True).click()
+    expect(visitor.page.get_by_label("Order 4")).to_have_value("3")
+    visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("6, 12, 24")
+    visitor.page.locator("#compare-go").click()
+    visitor.finished("compare")
+    tiles = visitor.at("compare", "tile")
+    assert tiles.count() == 12
+    for k in range(12):
+        expect(tiles.nth(k)).to_contain_text(re.compile(r"RMSE [\d.e-]+ · [\d.]+ dB"))
+    legend = visitor.page.locator("#compare-plot .legendtext")
+    expect(legend).to_have_count(4)
+    assert all("slope" in text for text in legend.all_text_contents())
+
+    tiles.nth(5).click()
+    expect(visitor.at("compare", "stage")).to_be_visible()
+    visitor.page.keyboard.press("Escape")
+
+    address = visitor.page.locator("#compare-link textarea, #compare-link input").input_value()
+    pairs = [p.split("=", 1) for p in address.split("?", 1)[1].split("&")]
+    decoded = [(k, urllib.request.unquote(v.replace("+", " "))) for k, v in pairs]
+    comparison, complaints = comparison_of_query(decoded)
+    assert complaints == [] and comparison.budgets == (6, 12, 24) and len(comparison.rows) == 4
+
+    picture = _files(visitor)["png"]
+    assert png_text(picture)["dpm-demo"] in address
+    guest = Visitor(browser, served[1], query="?" + address.split("?", 1)[1])
+    expect(guest.page.locator("#compare-budgets input, #compare-budgets textarea")).to_have_value(
+        "6, 12, 24"
+    )
+    guest.page.locator("#compare-go").click()
+    guest.finished("compare")
+    assert _files(guest)["png"] == picture
+    guest.context.close()
+    assert guest.errors == [] and guest.strays == []
+
+
+def _files(guest: Visitor) -> dict[str, bytes]:
+    guest.page.locator("#compare-make").click()
+    button = guest.page.get_by_role("button", name="ZIP", exact=True).locator("visible=true")
+    expect(button).to_be_enabled(timeout=PATIENCE)
+    files = {kind: guest.download(kind.upper()) for kind in ("csv", "png", "gif", "mp4", "zip")}
+    assert len(files["csv"].decode().strip().splitlines()) == 13
+    assert files["gif"][:6] == b"GIF89a" and files["mp4"][4:8] == b"ftyp"
+    with zipfile.ZipFile(io.BytesIO(files["zip"])) as archive:
+        assert sorted(n.rsplit(".", 1)[1] for n in archive.namelist()) == [
+            "csv",
+            "gif",
+            "json",
+            "mp4",
+            "png",
+        ]
+        assert json.loads(archive.read("settings.json"))["budgets"] == [6, 12, 24]
+    return files
+
+
+def test_a_bad_link_is_named_and_the_page_works(browser: Browser, served: tuple[Any, str]) -> None:
+    guest = Visitor(
+        browser, served[1], query="?budgets=5,oops&row=order%3D9&model=%3Cscript%3E&seed=3"
+    )
+    note = guest.page.locator("#compare-note")
+    for word in ("budgets", "order", "model"):
+        expect(note).to_contain_text(word)
+    assert guest.page.locator("#compare-note script").count() == 0
+    guest.context.close()
+    assert guest.errors == []
+
+
+def test_the_forward_process_follows_its_slider(visitor: Visitor) -> None:
+    visitor.tab("How it works")
+    picture = visitor.page.locator("#forward-picture img")
+    before = picture.get_attribute("src")
+    visitor.number("λ", -3)
+    expect(visitor.page.locator("#forward-picture")).to_contain_text("λ = -3.00")
+    assert picture.get_attribute("src") != before
+    expect(visitor.page.locator(".js-plotly-plot").first).to_be_visible()
+
+
+@pytest.mark.parametrize("tab", ["Compare", "Generate", "How it works"])
+def test_a_phone_needs_no_sideways_scrolling(
+    browser: Browser, served: tuple[Any, str], tab: str
+) -> None:
+    guest = Visitor(browser, served[1], width=390)
+    guest.tab(tab)
+    if tab != "How it works":
+        where = tab.lower()
+        if where == "compare":
+            guest.choose("Model", "mixture (exact)")
+        guest.page.locator(f"#{where}-go").click()
+        guest.finished(where)
+    wide = guest.page.evaluate("() => document.documentElement.scrollWidth")
+    guest.context.close()
+    assert wide <= 390
+
+
+def test_healthz_says_what_an_operator_asks(served: tuple[Any, str]) -> None:
+    with urllib.request.urlopen(served[1].rstrip("/") + "/healthz") as reply:
+        health = json.loads(reply.read())
+    assert health["status"] == "ok" and health["device"] == "cpu" and health["requests"] >= 0
