@@ -1,4 +1,4 @@
-"""`python -m dpm_demo sample|compare|train|prepare|features`: the package without a page."""
+"""`python -m dpm_demo sample|compare|train|prepare|features|bench`: the package without a page."""
 
 from __future__ import annotations
 
@@ -250,6 +250,20 @@ def features(options: argparse.Namespace) -> None:
     print("held-out accuracy: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
 
 
+def bench(options: argparse.Namespace) -> None:
+    """Runs one of the benchmarks of the repository with the arguments that follow its name."""
+    found = {p.stem for p in Path("benchmarks").glob("*.py")} - {"__init__"}
+    if options.name not in found:
+        raise ValueError(
+            f"name must be one of {', '.join(sorted(found))}, not {options.name!r:.60}"
+            if found
+            else "there is no folder benchmarks here; start it from the repository."
+        )
+    words = [sys.executable, "-m", f"benchmarks.{options.name}", *options.arguments]
+    if subprocess.run(words, check=False).returncode:
+        raise ValueError(f"{options.name} failed; its own message stands above.")
+
+
 def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(prog="python -m dpm_demo", description=__doc__)
     commands = main_parser.add_subparsers(dest="command", required=True)
@@ -309,6 +323,11 @@ def parser() -> argparse.ArgumentParser:
     five.add_argument("--out", default="checkpoints/emoji-features")
     five.add_argument("--minutes", type=float, default=20.0)
     five.set_defaults(run=features)
+
+    six = commands.add_parser("bench", help=bench.__doc__, description=bench.__doc__)
+    six.add_argument("name", help="engine, solver_step, solver_orders, reference, ...")
+    six.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to it")
+    six.set_defaults(run=bench)
     return main_parser
 
 

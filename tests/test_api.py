@@ -109,6 +109,7 @@ def test_the_compare_command_writes_grid_plot_and_table(
         "compare --model mixture --seed NaN",
         "train --data /nowhere --out /tmp/never-made --minutes 1",
         "train --data /nowhere --out /tmp/never-made --minutes -1",
+        "bench no-such-figure",
         "prepare images --packages {} --out {}/x.npz",
     ],
 )

@@ -24,6 +24,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from ..settings import OFFERED, Offered
 from ..solver.schedule import ALPHA_BAR_MIN, COSINE_LAM_MIN
 from .checkpoint import CheckpointError, Model
 from .denoiser import Denoiser, Target
@@ -41,64 +42,6 @@ __all__ = [
     "schedule_lambdas",
 ]
 
-
-@dataclass(frozen=True)
-class Offered:
-    """A model of the hub that the page may offer: its weights are `size` bytes, in float32."""
-
-    id: str
-    title: str
-    pixels: int
-    size: int
-    licence: str
-    revision: str
-
-
-#: What the page offers of the hub, if it is on disk or the hub answers and has safetensors of it.
-#: A revision of 40 digits is known to hold safetensors. "main" stands where none is known to: what
-#: was last seen there of cifar10-32 and celebahq-256 were pickled weights, which are not read.
-OFFERED: tuple[Offered, ...] = (
-    Offered(
-        "google/ddpm-cat-256",
-        "LSUN cats, 256 × 256 (DDPM)",
-        256,
-        454_692_876,
-        "apache-2.0",
-        "82ca0d5db4a5ec6ff0e9be8d86852490bc18a3d9",
-    ),
-    Offered(
-        "google/ddpm-cifar10-32",
-        "CIFAR-10, 32 × 32 (DDPM)",
-        32,
-        142_985_228,
-        "apache-2.0",
-        "main",
-    ),
-    Offered(
-        "google/ddpm-celebahq-256",
-        "CelebA-HQ faces, 256 × 256 (DDPM)",
-        256,
-        454_692_876,
-        "apache-2.0",
-        "main",
-    ),
-    Offered(
-        "google/ddpm-church-256",
-        "LSUN churches, 256 × 256 (DDPM)",
-        256,
-        454_692_876,
-        "apache-2.0",
-        "main",
-    ),
-    Offered(
-        "google/ddpm-bedroom-256",
-        "LSUN bedrooms, 256 × 256 (DDPM)",
-        256,
-        454_692_876,
-        "apache-2.0",
-        "main",
-    ),
-)
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 #: A pipeline's files: parts in folders of their own, or (the oldest uploads) all in one.

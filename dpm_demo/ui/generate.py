@@ -226,6 +226,9 @@ def summary(request: GenerateRequest, done: Done, model: Model) -> str:
     text = f"{len(rows)} × {nfe} evaluations in {done.seconds:.2f} s on {model.device}."
     if guided:
         text += " With guidance, each evaluation computed two network rows."
+    ticks = [c.data["ticks"] for row in rows for c in row.choices if "ticks" in c.data]
+    if ticks:
+        text += f" Parallel in time: {max(ticks)} sequential ticks."
     if not all(row.converged for row in rows):
         text += " **The cap on evaluations was reached before the end: not converged.**"
     return text
