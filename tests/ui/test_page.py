@@ -77,6 +77,13 @@ class Visitor:
     def finished(self, where: str = "generate") -> None:
         expect(self.at(where, "status")).to_contain_text("done", timeout=PATIENCE)
 
+    def until(self, condition: Any, seconds: float = 30) -> None:
+        """Waits for it while the page's requests go on (they pass through `_only_local`)."""
+        limit = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < limit, "it did not come to that in time"
+            self.page.wait_for_timeout(20)
+
     def download(self, name: str) -> bytes:
         with self.page.expect_download() as waiting:
             self.page.get_by_role("button", name=name, exact=True).locator("visible=true").click()
@@ -162,25 +169,24 @@ def test_stop_stops_and_the_engine_is_free_again(visitor: Visitor, served: tuple
     visitor.generate()
     expect(visitor.at("generate", "status")).to_contain_text("/ 100", timeout=PATIENCE)
     visitor.page.locator("#generate-stop").click()
-    _until(lambda: served[0].engine.stats().requests == 0)
+    visitor.until(lambda: served[0].engine.stats().requests == 0)
+    expect(visitor.page.locator("#generate-note")).to_contain_text("Stopped")
+    assert visitor.at("generate", "status").inner_text().find("100 / 100") < 0
 
 
-def test_closing_the_tab_stops_the_work(browser: Browser, served: tuple[Any, str]) -> None:
+def test_closing_the_tab_stops_the_work(
+    browser: Browser, visitor: Visitor, served: tuple[Any, str]
+) -> None:
     guest = Visitor(browser, served[1])
     guest.tab("Generate")
     guest.number("Model evaluations (NFE)", 100)
     guest.number("Pictures", 16)
     guest.generate()
-    _until(lambda: served[0].engine.stats().requests == 1)
+    guest.until(lambda: served[0].engine.stats().requests == 1)
+    ticks = served[0].engine.stats().ticks
     guest.context.close()
-    _until(lambda: served[0].engine.stats().requests == 0)
-
-
-def _until(condition: Any, seconds: float = 30) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "it did not come to that in time"
-        time.sleep(0.02)
+    visitor.until(lambda: served[0].engine.stats().requests == 0)
+    assert served[0].engine.stats().ticks - ticks < 90, "the run went on to its end"
 
 
 def test_two_visitors_meet_in_one_forward_and_both_finish(
@@ -189,11 +195,11 @@ def test_two_visitors_meet_in_one_forward_and_both_finish(
     other = Visitor(browser, served[1])
     for guest in (visitor, other):
         guest.tab("Generate")
-        guest.number("Model evaluations (NFE)", 100)
+        guest.number("Model evaluations (NFE)", 50)
         guest.number("Pictures", 3)
     for guest in (visitor, other):
         guest.generate()
-    _until(lambda: served[0].engine.stats().rows == 6)
+    other.until(lambda: served[0].engine.stats().rows == 6)
     for guest in (visitor, other):
         guest.finished()
     other.context.close()
