@@ -207,7 +207,7 @@ def build(
         relabel, labels.model, [*labels.axes, labels.guidance], api_visibility="private"
     )
     gr.on(
-        [kind.change, *[w.change for w in inputs]],  # type: ignore[attr-defined]
+        [demo.load, kind.change, *[w.change for w in inputs]],  # type: ignore[attr-defined]
         show_code,
         [kind, *inputs],
         code,
