@@ -9,11 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
 import dpm_demo as dpm
-from dpm_demo.models.checkpoint import CHECKPOINTS
-from dpm_demo.quality.features import accuracy, load_features
+from dpm_demo.quality.classes import class_accuracy, held_out_accuracy
 from dpm_demo.training.data import Pictures
 
 
@@ -26,23 +23,15 @@ def main() -> None:
     parser.add_argument("--data", default=None, help="the prepared .npz, for held-out pictures")
     options = parser.parse_args()
     model = dpm.load(options.model)
-    judge = load_features(CHECKPOINTS / "emoji-features")
     names = model.labels["category"]
     print(f"| guidance | {' | '.join(names)} | all |\n|---|{'---|' * (len(names) + 1)}")
     for guidance in (float(g) for g in options.guidance.split(",")):
-        right = []
-        for k, name in enumerate(names):
-            seeds = range(1000 * k, 1000 * k + options.per_class)
-            solver = dpm.Solver(nfe=options.nfe, order=2)
-            x = dpm.generate(model, solver, seeds, label=name, guidance=guidance)
-            with torch.no_grad():
-                hit = judge(x.clamp(-1, 1))["category"].argmax(1) == k
-            right.append(hit.float().mean().item())
-        cells = " | ".join(f"{r:.2f}" for r in [*right, sum(right) / len(right)])
+        right = class_accuracy(model, options.per_class, guidance, options.nfe)
+        cells = " | ".join(f"{r:.2f}" for r in right.values())
         print(f"| {guidance:g} | {cells} |", flush=True)
     if options.data:
-        held = Pictures.load(Path(options.data)).subset(held=True)
-        print(f"held-out pictures: {accuracy(judge, held)}, n = {len(held)}")
+        held = Pictures.load(Path(options.data))
+        print(f"held-out pictures: {held_out_accuracy(held):.3f}, n = {int(held.held.sum())}")
 
 
 if __name__ == "__main__":

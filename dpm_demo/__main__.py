@@ -1,4 +1,4 @@
-"""`python -m dpm_demo sample|compare|train|prepare|features|bench`: the package without a page."""
+"""`python -m dpm_demo COMMAND`: the package without a page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -233,21 +233,199 @@ def train(options: argparse.Namespace) -> None:
 
 
 def features(options: argparse.Namespace) -> None:
-    """Trains the feature extractor that quality figures are measured with."""
+    """Trains the feature extractor, and keeps the features of real pictures beside it.
+
+    With --minutes 0 the extractor stays as it is and only the features are computed again.
+    """
     from tqdm import tqdm
 
+    from .quality.extract import draw_real, open_extractor
     from .quality.features import train_features
     from .training.data import open_data
 
-    pictures = open_data(Path(options.data))
-    with tqdm(total=round(60 * options.minutes), unit="s") as bar:
+    pictures, out = open_data(Path(options.data)), Path(options.out)
+    if options.minutes > 0:
+        with tqdm(total=round(60 * options.minutes), unit="s") as bar:
 
-        def show(iteration: int, loss: float, left: float) -> None:
-            bar.update(round(bar.total - left) - bar.n)
-            bar.set_postfix_str(f"{iteration} iterations, loss {loss:.3f}", False)
+            def show(iteration: int, loss: float, left: float) -> None:
+                bar.update(round(bar.total - left) - bar.n)
+                bar.set_postfix_str(f"{iteration} iterations, loss {loss:.3f}", False)
 
-        scores = train_features(pictures, Path(options.out), options.minutes, on_progress=show)
-    print("held-out accuracy: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+            scores = train_features(pictures, out, options.minutes, on_progress=show)
+        print("held-out accuracy: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+    with _bar(None, desc="real pictures", unit="picture") as bar:
+        real = draw_real(pictures, open_extractor("emoji", out), on_progress=bar.update)
+    real.save(out / "real.safetensors")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Measures solvers: error to the converged sample, FD or FID, KID, IS; goes on where it was."""
+    from . import api
+    from .media import png
+    from .quality import sweep
+    from .quality.extract import RealFeatures, draw_real, open_extractor
+    from .quality.metrics import scores
+    from .quality.report import ENOUGH, Line, Results, warning
+    from .request import budgets_of_text, parse_list
+    from .training.data import open_data
+
+    metrics = parse_list("metrics", options.metrics, ("rmse", "psnr", "fd", "kid", "is"))
+    seeds = _seed_range(options.seed_range, options.n)
+    budgets = budgets_of_text(options.nfe)
+    guidance = _number("guidance", options.guidance)
+    for name, value in (("error-seeds", options.error_seeds), ("per-class", options.per_class)):
+        if value < 0:
+            raise ValueError(f"{name} must be a whole number from 0, not {value}")
+    model = api.load(options.model, options.device)
+    out = _out(options.out)
+    n_error = options.error_seeds if {"rmse", "psnr"} & set(metrics) else 0
+    look, real, held, pictures = None, None, None, None
+    if {"fd", "kid", "is"} & set(metrics):
+        weights = Path(options.inception_weights) if options.inception_weights else None
+        look = open_extractor(options.features, weights, model.device)
+        if options.data:
+            pictures = open_data(Path(options.data), model.shape[-1])
+            with _bar(None, desc="real pictures", unit="picture") as bar:
+                real = draw_real(pictures, look, on_progress=bar.update)
+        elif options.features == "inception" or model.frames > 1:
+            raise ValueError("data: the real pictures to compare with are needed, give --data.")
+        else:
+            real = RealFeatures.load()
+            if real.digest != look.digest:
+                raise ValueError("data: real.safetensors is of another extractor, give --data.")
+        if real.held is not None:
+            n = min(len(seeds) * model.frames, len(real.held))
+            held = Line("", 0, **vars(scores(real.held[:n], real.held_logits[:n], real.train, n)))
+    else:
+        seeds = seeds[:n_error]
+    store = sweep.Store(out, model, options.label, guidance, look)
+    file = out / "results.json"
+    known = Results.read(file) if file.exists() else None
+    plain = sweep.read_solvers(options.solvers or ["order=1", "order=2", "order=3"], model, known)
+    solvers = sweep.with_budgets(plain, budgets)
+    todo = {
+        (unit.solver, seed)
+        for solver in solvers
+        for unit in store.missing(solver, seeds, n_error)
+        for seed in unit.seeds
+    }
+    with _bar(None, total=sum(s.nfe for s, _ in todo), desc="sampling", unit="evaluation") as bar:
+        for solver in solvers:
+            for unit in store.missing(solver, seeds, n_error):
+                bar.set_postfix_str(f"{unit.solver.nfe} x {len(unit.seeds)}", refresh=False)
+                start = bar.n
+
+                def show(nfe: int, start: int = start) -> None:
+                    bar.update(start + nfe - bar.n)
+
+                store.compute(unit, n_error, show)
+    found = sweep.results(
+        store, store.solvers(), seeds, n_error, None if real is None else real.train, held
+    )
+    if known is not None:
+        found = found.with_known(known)
+    if options.per_class and look is not None:
+        found.notes["class_accuracy"] = _class_accuracy(model, options.per_class, pictures)
+    if pictures is not None and look is not None and model.frames == 1:
+        found.notes["neighbours"], sheet = _neighbours(store, found, pictures)
+        (out / "neighbours.png").write_bytes(png(sheet))
+    _write_report(found, out)
+    print(found.markdown())
+    for name, note in found.notes.items():
+        print(f"{name}: {note}")
+    if look is not None and len(seeds) < ENOUGH:
+        print(warning(len(seeds)))
+    print(f"wrote results.json, .csv, .md, .html and .png to {out}")
+
+
+def _seed_range(text: str | None, n: int | None) -> list[int]:
+    """The seeds of "0:2000", or the first n from its start. Raises ValueError."""
+    if n is not None and n < 1:
+        raise ValueError(f"n must be a whole number from 1, not {n}")
+    if text is None:
+        return list(range(2000 if n is None else n))
+    start, colon, stop = text.partition(":")
+    if not (colon and start.isdecimal() and stop.isdecimal() and int(start) < int(stop)):
+        raise ValueError(f"seed-range must be like 0:2000, not {text!r:.60}")
+    seeds = list(range(int(start), int(stop)))
+    if n is not None and n > len(seeds):
+        raise ValueError(f"n must be at most the {len(seeds)} seeds of seed-range, not {n}")
+    return seeds[:n]
+
+
+def _class_accuracy(model: Any, per_class: int, pictures: Any) -> dict[str, Any]:
+    from .quality.classes import class_accuracy, held_out_accuracy
+    from .request import GenerateRequest
+
+    guidance = GenerateRequest().guidance
+    with _bar(None, total=len(model.labels["category"]), desc="classes") as bar:
+        right = class_accuracy(model, per_class, guidance, on_progress=lambda: bar.update(1))
+    note = {"n": per_class, "guidance": guidance, "nfe": 20, **right}
+    if pictures is not None:
+        note["held-out pictures"] = held_out_accuracy(pictures)
+    return note
+
+
+def _neighbours(store: Any, found: Any, pictures: Any) -> tuple[dict[str, Any], Any]:
+    """How near samples are to training pictures, and a sheet of the first of them."""
+    import numpy as np
+    import torch
+
+    from . import api
+    from .quality.neighbours import nearest, neighbours_sheet, share_nearer, training_features
+    from .request import solver_of_text
+
+    best = min(
+        (x for x in found.lines if x.fd is not None), key=lambda x: (abs(x.nfe - 20), x.fd or 0)
+    )
+    solver = replace(solver_of_text(best.solver), nfe=best.nfe)
+    train, held = pictures.subset(held=False), pictures.subset(held=True)
+    with _bar(None, total=len(pictures), desc="neighbours", unit="picture") as bar:
+        real = training_features(train, store.look, bar.update)
+        unseen = nearest(training_features(held, store.look, bar.update), real)
+    rows = [row for row in store.rows(solver).values() if "features" in row]
+    made = nearest(torch.from_numpy(np.concatenate([row["features"] for row in rows])), real)
+    seeds = range(32)
+    samples = api.generate(store.model, solver, seeds, store.label, store.guidance)
+    sheet = neighbours_sheet(samples, nearest(store.look(samples)[0], real), train)
+    note = {
+        "solver": best.solver,
+        "nfe": best.nfe,
+        "n": len(rows),
+        "share nearer": share_nearer(made.distance, unseen.distance),
+        "median distance": float(np.median(made.distance)),
+        "of held-out pictures": float(np.median(unseen.distance)),
+    }
+    return note, sheet
+
+
+def _write_report(found: Any, out: Path) -> None:
+    (out / "results.json").write_text(found.to_json())
+    (out / "results.csv").write_text(found.to_csv())
+    (out / "results.md").write_text(found.markdown())
+    shown = found.measured()
+    if shown:
+        pages = [
+            found.figure(metric).to_html(full_html=False, include_plotlyjs=k == 0)
+            for k, metric in enumerate(shown)
+        ]
+        (out / "results.html").write_text("<meta charset='utf-8'>" + "\n".join(pages))
+        names = found.ranking(shown[0])[:8]
+        (out / "results.png").write_bytes(found.png(shown[:3], names))
+
+
+def convert(options: argparse.Namespace) -> None:
+    """Makes another's pickled diffusers weights into a checkpoint of safetensors."""
+    from .models.convert import convert as run
+
+    with _bar(None, total=100, unit="%", desc="fetching") as bar:
+        made = run(
+            options.source,
+            options.out,
+            options.revision,
+            progress=lambda fraction: bar.update(round(100 * fraction) - bar.n),
+        )
+    print(f"{made}: model_index.json, the configurations and safetensors")
 
 
 def bench(options: argparse.Namespace) -> None:
@@ -324,10 +502,45 @@ def parser() -> argparse.ArgumentParser:
     five.add_argument("--minutes", type=float, default=20.0)
     five.set_defaults(run=features)
 
+    seven = commands.add_parser("evaluate", help=evaluate.__doc__, description=evaluate.__doc__)
+    seven.add_argument("--model", default="emoji-image", help="a name, a folder or hub:owner/name")
+    seven.add_argument(
+        "--solvers",
+        action="append",
+        help='"order=3 method=singlestep", "all", or "best:6" of the errors known; repeat for more '
+        "(default: orders 1, 2 and 3)",
+    )
+    seven.add_argument("--nfe", default="5,8,10,15,20", help="budgets (default: 5,8,10,15,20)")
+    seven.add_argument("-n", type=int, default=None, help="samples of a setting (default: 2000)")
+    seven.add_argument("--seed-range", default=None, help="their seeds (default: 0:n)")
+    seven.add_argument("--metrics", default="rmse,psnr,fd,kid,is", help="(default: all)")
+    seven.add_argument(
+        "--error-seeds", type=int, default=64, help="seeds that errors are over (default: 64)"
+    )
+    seven.add_argument("--features", default="emoji", help="emoji or inception")
+    seven.add_argument("--inception-weights", default=None, help="file of FID's own network")
+    seven.add_argument("--data", default=None, help="real pictures: a prepared .npz or a folder")
+    seven.add_argument("--label", default="any")
+    seven.add_argument("--guidance", default="1", help="0 to 20; 1 is off (default: 1)")
+    seven.add_argument(
+        "--per-class", type=int, default=0, help="samples a label for the class accuracy"
+    )
+    seven.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    seven.add_argument("--out", default="out/evaluate", help="folder; an unfinished sweep goes on")
+    seven.set_defaults(run=evaluate)
+
     six = commands.add_parser("bench", help=bench.__doc__, description=bench.__doc__)
     six.add_argument("name", help="engine, solver_step, solver_orders, reference, ...")
     six.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to it")
     six.set_defaults(run=bench)
+
+    made = commands.add_parser("convert", help=convert.__doc__, description=convert.__doc__)
+    made.add_argument("source", help="owner/name of the hub, or a folder in diffusers' format")
+    made.add_argument("--out", required=True, help="folder to write, such as checkpoints/NAME")
+    made.add_argument(
+        "--revision", default=None, help="of the hub (default: the pinned one, or the newest)"
+    )
+    made.set_defaults(run=convert)
     return main_parser
 
 

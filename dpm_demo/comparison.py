@@ -78,7 +78,7 @@ def layout(comparison: Comparison, model: Model) -> Layout:
             solver = replace(row, nfe=nfe)
             if comparison.no_taper and solver.method != "adaptive":
                 solver = replace(solver, lower_order_final=False)
-            key = _work(solver, model)
+            key = work(solver, model)
             if key not in tracks:
                 tracks[key] = len(solvers)
                 solvers.append(solver)
@@ -86,7 +86,7 @@ def layout(comparison: Comparison, model: Model) -> Layout:
     return Layout(tuple(cells), tuple(solvers), comparison.seeds)
 
 
-def _work(solver: Solver, model: Model) -> Hashable:
+def work(solver: Solver, model: Model) -> Hashable:
     if solver.method == "adaptive" or solver.window or solver.eta:
         return solver
     moves = plan(solver, model.lam_span).moves

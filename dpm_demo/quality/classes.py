@@ -1,0 +1,48 @@
+"""Do labelled samples show their label? The embedded classifier is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from ..api import generate
+from ..models.checkpoint import CHECKPOINTS, Model
+from ..settings import Solver
+from ..training.data import Pictures
+from .features import accuracy, load_features
+
+__all__ = ["class_accuracy", "held_out_accuracy"]
+
+AXIS = "category"
+
+
+def class_accuracy(
+    model: Model,
+    per_class: int,
+    guidance: float,
+    nfe: int = 20,
+    on_progress: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """The share of samples whose most likely category is the one asked for, by category and "all".
+
+    Category k has the seeds from 1000 k on. Raises ValueError for a model without categories.
+    """
+    if AXIS not in model.labels:
+        raise ValueError(f"model: {model.name} has no categories to ask for.")
+    judge = load_features(CHECKPOINTS / "emoji-features")
+    right = {}
+    for k, name in enumerate(model.labels[AXIS]):
+        seeds = range(1000 * k, 1000 * k + per_class)
+        x = generate(model, Solver(nfe=nfe, order=2), seeds, label=name, guidance=guidance)
+        with torch.no_grad():
+            hit = judge(x.clamp(-1, 1))[AXIS].argmax(1) == k
+        right[name] = float(hit.float().mean())
+        on_progress()
+    return {**right, "all": sum(right.values()) / len(right)}
+
+
+def held_out_accuracy(pictures: Pictures) -> float:
+    """The same of held-out real pictures."""
+    judge = load_features(CHECKPOINTS / "emoji-features")
+    return accuracy(judge, pictures.subset(held=True))[AXIS]

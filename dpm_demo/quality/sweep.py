@@ -1,0 +1,291 @@
+"""The sweep: many solvers over the same seeds, nothing computed twice, cut off at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..comparison import REFERENCE_NFE, psnr, reference_solver, work
+from ..engine import run_inline
+from ..events import Done, Failed, Job, Track
+from ..models.checkpoint import Model
+from ..record import to_uint8
+from ..request import solver_of_text, solver_text
+from ..settings import CHOICES, Solver
+from . import motion
+from .extract import Extractor
+from .metrics import scores
+from .report import Line, Results
+
+__all__ = ["BLOCK", "Store", "Unit", "every_solver", "read_solvers", "results", "with_budgets"]
+
+#: Seeds of one unit of work: what is lost at most when a sweep is cut off.
+BLOCK = 50
+DDIM = "order=1"
+_TICK_MS = 1500.0  # of one network call: no page waits for it
+
+
+def every_solver(model: Model) -> list[Solver]:
+    """All settings of fixed cost that differ in what they do, the simplest name for each.
+
+    Orders x methods x forms x schedules x weights, and UniPC: the corrector with the first of
+    forms and weights. Two settings that make the same evaluations with the same weights (order 1
+    under every name) are one.
+    """
+    axes = ("schedule", "order", "method", "prediction", "weights")
+    found: dict[Any, Solver] = {}
+    for values in product(*(CHOICES[a] for a in axes)):
+        named = dict(zip(axes, values, strict=True))
+        same = named["order"] == 1 and named["prediction"] == "noise"  # both forms are DDIM
+        if named["method"] != "adaptive" and not same:
+            solver = Solver(nfe=12, **named)
+            found.setdefault(work(solver, model), solver)
+    for schedule, order in product(CHOICES["schedule"], CHOICES["order"]):
+        solver = Solver(nfe=12, schedule=schedule, order=order, corrector=True)
+        found.setdefault(work(solver, model), solver)
+    return list(found.values())
+
+
+def read_solvers(texts: Sequence[str], model: Model, known: Results | None) -> list[Solver]:
+    """Solvers as a command line names them: "order=3 method=singlestep", "all", "best:6".
+
+    "best:N" are the N of least RMSE (geometric mean over the budgets) in `known`, and DDIM. Raises
+    ValueError, one sentence.
+    """
+    found: list[Solver] = []
+    for text in texts:
+        if text == "all":
+            found += every_solver(model)
+        elif text.startswith("best:"):
+            ranking = [] if known is None else known.ranking("rmse")
+            count = text.removeprefix("best:")
+            if not count.isdecimal() or not int(count):
+                raise ValueError(f"solvers: {text!r:.60} is not best:N with a whole number N")
+            if not ranking:
+                raise ValueError(
+                    f"solvers: {text!r:.60} needs errors in --out first; run `--solvers all "
+                    "--metrics rmse,psnr`"
+                )
+            names = dict.fromkeys([*ranking[: int(count)], DDIM])
+            found += [solver_of_text(name) for name in names]
+        else:
+            found.append(solver_of_text(text))
+    return list(dict.fromkeys(found))
+
+
+# ---------------------------------------------------------------- what has been computed
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A setting over some seeds, in one go."""
+
+    solver: Solver
+    seeds: tuple[int, ...]
+    reference: bool = False  # its samples are kept, for others' errors
+
+
+def _name(solver: Solver) -> str:
+    return f"{solver_text(solver)} nfe={solver.nfe}".replace(" ", ",")
+
+
+class Store:
+    """A folder of units, each a .npz of what was measured of every seed: rows, to be added up.
+
+    Whatever the split into units, and in whatever order they were computed, the rows of a setting
+    are the same (to rounding of the network), and so are all figures. Raises ValueError where the
+    folder holds the sweep of another model, label, guidance or extractor.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: Model,
+        label: str = "any",
+        guidance: float = 1.0,
+        look: Extractor | None = None,
+    ) -> None:
+        self.model, self.label, self.guidance, self.look = model, label, guidance, look
+        self.cond = model.condition(label, guidance) if model.labels else None
+        self.units = folder / "units"
+        self.units.mkdir(parents=True, exist_ok=True)
+        self._identify(
+            folder / "identity.json",
+            {"model": model.digest or model.name, "label": label, "guidance": guidance},
+        )
+        if look is not None:
+            self._identify(folder / "features.json", {"name": look.name, "digest": look.digest})
+
+    def _identify(self, path: Path, mine: dict[str, Any]) -> None:
+        if not path.exists():
+            path.write_text(json.dumps(mine) + "\n")
+        elif json.loads(path.read_text()) != mine:
+            raise ValueError(
+                f"out: {path.parent} holds a sweep of other settings ({path.read_text().strip()}); "
+                "choose another folder."
+            )
+
+    def rows(self, solver: Solver) -> dict[int, dict[str, np.ndarray]]:
+        """What is known of a setting, by seed; a later file adds to what an earlier one has."""
+        found: dict[int, dict[str, np.ndarray]] = {}
+        for path in sorted(self.units.glob(f"{_name(solver)},seeds=*.npz")):
+            try:
+                with np.load(path, allow_pickle=False) as npz:
+                    arrays = {k: npz[k] for k in npz.files}
+            except (OSError, ValueError):  # a file of something else is no unit
+                continue
+            for k, seed in enumerate(arrays.pop("seeds").tolist()):
+                found.setdefault(seed, {}).update({n: a[k] for n, a in arrays.items()})
+        return found
+
+    def solvers(self) -> list[Solver]:
+        """Every setting that something is known of, with its budget, sorted by name."""
+        found: dict[Solver, None] = {}
+        for path in sorted(self.units.glob("*,nfe=*,seeds=*.npz")):
+            text, _, rest = path.stem.partition(",nfe=")
+            solver = solver_of_text(text.replace(",", " "))
+            found[replace(solver, nfe=int(rest.partition(",")[0]))] = None
+        return list(found)
+
+    def missing(self, solver: Solver, seeds: Sequence[int], n_error: int) -> Iterator[Unit]:
+        """The units that are still to be computed, references first."""
+        known = self.rows(solver)
+        errors = set(seeds[:n_error]) if solver.eta == 0 else set()
+        truth = reference_solver(solver)
+        if errors and truth != solver:
+            have = self.rows(truth)
+            lacking = [s for s in seeds if s in errors and "sample" not in have.get(s, {})]
+            yield from _blocks(truth, lacking, reference=True)
+        lacking = [
+            seed
+            for seed in seeds
+            if seed not in known
+            or (self.look is not None and "features" not in known[seed])
+            or (seed in errors and "square" not in known[seed])
+        ]
+        yield from _blocks(solver, lacking, reference=truth == solver)
+
+    def compute(
+        self, unit: Unit, n_error: int = 0, on_progress: Callable[[int], None] = lambda nfe: None
+    ) -> None:
+        """Draws the samples of a unit, measures them, and writes that down in one atomic step."""
+        track = Track(unit.solver, unit.seeds, cond=self.cond, lam_span=self.model.lam_span)
+        job = Job(
+            self.model.exact, self.model.shape, (track,), device=self.model.device, record=False
+        )
+        for event in run_inline(job, tick_ms=_TICK_MS):
+            if isinstance(event, Failed):
+                raise ValueError(f"{_name(unit.solver)}: {event.error}")
+            on_progress(event.nfe)
+            if isinstance(event, Done):
+                samples = event.tracks[0].samples
+                spent = [row.nfe for row in event.tracks[0].rows]
+        arrays: dict[str, np.ndarray] = {"seeds": np.array(unit.seeds), "nfe": np.array(spent)}
+        if unit.reference:
+            arrays["sample"] = samples
+            arrays["square"] = np.zeros(len(samples))
+        elif n_error:
+            truth = self.rows(reference_solver(unit.solver))
+            arrays["square"] = np.array(
+                [
+                    np.mean((x.astype(np.float64) - truth[seed]["sample"]) ** 2)
+                    if "sample" in truth.get(seed, {})
+                    else np.nan
+                    for seed, x in zip(unit.seeds, samples, strict=True)
+                ]
+            )
+        if self.look is not None:
+            features, logits = self.look(torch.from_numpy(samples))
+            arrays["features"] = features.numpy().reshape(len(samples), -1, features.shape[1])
+            arrays["logits"] = logits.numpy().reshape(len(samples), -1, logits.shape[1])
+        if self.model.frames > 1:
+            clips = np.moveaxis(to_uint8(torch.from_numpy(samples)).numpy(), -1, 1)
+            arrays["difference"] = motion.differences(clips)
+            arrays["neighbour_psnr"] = motion.neighbour_psnr(clips)
+        path = self.units / f"{_name(unit.solver)},seeds={unit.seeds[0]}-{unit.seeds[-1]}.npz"
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        os.replace(part, path)
+
+
+def _blocks(solver: Solver, seeds: Sequence[int], reference: bool) -> Iterator[Unit]:
+    for start in range(0, len(seeds), BLOCK):
+        yield Unit(solver, tuple(seeds[start : start + BLOCK]), reference)
+
+
+# ---------------------------------------------------------------- what it adds up to
+
+
+def line(
+    store: Store,
+    solver: Solver,
+    seeds: Sequence[int],
+    n_error: int,
+    real: torch.Tensor | None,
+) -> Line | None:
+    """The figures of one setting over the seeds that are known of it; None if there are none."""
+    known = store.rows(solver)
+    rows = [known[seed] for seed in seeds if seed in known]
+    if not rows:
+        return None
+    squares = [
+        float(known[seed]["square"])
+        for seed in seeds[:n_error]
+        if "square" in known.get(seed, {}) and np.isfinite(known[seed]["square"])
+    ]
+    figures: dict[str, Any] = {}
+    if squares and solver != reference_solver(solver):
+        root = float(np.sqrt(np.mean(squares)))
+        figures.update(n_error=len(squares), rmse=root, psnr=psnr(root))
+    looked = [row for row in rows if "features" in row]
+    if real is not None and len(looked) == len(seeds) > 1:  # a part would have another n
+        features = torch.from_numpy(np.concatenate([row["features"] for row in looked]))
+        logits = torch.from_numpy(np.concatenate([row["logits"] for row in looked]))
+        got = scores(features, logits, real, len(looked))
+        figures.update(vars(got))
+    if "difference" in rows[0]:
+        figures["n"] = len(rows)
+        for name in ("difference", "neighbour_psnr"):
+            figures[name] = float(np.median([row[name] for row in rows]))
+    spent = round(float(np.mean([row["nfe"] for row in rows])))  # adaptive: its budget is a cap
+    return Line(solver_text(solver), spent, **figures) if figures else None
+
+
+def results(
+    store: Store,
+    solvers: Sequence[Solver],
+    seeds: Sequence[int],
+    n_error: int,
+    real: torch.Tensor | None = None,
+    held_out: Line | None = None,
+) -> Results:
+    """All that the store knows of these solvers (with their budgets) over these seeds."""
+    lines = [line(store, solver, seeds, n_error, real) for solver in solvers]
+    return Results(
+        model=store.model.name,
+        digest=store.model.digest,
+        label=store.label,
+        guidance=store.guidance,
+        features=store.look.name if store.look else "no features",
+        reference_nfe=REFERENCE_NFE,
+        lines=tuple(x for x in lines if x is not None),
+        held_out=held_out,
+    )
+
+
+def with_budgets(solvers: Sequence[Solver], budgets: Sequence[int]) -> list[Solver]:
+    """Every solver at every budget; an adaptive one once, as it chooses its own."""
+    return [
+        replace(solver, nfe=nfe)
+        for solver in solvers
+        for nfe in (budgets if solver.method != "adaptive" else (solver.nfe,))
+    ]

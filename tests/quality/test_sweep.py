@@ -1,0 +1,182 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import dpm_demo as dpm
+from dpm_demo.comparison import reference_solver
+from dpm_demo.models.checkpoint import Model
+from dpm_demo.quality.extract import Extractor
+from dpm_demo.quality.report import Line, Results
+from dpm_demo.quality.sweep import (
+    Store,
+    every_solver,
+    line,
+    read_solvers,
+    results,
+    with_budgets,
+)
+from dpm_demo.settings import Solver
+
+LOOK = Extractor("pixels", "1", lambda x: (x.flatten(1)[:, :8], x.flatten(1)[:, :4]))
+REAL = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+SOLVER = Solver(nfe=3, order=2)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return dpm.load("mixture", "cpu")
+
+
+def run(store: Store, solver: Solver, seeds: range, n_error: int) -> int:
+    """Computes what is missing; the samples that this took."""
+    count = 0
+    for unit in store.missing(solver, seeds, n_error):
+        store.compute(unit, n_error)
+        count += len(unit.seeds)
+    return count
+
+
+def test_any_split_gives_the_same_figures(model: Model, tmp_path: Path) -> None:
+    once, parts = Store(tmp_path / "a", model, look=LOOK), Store(tmp_path / "b", model, look=LOOK)
+    run(once, SOLVER, range(12), 4)
+    for seeds in (range(6, 12), range(2), range(12)):
+        run(parts, SOLVER, seeds, 4 if seeds.start == 0 else 0)
+    expected = line(once, SOLVER, range(12), 4, REAL)
+    got = line(parts, SOLVER, range(12), 4, REAL)
+    assert expected is not None
+    assert got is not None
+    assert got.n == expected.n == 12
+    assert got.n_error == expected.n_error == 4
+    assert got.rmse == pytest.approx(expected.rmse, rel=1e-5)
+    assert got.fd == pytest.approx(expected.fd, rel=1e-4)
+
+
+def test_nothing_is_computed_twice(model: Model, tmp_path: Path) -> None:
+    store = Store(tmp_path, model, look=LOOK)
+    assert run(store, SOLVER, range(5), 2) == 5 + 2  # two references
+    assert run(store, SOLVER, range(5), 2) == 0
+    assert run(store, SOLVER, range(8), 2) == 3
+    assert run(store, replace(SOLVER, order=1), range(8), 2) == 8  # the references are there
+    again = Store(tmp_path, model, look=LOOK)
+    assert run(again, SOLVER, range(8), 2) == 0
+
+
+def test_the_reference_is_a_setting_like_others_and_has_no_error_of_its_own(
+    model: Model, tmp_path: Path
+) -> None:
+    store = Store(tmp_path, model, look=LOOK)
+    truth = reference_solver(SOLVER)
+    run(store, SOLVER, range(4), 2)
+    assert run(store, truth, range(4), 2) == 2  # the other two of the four
+    got = line(store, truth, range(4), 2, REAL)
+    assert got is not None
+    assert got.rmse is None
+    assert got.n == 4
+
+
+def test_the_error_is_that_of_the_samples(model: Model, tmp_path: Path) -> None:
+    store = Store(tmp_path, model)
+    run(store, SOLVER, range(3), 3)
+    seeds = [0, 1, 2]
+    made = dpm.generate(model, SOLVER, seeds).numpy()
+    truth = dpm.generate(model, reference_solver(SOLVER), seeds).numpy()
+    got = line(store, SOLVER, seeds, 3, None)
+    assert got is not None
+    assert got.rmse == pytest.approx(np.sqrt(np.mean((made - truth) ** 2)), rel=1e-4)
+    assert got.psnr == pytest.approx(20 * np.log10(2 / got.rmse))
+    assert got.fd is None
+
+
+def test_psnr_is_torchmetrics(model: Model, tmp_path: Path) -> None:
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    store = Store(tmp_path, model)
+    run(store, SOLVER, range(2), 2)
+    got = line(store, SOLVER, [0, 1], 2, None)
+    made = dpm.generate(model, SOLVER, [0, 1])
+    truth = dpm.generate(model, reference_solver(SOLVER), [0, 1])
+    expected = peak_signal_noise_ratio(made, truth, data_range=2.0)
+    assert got is not None
+    assert got.psnr == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_a_sweep_that_is_cut_off_goes_on_and_a_half_written_unit_is_none(
+    model: Model, tmp_path: Path
+) -> None:
+    store = Store(tmp_path, model)
+    (tmp_path / "units" / "order=2,nfe=3,seeds=0-4.npz").write_bytes(b"half a f")
+    (tmp_path / "units" / "order=2,nfe=3,seeds=0-4.part").write_bytes(b"half")
+    assert run(store, SOLVER, range(5), 0) == 5
+
+
+def test_scores_of_a_part_of_the_seeds_are_left_out(model: Model, tmp_path: Path) -> None:
+    store = Store(tmp_path, model, look=LOOK)
+    run(store, SOLVER, range(4), 0)
+    part = line(store, SOLVER, range(8), 0, REAL)
+    assert part is None or part.fd is None
+
+
+def test_a_folder_of_another_sweep_is_refused(model: Model, tmp_path: Path) -> None:
+    Store(tmp_path, model, look=LOOK)
+    with pytest.raises(ValueError, match="choose another folder"):
+        Store(tmp_path, replace(model, digest="other"))
+    with pytest.raises(ValueError, match="choose another folder"):
+        Store(tmp_path, model, look=replace(LOOK, digest="2"))
+
+
+def test_every_solver_names_each_method_once(model: Model) -> None:
+    solvers = every_solver(model)
+    assert len(solvers) == len(set(solvers))
+    assert sum(s.order == 1 and not s.corrector for s in solvers) == 5  # one a schedule
+    for field in ("order", "method", "prediction", "schedule", "weights"):
+        assert len({getattr(s, field) for s in solvers}) >= 2
+    assert not any(s.method == "adaptive" for s in solvers)
+
+
+def test_solvers_are_read_as_words_all_and_best(model: Model) -> None:
+    known = Results(
+        *("m", "", "any", 1.0, "", 200),
+        lines=tuple(Line(f"order={k}", 5, 4, 0.1 * k) for k in (1, 2, 3)),
+    )
+    best = read_solvers(["best:1"], model, replace(known, lines=known.lines[1:]))
+    assert [s.order for s in best] == [2, 1]  # the best, and DDIM
+    assert read_solvers(["order=3", "order=3"], model, None) == [Solver(nfe=20, order=3)]
+    assert len(read_solvers(["all"], model, None)) > 50
+    for text in ("best:x", "best:0"):
+        with pytest.raises(ValueError, match="best:N"):
+            read_solvers([text], model, known)
+    with pytest.raises(ValueError, match="errors in --out first"):
+        read_solvers(["best:6"], model, None)
+    with pytest.raises(ValueError, match="field=value"):
+        read_solvers(["fast"], model, None)
+
+
+def test_adaptive_solvers_count_what_they_spent(model: Model, tmp_path: Path) -> None:
+    adaptive = Solver(method="adaptive", order=2)
+    assert with_budgets([SOLVER, adaptive], [5, 8]) == [
+        replace(SOLVER, nfe=5),
+        replace(SOLVER, nfe=8),
+        adaptive,
+    ]
+    store = Store(tmp_path, model)
+    run(store, adaptive, range(2), 2)
+    got = line(store, adaptive, [0, 1], 2, None)
+    assert got is not None
+    assert 10 < got.nfe < 100  # its cap is 200
+
+
+def test_clips_have_motion_figures_and_features_of_their_frames(tmp_path: Path) -> None:
+    video = dpm.load("mixture-video", "cpu")
+    store = Store(tmp_path, video, look=LOOK)
+    run(store, SOLVER, range(2), 0)
+    found = results(store, store.solvers(), range(2), 0, REAL)
+    (got,) = found.lines
+    assert (got.solver, got.nfe, got.n) == ("order=2", 3, 2)
+    assert got.difference is not None
+    assert got.neighbour_psnr is not None
+    assert got.fd is not None
+    row = store.rows(SOLVER)[0]
+    assert row["features"].shape == (video.frames, 8)
