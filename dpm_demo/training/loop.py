@@ -146,7 +146,9 @@ def train(
 
     Writes `out/config.json`, `out/model.safetensors` (16-bit, averaged weights) and
     `out/state.pt` (everything needed to go on) every `save_minutes`; a run that finds a
-    `state.pt` goes on from there. `start` are weights to begin with (a UNet's for a UNet3D).
+    `state.pt` goes on from there. `on_save` is called after a write, as often as it takes at most
+    a twentieth of the time, and after the last one. `start` are weights to begin with (a UNet's
+    for a UNet3D).
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
@@ -172,7 +174,10 @@ def train(
         draw.generator.set_state(state["generator"].cpu())
         iteration, seconds, mean_loss = state["iteration"], state["seconds"], state["loss"]
 
-    def save() -> None:
+    sheet_due = -math.inf
+
+    def save(last: bool = False) -> None:
+        nonlocal sheet_due
         _write(
             state_file,
             {
@@ -194,7 +199,11 @@ def train(
             labels=seen.axes,
             trained={"iterations": iteration, "batch": recipe.batch, "minutes": seconds / 60},
         )
-        on_save(average, out)
+        # a sheet of samples may cost minutes: drawn again after twenty times what it took
+        if (started := time.monotonic()) >= sheet_due or last:
+            on_save(average, out)
+            ended = time.monotonic()
+            sheet_due = ended + 20 * (ended - started)
 
     axes = tuple(len(names) for names in seen.axes.values())
     began, began_at, last_save = time.monotonic(), iteration, time.monotonic()
@@ -234,5 +243,5 @@ def train(
                 due,
             )
         )
-    save()
+    save(last=True)
     return average

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,26 @@ def test_weights_of_other_choices_are_refused() -> None:
     weights = UNet(dim=8, axes=(2,)).state_dict()
     with pytest.raises(ValueError, match="no label 'category'"):
         weights_for(weights, {"category": ("a", "b")}, {"category": ("a", "c")})
+
+
+def test_sample_sheets_take_little_of_the_time_and_the_last_weights_have_one(
+    folder: Path, tmp_path: Path
+) -> None:
+    drawn: list[float] = []
+    saves: list[bool] = []
+
+    def draw(network: UNet, out: Path) -> None:
+        drawn.append(len(saves))
+        time.sleep(1.0)
+
+    recipe = Recipe(minutes=0.04, **{**TINY, "save_minutes": 0.001})
+    train(
+        read_folder(folder, size=16, held_share=0.3),
+        tmp_path / "model",
+        recipe,
+        on_progress=lambda p: saves.append(p.saved),
+        on_save=draw,
+    )
+    assert sum(saves) > 4
+    assert len(drawn) == 2, "at the first write, and at the end"
+    assert drawn[-1] == len(saves)
