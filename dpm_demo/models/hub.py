@@ -1,8 +1,9 @@
 """Other people's pretrained models: unconditional `UNet2DModel` pipelines in diffusers' format.
 
 Configurations and safetensors are all that is read: no pickle, no code of the folder's, and no
-pipeline class. A latent model would come in here too: its decoder belongs after the sampler, as one
-more field of `Model` that media is made through; the solver would not change.
+pipeline class. (`convert.py` makes safetensors of pickled weights when the operator asks.)
+A latent model would come in here too: its decoder belongs after the sampler, as one more field of
+`Model` that media is made through; the solver would not change.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
+import shlex
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +47,7 @@ __all__ = [
 
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+PICKLE = "diffusion_pytorch_model.bin"
 #: A pipeline's files: parts in folders of their own, or (the oldest uploads) all in one.
 CONFIGS = (
     "model_index.json",
@@ -156,11 +160,13 @@ def schedule_lambdas(config: dict[str, Any]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Pipeline:
+class Pipeline:
     """What a folder's configurations say, checked; its weights have not been looked at."""
 
     name: str
+    folder: Path
     unet: Path
+    scheduler: Path
     shape: tuple[int, ...]
     target: Target
     lambdas: np.ndarray
@@ -168,6 +174,14 @@ class _Pipeline:
     @property
     def weights(self) -> Path:
         return self.unet / WEIGHTS
+
+    @property
+    def pickle(self) -> Path:
+        return self.unet / PICKLE
+
+    def inside(self, path: Path) -> str:
+        """A file's name as the hub and `allow_patterns` write it."""
+        return path.relative_to(self.folder).as_posix()
 
 
 def is_diffusers(folder: Path) -> bool:
@@ -188,7 +202,7 @@ def _json(path: Path, name: str) -> dict[str, Any]:
     return content
 
 
-def _read(folder: Path, name: str) -> _Pipeline:
+def read_pipeline(folder: Path, name: str) -> Pipeline:
     """The checked configuration of a pipeline's folder. Raises CheckpointError, one sentence."""
     index = _json(folder / "model_index.json", name)
     parts = {
@@ -206,7 +220,8 @@ def _read(folder: Path, name: str) -> _Pipeline:
     unet = folder / "unet" if (folder / "unet").is_dir() else folder
     config = _json(unet / "config.json", name)
     inner = folder / "scheduler"
-    scheduler = _json((inner if inner.is_dir() else folder) / "scheduler_config.json", name)
+    path = (inner if inner.is_dir() else folder) / "scheduler_config.json"
+    scheduler = _json(path, name)
     kind = scheduler.get("prediction_type")
     if kind is None:  # before diffusers 0.10
         kind = "epsilon" if scheduler.get("predict_epsilon", True) else "sample"
@@ -223,7 +238,8 @@ def _read(folder: Path, name: str) -> _Pipeline:
             f"{name}: the noise schedule cannot be used ({error}); "
             "use a model of a variance-preserving schedule with discrete labels."
         ) from error
-    return _Pipeline(name, unet, _shape(config, scheduler, name), TARGETS[kind], lambdas)
+    shape = _shape(config, scheduler, name)
+    return Pipeline(name, folder, unet, path, shape, TARGETS[kind], lambdas)
 
 
 def _shape(config: dict[str, Any], scheduler: dict[str, Any], name: str) -> tuple[int, int, int]:
@@ -261,30 +277,30 @@ def _shape(config: dict[str, Any], scheduler: dict[str, Any], name: str) -> tupl
 class _Plain(nn.Module):
     """A `UNet2DModel` as `network(x, label, None) -> prediction`, a learned variance left out."""
 
-    def __init__(self, unet: nn.Module, channels: int) -> None:
+    def __init__(self, unet: Any, channels: int) -> None:
         super().__init__()
-        self.unet, self.channels = unet, channels
+        self.unet: Any = unet
+        self.channels = channels
 
     def forward(self, x: Tensor, label: Tensor, labels: None = None) -> Tensor:
         return self.unet(x, label, return_dict=False)[0][:, : self.channels]
 
 
-def _network(pipeline: _Pipeline) -> nn.Module:
+def network_of(pipeline: Pipeline) -> _Plain:
     """The float32 network with its weights. Raises CheckpointError, one sentence, for any fault."""
     from diffusers import UNet2DModel
 
     name, path = pipeline.name, pipeline.weights
     if not path.is_file():
-        raise CheckpointError(
-            f"{name}: {WEIGHTS} is missing, and pickled weights (.bin) are not read because they "
-            "can run code; save the pipeline again as safetensors with diffusers' save_pretrained."
-        )
+        if pipeline.pickle.is_file():
+            raise _pickled(name, pipeline.folder)
+        raise CheckpointError(f"{name}: {WEIGHTS} is missing; fetch the folder again.")
     try:
         with safe_open(path, framework="pt") as file:
             file.keys()
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{name}: {WEIGHTS} is truncated or damaged ({_reason(error)}); fetch it again."
+            f"{name}: {WEIGHTS} is truncated or damaged ({reason(error)}); fetch it again."
         ) from error
     try:
         with _BUILDING:
@@ -300,7 +316,7 @@ def _network(pipeline: _Pipeline) -> nn.Module:
             raise ValueError(f"{len(odd)} weights too many or too few, such as {odd[0]}")
     except Exception as error:  # of a stranger's folder: whatever the library raises
         raise CheckpointError(
-            f"{name}: weights and config.json do not fit each other ({_reason(error)}); "
+            f"{name}: weights and config.json do not fit each other ({reason(error)}); "
             "fetch both files again."
         ) from error
     unet = unet.float()
@@ -310,18 +326,37 @@ def _network(pipeline: _Pipeline) -> nn.Module:
     return _Plain(unet, pipeline.shape[0])
 
 
-def _reason(error: BaseException) -> str:
+def _pickled(name: str, folder: Path, revision: str | None = None) -> CheckpointError:
+    """The refusal of pickled weights, with the command that makes safetensors of them."""
+    if name.startswith("hub:"):
+        source = name.removeprefix("hub:")
+        out = source.split("/")[1]
+        if revision not in (None, pinned(source)):
+            out += f" --revision {revision}"
+    else:
+        # as short as it can be typed; the page need not show where the operator keeps things
+        near = folder.resolve().is_relative_to(Path.cwd())
+        source = shlex.quote(os.path.relpath(folder) if near else str(folder))
+        out = shlex.quote(f"{name}-safetensors")
+    return CheckpointError(
+        f"{name}: its weights are pickled (.bin), which can run code, and are not read; "
+        f"`python -m dpm_demo convert {source} --out checkpoints/{out}` makes safetensors of them."
+    )
+
+
+def reason(error: BaseException) -> str:
     """The first line of an error, short enough for a sentence."""
     lines = str(error).strip().splitlines()
     return (lines[0][:160] if lines else type(error).__name__).rstrip(" .;:")
 
 
-def _digest(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**22):
             digest.update(block)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def load_diffusers(
@@ -354,9 +389,9 @@ def load_diffusers(
         ident = text.removeprefix("hub:")
         name = f"hub:{ident}"
         title = next((o.title for o in OFFERED if o.id == ident), ident)
-    pipeline = _read(folder, name)
+    pipeline = read_pipeline(folder, name)
     where = torch.device(device)
-    network = _network(pipeline)
+    network = network_of(pipeline)
     network.to(where).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     labels = LabelMap(pipeline.lambdas, where)
     low, high = labels.span
@@ -374,7 +409,7 @@ def load_diffusers(
         denoise=quick,
         exact=exact,
         device=where,
-        digest=_digest(pipeline.weights),
+        digest=sha256(pipeline.weights)[:16],
         title=title,
     )
 
@@ -396,32 +431,53 @@ def fetch_diffusers(
     fetched, and so are weights above `max_bytes`. No tensor is computed with. Raises
     CheckpointError, one sentence, for an id that is none, and for whatever is not to be had.
     """
+    name = checked_id(ident)
+    folder = snapshot(name, revision, CONFIGS, allow_network)
+    if not allow_network:
+        return folder
+    pipeline = read_pipeline(folder, f"hub:{name}")
+    wanted, pickled = pipeline.inside(pipeline.weights), pipeline.inside(pipeline.pickle)
+    # where the hub does not say (a copy on disk may do), the download reports what is wrong
+    files = listed(name, revision, (wanted, pickled)) or {}
+    if pickled in files and wanted not in files:
+        raise _pickled(pipeline.name, folder, revision)
+    if wanted in files:
+        check_size(pipeline.name, files[wanted].size, max_bytes)
+    return snapshot(name, revision, (*CONFIGS, wanted), True, progress)
+
+
+def checked_id(ident: str) -> str:
+    """ "owner/name" of an id, with or without "hub:". Raises CheckpointError for any other text."""
     name = ident.removeprefix("hub:")
     if not _ID.fullmatch(name) or ".." in name:
         raise CheckpointError(
             f'model: {name[:80]!r} is neither a folder nor a hub model\'s "owner/name".'
         )
-    folder = _snapshot(name, revision, CONFIGS, allow_network, None)
-    if not allow_network:
-        return folder
-    unet = _read(folder, f"hub:{name}").unet
-    wanted = (unet / WEIGHTS).relative_to(folder).as_posix()
-    size = _size(name, revision, wanted)
-    if size is not None and size > max_bytes:
+    return name
+
+
+def pinned(ident: str) -> str | None:
+    """The revision at which `OFFERED` names that id; None if it does not."""
+    return next((model.revision for model in OFFERED if model.id == ident), None)
+
+
+def check_size(name: str, size: int, max_bytes: int) -> None:
+    """Raises CheckpointError for a weights file above the limit."""
+    if size > max_bytes:
         raise CheckpointError(
-            f"hub:{name}: its weights are {size / 1e6:.0f} MB, above the limit of "
+            f"{name}: its weights are {size / 1e6:.0f} MB, above the limit of "
             f"{max_bytes / 1e6:.0f} MB; use a smaller model."
         )
-    return _snapshot(name, revision, (*CONFIGS, wanted), True, progress)
 
 
-def _snapshot(
+def snapshot(
     name: str,
     revision: str | None,
     files: Sequence[str],
     allow_network: bool,
-    progress: Callable[[float], None] | None,
+    progress: Callable[[float], None] | None = None,
 ) -> Path:
+    """The folder of those files of a hub model. Raises CheckpointError for any failure."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -441,20 +497,32 @@ def _snapshot(
                 "use another model, or ask the operator for --allow-hub."
             ) from error
         raise CheckpointError(
-            f"hub:{name} could not be fetched ({type(error).__name__}: {_reason(error)}); "
+            f"hub:{name} could not be fetched ({type(error).__name__}: {reason(error)}); "
             "check the name and the network, or use another model."
         ) from error
 
 
-def _size(name: str, revision: str | None, file: str) -> int | None:
-    """Bytes of a file of the hub; None where the hub does not say (a copy on disk may do)."""
+@dataclass(frozen=True)
+class Listed:
+    """What the hub says of a file; `sha256` is "" where it says none."""
+
+    size: int
+    sha256: str = ""
+
+
+def listed(name: str, revision: str | None, files: Sequence[str]) -> dict[str, Listed] | None:
+    """Those of the files that the hub has; None where it does not answer."""
     from huggingface_hub import HfApi
 
     try:
-        found = HfApi().get_paths_info(name, [file], revision=revision)
-    except Exception:  # the download that follows reports what is wrong
+        found = HfApi().get_paths_info(name, list(files), revision=revision)
+    except Exception:  # of the network, whatever the library raises
         return None
-    return next((int(entry.size) for entry in found if hasattr(entry, "size")), None)
+    return {
+        entry.path: Listed(int(entry.size), getattr(getattr(entry, "lfs", None), "sha256", ""))
+        for entry in found
+        if hasattr(entry, "size")  # a folder has none
+    }
 
 
 def _bar(report: Callable[[float], None]) -> type:

@@ -159,6 +159,14 @@ class ModelShelf:
             if video is None or (offer.frames > 1) == video
         ]
 
+    def title(self, name: str) -> str:
+        """A few words for a sentence about a model, known or not; a stranger may have typed it."""
+        if name in self._offered:
+            return self._offered[name].title.split(",")[0]
+        if name in self._built_in:
+            return self._built_in[name].title
+        return name.removeprefix("hub:")[:80]
+
     def state(self, name: str) -> State:
         """Where a model stands. A name that is not known is merely "unloaded"."""
         with self._lock:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import plotly.graph_objects as go
@@ -152,14 +153,20 @@ class Results:
         return min(known, key=lambda line: sign * getattr(line, metric), default=None)
 
     def ranking(self, metric: str = "rmse") -> list[str]:
-        """Solvers, the best first: by the geometric mean over the budgets that all of them have."""
+        """Solvers, the best first: by the mean over the budgets that all of them have.
+
+        The geometric mean where a metric spans powers of ten; KID may be below zero.
+        """
         by: dict[str, dict[int, float]] = {}
         for line in self.lines:
             if getattr(line, metric) is not None:
                 by.setdefault(line.solver, {})[line.nfe] = getattr(line, metric)
         common = set.intersection(*(set(known) for known in by.values())) if by else set()
         sign = 1 if METRICS[metric].lower_is_better else -1
-        return sorted(by, key=lambda s: sign * geometric_mean(by[s][n] for n in common))
+        mean = geometric_mean if METRICS[metric].log else fmean
+        if not common:
+            return sorted(by)
+        return sorted(by, key=lambda s: sign * mean([by[s][n] for n in common]))
 
     # --- report
 
@@ -275,8 +282,8 @@ def warning(n: int) -> str:
     if n >= ENOUGH:
         return ""
     return (
-        f"n = {n}, below {ENOUGH:,}: distances are biased upwards by the small n; compare them "
-        "only with others of the same n."
+        f"n = {n}, below {ENOUGH:,}: a Fréchet distance is biased upwards by the small n; compare "
+        "it only with others of the same n."
     )
 
 

@@ -441,7 +441,12 @@ def build(
             raise refuse(error) from error
 
     async def run(*args: Any) -> AsyncIterator[Any]:
-        comparison, model = await checked(args)
+        async with aclosing(serving.telling(str(args[0]), checked(args))) as steps:
+            async for step in steps:
+                if isinstance(step, str):
+                    yield gr.skip(), step, *[gr.skip()] * (len(outputs) - 2)
+                else:
+                    comparison, model = step
         cells = layout(comparison, model)
         wall = Wall(
             job_of(comparison, model, cells),
@@ -487,9 +492,6 @@ def build(
         solvers = [solver_of_text(text) for text in PRESETS.get(name, PRESETS["orders"])]
         wanted = [*solvers, *[None] * (ROWS_MAX - len(solvers))]
         return [v for solver in wanted for v in rows.of(solver)]
-
-    async def relabel(name: str) -> list[Any]:
-        return labels.show(await serving.model(name))[1:]
 
     async def open_link(request: gr.Request) -> list[Any]:
         pairs = links.pairs(request, "compare")
@@ -540,15 +542,12 @@ def build(
         api_visibility="private",
         js=links.SHOW,
     )
-    stop.click(None, None, None, cancels=[started], api_visibility="private")
+    labels.follow(serving, note)
+    stop.click(None, None, None, cancels=[started], api_visibility="private").then(
+        lambda: "Stopped.", None, note, api_visibility="private"
+    )
     make.click(files, done_run, list(downloads.values()), api_visibility="private")
     preset.input(use_preset, preset, rows.widgets, queue=False, api_visibility="private")
-    labels.model.input(
-        relabel,
-        labels.model,
-        [*labels.axes, labels.guidance],
-        api_visibility="private",
-    )
     demo.load(open_link, None, [*inputs, note, link], api_visibility="private")
 
 

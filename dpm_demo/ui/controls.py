@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
@@ -11,6 +13,7 @@ import gradio as gr
 from ..models.checkpoint import Model
 from ..request import GenerateRequest, Limits, read
 from ..settings import ADAPTIVE_FIELDS, CHOICES, FIXED_FIELDS, Solver
+from .serving import LOOK, Serving
 
 SCHEDULES = [
     ("even in log-SNR (λ)", "logsnr"),
@@ -215,6 +218,48 @@ class LabelControls:
         shown: dict[str, Any] = {} if guidance is None else {"value": guidance}
         updates.append(gr.update(visible=bool(axes), **shown))
         return updates
+
+    def follow(self, serving: Serving, note: gr.Markdown, go: gr.Button | None = None) -> Any:
+        """Shows the labels of whichever model is chosen, and in `note` its way to here.
+
+        Clicks on `go` tell the way too, before or after their other events as these are wired
+        before or after. Returns the event that tells, for a Stop button to cancel.
+        """
+        coming: dict[str | None, str] = {}  # by visitor: the chosen model, if it is not there yet
+        skips = [gr.skip()] * (len(self.axes) + 1)
+
+        async def relabel(name: str, request: gr.Request) -> list[Any]:
+            coming.pop(request.session_hash, None)
+            try:
+                return self.show(await asyncio.wait_for(serving.model(name), LOOK))[1:]
+            except asyncio.TimeoutError:
+                coming[request.session_hash] = name
+                return skips
+
+        async def way(name: str, request: gr.Request) -> AsyncIterator[Any]:
+            yield gr.skip()  # without any, Gradio would empty the note
+            of = note._id, request.session_hash
+            async with aclosing(serving.way(str(name), of)) as sentences:
+                async for sentence in sentences:
+                    yield sentence
+
+        async def relabel_late(name: str, request: gr.Request) -> list[Any]:
+            if coming.get(request.session_hash) != name:
+                return skips
+            updates = self.show(await serving.model(name))[1:]
+            # in the meantime another one may have been chosen
+            return updates if coming.pop(request.session_hash, "") == name else skips
+
+        # The page runs the events of one trigger in turn: a model that is there has its labels at
+        # once, any other has them after its way. The labels do not stream, as a slider that a
+        # stream skips loses its value. "multiple": a choice during a download counts.
+        shared: dict[str, Any] = {"trigger_mode": "multiple", "api_visibility": "private"}
+        labels = [*self.axes, self.guidance]
+        self.model.input(relabel, self.model, labels, **shared)
+        triggers = [self.model.input] if go is None else [self.model.input, go.click]
+        telling = gr.on(triggers, way, self.model, note, show_progress="hidden", **shared)
+        self.model.input(relabel_late, self.model, labels, show_progress="hidden", **shared)
+        return telling
 
 
 def _axis_info(axis: str) -> str:

@@ -120,7 +120,12 @@ def build(
             raise refuse(error) from error
 
     async def run(*args: Any) -> AsyncIterator[Any]:
-        request, model = await checked(args)
+        async with aclosing(serving.telling(str(args[0]), checked(args))) as steps:
+            async for step in steps:
+                if isinstance(step, str):
+                    yield gr.skip(), step, *[gr.skip()] * 4
+                else:
+                    request, model = step
         job = job_of(request, model)
         wall = Wall(job, device=str(model.device), titles=[f"seed {s}" for s in request.seeds])
         off = gr.DownloadButton(interactive=False)
@@ -178,9 +183,6 @@ def build(
             links.note(complaints),
         ]
 
-    async def relabel(name: str) -> list[Any]:
-        return labels.show(await serving.model(name))[1:]
-
     outputs = [player, note, save_png, save_gif, last_seed, done_run]
     started = go.click(
         run,
@@ -198,14 +200,15 @@ def build(
         None, link, link, js=links.SHOW, api_visibility="private"
     )
     demo.load(open_link, None, [*inputs, note], api_visibility="private")
-    stop.click(lambda: "Stopped.", None, note, cancels=[started], api_visibility="private")
+    labels.follow(serving, note)
+    # after the cancel: what the ended run shows last would stand over it
+    stop.click(None, None, None, cancels=[started], api_visibility="private").then(
+        lambda: "Stopped.", None, note, api_visibility="private"
+    )
     new.click(
         lambda: random.randint(0, SEED_MAX), None, seed, queue=False, api_visibility="private"
     )
     reuse.click(lambda s: s, last_seed, seed, queue=False, api_visibility="private")
-    labels.model.input(
-        relabel, labels.model, [*labels.axes, labels.guidance], api_visibility="private"
-    )
     gr.on(
         [demo.load, kind.change, *[w.change for w in inputs]],  # type: ignore[attr-defined]
         show_code,

@@ -35,7 +35,7 @@ from ..models.device import pick_device, pick_devices
 from ..models.shelf import ModelShelf
 from ..pool import Pool
 from ..request import Limits, settings
-from . import compare, errors, explain, generate, video
+from . import compare, errors, explain, generate, quality, video
 from .controls import request_of
 from .serving import Serving, refuse
 from .wall import uint8
@@ -49,6 +49,7 @@ AUTH = "DPM_DEMO_AUTH"  # the environment variable with "user:password"
 CSS = """
 .gradio-container { max-width: 1500px !important; }
 #errors-plot { min-height: 660px; }
+#now-note progress { width: min(100%, 420px); accent-color: var(--primary-500); }
 figure.forward { margin: 0; } figure.forward img { image-rendering: pixelated; }
 @media (max-width: 640px) {
   .gradio-container { padding: 8px !important; }
@@ -59,7 +60,7 @@ figure.forward { margin: 0; } figure.forward img { image-rendering: pixelated; }
 # the reader's own fonts: nothing is fetched, and nothing odd is picked for "sans-serif"
 FONT = ["system-ui", "Segoe UI", "Roboto", "Liberation Sans", "DejaVu Sans", "sans-serif"]
 
-TABS = ("compare", "generate", "video", "errors", "explain")
+TABS = ("compare", "generate", "video", "errors", "quality", "explain")
 
 HEADER = """
 # DPM-Solver, watched
@@ -82,6 +83,8 @@ def build(serving: Serving, first: Model | None) -> gr.Blocks:
                 video.build(serving, demo)
             with gr.Tab("Error control", id="errors"):
                 errors.build(serving, models, first)
+            with gr.Tab("Quality", id="quality") as measured:
+                quality.build(serving, models, first, measured)
             with gr.Tab("How it works", id="explain"):
                 explain.build()
         gr.Markdown(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import socket
 import threading
@@ -306,6 +307,9 @@ def test_pickled_weights_are_refused(folder, monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *a, **k: pytest.fail("a pickle was opened"))
     text = refusal(load_diffusers, folder)
     assert text.startswith("tiny: ") and "pickled" in text
+    assert f"python -m dpm_demo convert {folder} --out checkpoints/tiny-safetensors" in text
+    weights.with_suffix(".bin").unlink()
+    assert "convert" not in refusal(load_diffusers, folder)
 
 
 @pytest.mark.parametrize("kept", [0, 5, 2000, -1])
@@ -454,7 +458,7 @@ def hub_of(monkeypatch, folder: Path, size: int | None) -> list[list[str]]:
             bar.update(50)
         return str(folder)
 
-    found = [] if size is None else [SimpleNamespace(size=size)]
+    found = [] if size is None else [SimpleNamespace(path=WEIGHTS, size=size, lfs=None)]
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     monkeypatch.setattr(huggingface_hub.HfApi, "get_paths_info", lambda *a, **k: found)
     return asked
@@ -483,6 +487,20 @@ def test_weights_above_the_limit_are_not_fetched(plain, monkeypatch):
     assert not any("safetensors" in name for names in asked for name in names)
 
 
+def test_a_hub_model_that_is_only_pickled_is_refused_with_the_command(plain, monkeypatch):
+    asked = hub_of(monkeypatch, plain, None)
+    pickled = [SimpleNamespace(path=WEIGHTS.replace(".safetensors", ".bin"), size=9, lfs=None)]
+    monkeypatch.setattr(huggingface_hub.HfApi, "get_paths_info", lambda *a, **k: pickled)
+    text = refusal(fetch_diffusers, "hub:owner/tiny", True)
+    assert "`python -m dpm_demo convert owner/tiny --out checkpoints/tiny`" in text
+    assert f"--out checkpoints/tiny --revision {HASH}`" in refusal(
+        fetch_diffusers, "hub:owner/tiny", True, HASH
+    )
+    offered = hub.OFFERED[1]
+    assert "--revision" not in refusal(fetch_diffusers, offered.id, True, offered.revision)
+    assert all(name.endswith(".json") for names in asked for name in names)
+
+
 def test_a_network_that_fails_is_one_sentence(monkeypatch):
     def fails(*args, **kwargs):
         raise ConnectionError("no route\nto anywhere")
@@ -491,11 +509,12 @@ def test_a_network_that_fails_is_one_sentence(monkeypatch):
     assert "no route" in refusal(load_diffusers, "owner/tiny", allow_network=True)
 
 
-def test_what_is_offered_names_its_licence_and_its_revision():
+def test_what_is_offered_names_its_licence_and_the_commit_that_is_loaded():
     assert len({model.id for model in hub.OFFERED}) == len(hub.OFFERED) > 0
     for model in hub.OFFERED:
         assert model.licence == "apache-2.0" and 32 <= model.pixels <= 256
-        assert model.revision == "main" or len(model.revision) == 40
+        assert re.fullmatch("[0-9a-f]{40}", model.revision)
+        assert re.fullmatch("([0-9a-f]{64})?", model.pickle_sha256)
 
 
 # --- the shelf ------------------------------------------------------------------------------------

@@ -1,0 +1,214 @@
+"""A visitor sees how far the download of another's model is, in the tab's own note."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from playwright.sync_api import Browser, Page, expect
+
+from dpm_demo.engine import Engine
+from dpm_demo.models import shelf
+from dpm_demo.models.checkpoint import CheckpointError
+from dpm_demo.models.hub import load_diffusers
+from dpm_demo.models.shelf import ModelShelf
+from dpm_demo.settings import Offered
+from dpm_demo.ui.page import serve
+from dpm_demo.ui.serving import Serving
+
+PATIENCE = 20_000  # ms; only a failure waits that long
+HASH = "0123456789abcdef0123456789abcdef01234567"
+FACES = Offered("owner/faces", "CelebA-HQ faces, 32 × 32", 32, 1234, "apache-2.0", HASH)
+NAME = "hub:owner/faces"
+
+
+class StandIn:
+    """A hub that sends as much as a test lets it, and then the tiny pipeline of a folder."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.folder, self.fetches, self.fails = folder, 0, False
+        self.fraction = 0.0
+        self.loads = threading.Event()
+        self.changed = threading.Condition()
+        monkeypatch.setattr(shelf, "answering", lambda models: frozenset(m.id for m in models))
+        monkeypatch.setattr(shelf, "on_disk", lambda model: False)
+        monkeypatch.setattr(shelf, "fetch_diffusers", self.fetch)
+        monkeypatch.setattr(shelf, "load_diffusers", self.load)
+
+    def send(self, fraction: float, fails: bool = False) -> None:
+        with self.changed:
+            self.fraction, self.fails = fraction, fails
+            self.changed.notify_all()
+
+    def fetch(self, name: str, allow: bool, revision: str, *, progress: Any, max_bytes: int) -> Any:
+        self.fetches += 1
+        assert revision == HASH
+        with self.changed:
+            while self.fraction < 1:
+                if self.fails:
+                    raise CheckpointError(f"{name} could not be fetched; check the network.")
+                progress(self.fraction)
+                assert self.changed.wait(60)
+        return self.folder
+
+    def load(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        assert self.loads.wait(60)
+        return load_diffusers(self.folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=32,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+    )
+    path = tmp_path_factory.mktemp("hub") / "faces"
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> StandIn:
+    return StandIn(monkeypatch, folder)
+
+
+@pytest.fixture
+def serving(hub: StandIn, tmp_path: Path) -> Iterator[Serving]:
+    one = Serving(Engine(), ModelShelf("cpu", root=tmp_path, offered=(FACES,), allow_hub=True))
+    yield one
+    hub.loads.set()
+    hub.send(1.0)
+    one.close()
+
+
+def told(serving: Serving, act: Any = None) -> list[str]:
+    """The sentences of one wait for the model; `act` is called after each of them."""
+
+    async def wait() -> list[str]:
+        found = []
+        async for sentence in serving.way(NAME, "tab"):
+            found.append(sentence)
+            act(len(found))
+        return found
+
+    return asyncio.run(wait())
+
+
+def test_sentences_tell_the_fraction_then_the_load_and_a_model_that_is_there_tells_none(
+    serving: Serving, hub: StandIn
+) -> None:
+    hub.send(0.432)
+
+    def act(count: int) -> None:
+        hub.send(1.0) if count == 1 else hub.loads.set()
+
+    said = ["fetching CelebA-HQ faces: 43 %", "loading CelebA-HQ faces …", ""]
+    assert told(serving, act) == said
+    assert told(serving) == []
+
+
+def test_visitors_share_one_download_and_who_leaves_does_not_end_it(
+    serving: Serving, hub: StandIn
+) -> None:
+    hub.loads.set()
+
+    async def both() -> Any:
+        stays = asyncio.ensure_future(serving.model(NAME))
+        leaver = serving.way(NAME, "one")
+        assert await anext(leaver) == "fetching CelebA-HQ faces: 0 %"
+        await leaver.aclose()
+        other = serving.way(NAME, "two")
+        assert await anext(other) == "fetching CelebA-HQ faces: 0 %"
+        newer = asyncio.ensure_future(anext(serving.way(NAME, "two")))
+        assert await anext(other) == ""  # ended by the newer one of the same tab
+        assert await newer == "fetching CelebA-HQ faces: 0 %"
+        hub.send(1.0)
+        return await stays
+
+    assert asyncio.run(both()).shape == (3, 32, 32)
+    assert hub.fetches == 1
+
+
+def test_a_download_that_fails_ends_with_its_reason(serving: Serving, hub: StandIn) -> None:
+    found = told(serving, lambda count: hub.send(0.2, fails=True))
+    assert found[0] == "fetching CelebA-HQ faces: 0 %"
+    assert found[-1].startswith("**") and "could not be fetched" in found[-1]
+    with pytest.raises(gr.Error, match="could not be fetched"):
+        asyncio.run(serving.model(NAME))
+
+
+# --- in the page ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page(browser: Browser, serving: Serving) -> Iterator[Page]:
+    demo, address = serve(serving, None, quiet=True)
+    context = browser.new_context(viewport={"width": 1300, "height": 900})
+    errors: list[str] = []
+    one = context.new_page()
+    one.on("pageerror", lambda error: errors.append(str(error)))
+    one.set_default_timeout(PATIENCE)
+    one.goto(address)
+    yield one
+    context.close()
+    demo.close()
+    assert errors == []
+
+
+def choose(page: Page, tab: str, option: str) -> None:
+    page.get_by_role("tab", name=tab, exact=True).locator("visible=true").click()
+    page.get_by_label("Model", exact=True).locator("visible=true").click()
+    page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("tab", ["Generate", "Compare"])
+def test_the_note_counts_the_download_and_the_run_follows(
+    page: Page, hub: StandIn, tab: str
+) -> None:
+    note = page.locator(f"#{tab.lower()}-note")
+    choose(page, tab, FACES.title)
+    for fraction, shown in ((0.07, "7 %"), (0.43, "43 %")):
+        hub.send(fraction)
+        expect(note).to_have_text(f"fetching CelebA-HQ faces: {shown}", timeout=PATIENCE)
+    page.locator(f"#{tab.lower()}-go").click()
+    hub.send(0.81)
+    expect(note).to_have_text("fetching CelebA-HQ faces: 81 %", timeout=PATIENCE)
+    expect(note).to_be_in_viewport()
+    hub.send(1.0)
+    expect(note).to_have_text("loading CelebA-HQ faces …", timeout=PATIENCE)
+    hub.loads.set()
+    status = page.locator(f"#{tab.lower()}-player").get_by_test_id("player-status")
+    expect(status).to_contain_text("done", timeout=PATIENCE)
+    expect(note).not_to_contain_text("CelebA-HQ")
+    assert hub.fetches == 1
+
+
+@pytest.mark.browser
+def test_a_failed_download_says_so_and_another_choice_is_not_held_up(
+    page: Page, hub: StandIn
+) -> None:
+    note = page.locator("#generate-note")
+    choose(page, "Generate", FACES.title)
+    expect(note).to_have_text("fetching CelebA-HQ faces: 0 %", timeout=PATIENCE)
+    choose(page, "Generate", "mixture (exact)")
+    page.locator("#generate-go").click()
+    status = page.locator("#generate-player").get_by_test_id("player-status")
+    expect(status).to_contain_text("done", timeout=PATIENCE)
+    choose(page, "Generate", FACES.title)
+    hub.send(0.5)
+    expect(note).to_have_text("fetching CelebA-HQ faces: 50 %", timeout=PATIENCE)
+    hub.send(0.5, fails=True)
+    expect(note).to_contain_text("could not be fetched", timeout=PATIENCE)

@@ -1,0 +1,431 @@
+"""Tab "Quality": what it shows of a sweep, the small one that it runs, and the tab in Chromium."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_IS_E2E_TEST", "1")
+
+import gradio as gr
+import pytest
+import torch
+from playwright.sync_api import Browser, Page, Route, expect
+
+from dpm_demo.comparison import References, rmse
+from dpm_demo.engine import Engine
+from dpm_demo.models.checkpoint import Model
+from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
+from dpm_demo.models.shelf import ModelShelf
+from dpm_demo.quality import report
+from dpm_demo.quality.report import Line, Results
+from dpm_demo.request import Limits, solver_of_text
+from dpm_demo.settings import Solver
+from dpm_demo.solver import initial_noise, integrate
+from dpm_demo.ui import quality
+from dpm_demo.ui.board import about, brief, choose, column, make_files, plot_of, table, verdict
+from dpm_demo.ui.page import TABS, build
+from dpm_demo.ui.serving import Serving
+
+MODEL = mixture_model(torch.device("cpu"))
+PATIENCE = 60_000  # ms; only a failure waits that long
+LONG = "order=3 method=singlestep prediction=noise schedule=linear weights=published"
+
+
+def sweep(digest: str = "exact", n: int = 500) -> Results:
+    """Ten solvers at 5 and 10 evaluations; distances of the first two only, the second wins at 10.
+
+    The others' errors fall from order=1 on, so that LONG has the least.
+    """
+    first = Line("order=1", 5, 64, 0.4, 14.0, n, 9.0, 0.05, 0.002, 3.0, 0.1)
+    second = replace(first, solver="order=2", rmse=0.3, fd=9.5)
+    lines = [first, second, replace(first, nfe=10, fd=8.0), replace(second, nfe=10, fd=7.0)]
+    others = [f"order=2 eta={k / 10}" for k in range(1, 8)] + [LONG]
+    for k, solver in enumerate(others):
+        lines += [Line(solver, nfe, 64, 0.2 / (nfe * (k + 1)), 30.0) for nfe in (5, 10)]
+    held = Line("", 0, n=2000, fd=3.0, kid=0.01)
+    return Results(MIXTURE_NAME, digest, "any", 1.0, "emoji features", 200, tuple(lines), held)
+
+
+def small(model: Model = MODEL, limits: Limits | None = None, **changes: Any) -> Any:
+    values = {"model": MIXTURE_NAME, "label": "any", "guidance": 1.0, "seed": 0, "count": 8}
+    own = {"solvers": ["order=1", "order=2"], "budgets": "2, 3"}
+    own |= {k: changes.pop(k) for k in own if k in changes}
+    return quality.read_small(
+        {**values, **changes}, own["solvers"], own["budgets"], model, limits or Limits()
+    )
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A service that offers the exact mixture and nothing else."""
+    nothing = tmp_path_factory.mktemp("no-checkpoints")
+    one = Serving(Engine(), ModelShelf("cpu", root=nothing, offered=()))
+    yield one
+    one.close()
+
+
+def ran(serving: Serving, wanted: Any, model: Model, kept: References | None = None) -> Any:
+    async def collect() -> list[quality.News]:
+        stream = quality.run_small(serving, wanted, model, References() if kept is None else kept)
+        return [news async for news in stream]
+
+    return asyncio.run(collect())
+
+
+# ---------------------------------------------------------------------------- results, shown
+
+
+def test_a_table_has_the_best_first_of_each_budget_with_n_and_the_deviation_it_has() -> None:
+    results = sweep()
+    fd = choose(results, "fd", None, None)
+    assert fd is not None
+    headers, rows = table(results, fd)
+    assert headers == ["solver", "NFE", "FD (emoji features)", "n"]
+    assert [row[:3] for row in rows] == [
+        ["order=1", 5, 9.0],
+        ["order=2", 5, 9.5],
+        ["order=2", 10, 7.0],
+        ["order=1", 10, 8.0],
+    ]
+    headers, rows = table(results, replace(fd, metric="kid", nfe=10, solvers=("order=1",)))
+    assert headers[3:] == ["±", "n"] and rows == [["order=1", 10, 0.05, 0.002, 500]]
+    assert [row[-1] for row in table(results, replace(fd, metric="psnr"))[1]] == [64] * 4
+    assert [column(h) for h in ("FD (emoji features)", "RMSE to the converged sample")] == [
+        "FD",
+        "RMSE",
+    ]
+
+
+def test_at_first_the_best_eight_and_ddim_are_drawn_and_a_choice_is_kept_where_it_can_be() -> None:
+    results = sweep()
+    first = choose(results, None, None, None)
+    assert first is not None and first.metric == "rmse" and first.nfe is None
+    assert first.solvers == (*results.ranking("rmse")[:8], "order=1")
+    kept = choose(results, "fd", ["order=1", LONG, "order=9"], "10")
+    assert kept is not None and kept.solvers == ("order=1", LONG) and kept.nfe == 10
+    other = choose(results, "fd", [LONG], "7")  # has no such figure, and there is no such budget
+    assert other is not None and other.solvers == ("order=2", "order=1") and other.nfe is None
+    assert choose(replace(results, lines=()), None, None, None) is None
+
+
+def test_the_winner_is_named_at_its_budget_and_few_samples_are_warned_of() -> None:
+    results = sweep()
+    for metric, nfe, name in (("fd", 5, "order=1"), ("fd", 10, "order=2"), ("rmse", 10, LONG)):
+        choice = choose(results, metric, ["order=1"], nfe)  # the winner of all, shown or not
+        assert choice is not None
+        assert f"At {nfe} evaluations **`{name}`**" in verdict(results, choice)
+    assert "n = 500, below 2,000" in about(results, "fd")
+    assert "held-out real pictures have 3 (n = 2,000)" in about(results, "fd")
+    assert "below" not in about(sweep(n=2000), "fd") + about(results, "rmse")
+    assert "n = 64; the converged sample is order 3 at 200" in about(results, "rmse")
+
+
+def test_figures_of_other_weights_are_said_to_be_so() -> None:
+    assert quality.another(sweep(MODEL.digest), MODEL) == ""
+    assert "of other weights** (abc)" in quality.another(sweep("abc"), MODEL)
+
+
+def test_the_legend_has_the_settings_values_and_the_hover_the_whole_name() -> None:
+    assert brief(LONG) == "order 3, singlestep, noise, linear, published"
+    assert brief("order=auto corrector=true lower_order_final=false eta=0.5") == (
+        "order auto, corrector, lower_order_final false, eta 0.5"
+    )
+    choice = choose(sweep(), "rmse", [LONG, "order=1"], None)
+    assert choice is not None
+    drawn = json.loads(plot_of(sweep(), choice).plot)
+    assert [trace["name"] for trace in drawn["data"]] == ["order 1", brief(LONG)]
+    assert LONG in drawn["data"][1]["hovertemplate"]
+    assert drawn["layout"]["yaxis"]["title"]["text"] == "RMSE to the converged sample"
+
+
+def test_files_are_the_table_the_results_and_the_plot(serving: Serving) -> None:
+    choice = choose(sweep(), "kid", None, 10)
+    assert choice is not None
+    made = make_files(sweep(), choice, "stem", serving)
+    lines = made["csv"].read_text().splitlines()
+    assert lines[0] == "solver,NFE,KID (emoji features),±,n" and len(lines) == 3
+    assert Results.read(made["json"]) == Results.from_json(sweep().to_json())
+    assert made["png"].read_bytes()[:4] == b"\x89PNG"
+    page = made["html"].read_text()
+    assert "order=2" in page and 'src="http' not in page  # opens without a network
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"a": 1}', sweep().to_json()[:-200], '{"lines": 3, "held_out": null}']
+)
+def test_a_file_of_something_else_is_one_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "quality.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="^results: "):
+        Results.read(path)
+
+
+@pytest.mark.parametrize("change", [{"rmse": "no"}, {"nfe": None}, {"solver": []}])
+def test_what_a_file_of_wrong_contents_raises_is_caught_by_the_tab(change: Any) -> None:
+    values = json.loads(sweep().to_json())
+    values["lines"][0].update(change)
+    with pytest.raises(quality.BROKEN):
+        results = Results.from_json(json.dumps(values))
+        choice = choose(results, "rmse", None, None)
+        assert choice is not None
+        table(results, choice)
+
+
+# ---------------------------------------------------------------------------- a small sweep
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"budgets": "5, abc"}, "budgets must be whole numbers"),
+        ({"budgets": "5, 5"}, "budgets must differ"),
+        ({"budgets": ""}, "budgets must be"),
+        ({"solvers": []}, "solvers must be 1 to 4, not 0"),
+        ({"solvers": [f"order={k}" for k in (1, 2, 3, "auto")] + [LONG]}, "solvers must be 1 to 4"),
+        ({"solvers": ["order=9"]}, "order must be"),
+        ({"solvers": ["order=2 method=adaptive"]}, "does not spend the budgets"),
+        ({"count": 7}, "samples must be 8 to 64, not 7"),
+        ({"count": 65}, "samples must be 8 to 64, not 65"),
+        ({"seed": -1}, "seed"),
+        ({"label": "dragons"}, "unknown"),
+        ({"count": 64, "budgets": "400"}, "would cost 51,200 network rows"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(change: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        small(**change)
+
+
+def test_the_converged_samples_of_eight_seeds_count_among_the_cost() -> None:
+    blind = replace(MODEL, flow=None)
+    exactly = Limits(cost=10 * 2 * 5 + 8 * 200)
+    small(blind, exactly, count=10)
+    with pytest.raises(ValueError, match="would cost 1,700 network rows"):
+        small(blind, replace(exactly, cost=exactly.cost - 1), count=10)
+
+
+def test_each_line_has_the_error_of_its_solver_over_the_first_eight_seeds(serving: Serving) -> None:
+    *before, last = ran(serving, small(count=9, seed=3), MODEL)
+    assert all(news.results is None for news in before)
+    results = last.results
+    assert [(x.solver, x.nfe, x.n_error) for x in results.lines] == [
+        ("order=1", 2, 8),
+        ("order=1", 3, 8),
+        ("order=2", 2, 8),
+        ("order=2", 3, 8),
+    ]
+    noise = initial_noise(range(3, 11), MODEL.shape)
+    truth = MODEL.flow(noise, *MODEL.lam_span)
+    for line in results.lines:
+        solver = replace(solver_of_text(line.solver), nfe=line.nfe)
+        sample = integrate(MODEL.exact, noise, solver, lam_span=MODEL.lam_span)
+        assert line.rmse == pytest.approx(float((sample - truth).square().mean().sqrt()), 1e-3)
+    # the mixture is no emoji: no distance in the emoji's features, and that is said
+    assert results.measured() == ["rmse", "psnr"] and quality.NOT_EMOJI in last.text
+    assert quality.noise_sentence(results) == "RMSE and PSNR are from 8 seeds."
+
+
+def test_without_a_known_solution_the_reference_is_drawn_once_and_kept(serving: Serving) -> None:
+    blind, kept = replace(MODEL, flow=None, digest="blind"), References()
+    wanted = small(blind, budgets="12", solvers=["order=3", "order=1 eta=1"])
+    first = ran(serving, wanted, blind, kept)[-1].results
+    assert len(kept) == 8
+    order3, noisy = first.lines
+    assert noisy.rmse is None and noisy.n_error == 0  # its own noise aims elsewhere
+    noise = initial_noise(range(8), MODEL.shape)
+    truth = MODEL.flow(noise, *MODEL.lam_span).numpy()
+    sample = integrate(MODEL.exact, noise, Solver(nfe=12, order=3), lam_span=MODEL.lam_span)
+    assert order3.rmse == pytest.approx(rmse(sample.numpy(), truth), 0.02)
+    before = serving.engine.stats().ticks
+    again = ran(serving, wanted, blind, kept)[-1].results
+    assert serving.engine.stats().ticks - before < 100  # the reference alone takes 200
+    assert again == first
+
+
+def test_a_model_of_emoji_is_measured_against_real_ones(serving: Serving) -> None:
+    names = {"style": tuple("abc"), "category": tuple("defghijkl")}
+    emoji = replace(MODEL, labels=names, digest="emoji")
+    assert quality.knows_emoji(emoji) and not quality.knows_emoji(MODEL)
+    wanted = small(emoji, solvers=["order=2"], budgets="3")
+    (line,) = ran(serving, wanted, emoji)[-1].results.lines
+    noise = initial_noise(range(8), MODEL.shape)
+    sample = integrate(MODEL.exact, noise, Solver(nfe=3, order=2), lam_span=MODEL.lam_span)
+    call = pickle.loads(pickle.dumps(partial(quality.measure, sample.numpy())))  # as for ZeroGPU
+    direct = call()
+    assert (line.n, line.inception_score) == (8, None)
+    assert line.fd == pytest.approx(direct.fd, 1e-3) and line.kid == pytest.approx(direct.kid, 1e-3)
+    said = quality.noise_sentence(Results("m", "", "any", 1.0, "", 200, (line,)))
+    assert said.startswith("n = 8: with so few samples FD is biased upwards") and "IS needs" in said
+
+
+def test_a_visitor_who_leaves_a_small_sweep_ends_its_work(serving: Serving) -> None:
+    async def leave() -> None:
+        wanted = small(count=64, budgets="100, 200", limits=Limits(cost=10**9))
+        stream = quality.run_small(serving, wanted, MODEL, References())
+        assert re.search(r"[\d,]+ of 38,400 evaluations", (await anext(stream)).text)
+        assert serving.engine.stats().requests == 1
+        await stream.aclose()
+        for _ in range(200):
+            if serving.engine.stats().requests == 0:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError("the engine still works for a visitor who has gone")
+
+    asyncio.run(leave())
+
+
+# ---------------------------------------------------------------------------------- the page
+
+
+def test_the_page_has_the_tab_where_links_and_the_order_of_tabs_say(serving: Serving) -> None:
+    blocks = build(serving, MODEL).blocks.values()
+    assert tuple(block.id for block in blocks if isinstance(block, gr.Tab)) == TABS
+    assert TABS.index("quality") == TABS.index("errors") + 1
+
+
+@pytest.fixture(scope="module")
+def address(serving: Serving) -> Iterator[str]:
+    """The tab beside another, as it is read when it is opened."""
+    with gr.Blocks(analytics_enabled=False) as demo, gr.Tabs():
+        with gr.Tab("Another"):
+            gr.Markdown("nothing")
+        with gr.Tab("Quality") as tab:
+            quality.build(serving, serving.shelf.choices(video=False), MODEL, tab)
+    _, where, _ = demo.queue(default_concurrency_limit=32).launch(
+        prevent_thread_lock=True, ssr_mode=False, quiet=True, allowed_paths=[str(serving.files)]
+    )
+    yield where
+    demo.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    expect.set_options(timeout=PATIENCE)
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, accept_downloads=True)
+    view = context.new_page()
+    view.set_default_timeout(PATIENCE)
+    wrong: list[str] = []
+    view.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+
+    def stray(route: Route) -> None:
+        wrong.append(route.request.url)
+        route.abort()
+
+    view.route(re.compile(rf"^(?!{re.escape(address)}|data:|blob:)"), stray)
+    yield view
+    context.close()
+    assert wrong == [], "an error in the console, or a request left the machine"
+
+
+def opened(page: Page, address: str) -> None:
+    page.goto(address)
+    page.get_by_role("tab", name="Quality", exact=True).locator("visible=true").click()
+
+
+def choose_in(page: Page, menu: str, option: str) -> None:
+    page.locator(f"#{menu} input").click()
+    page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
+
+
+@pytest.mark.browser
+def test_in_the_page_a_metric_switch_changes_the_axis_and_a_broken_file_harms_nothing(
+    page: Page, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {MIXTURE_NAME: tmp_path / "good.json", "wrong": tmp_path / "wrong.json"}
+    files[MIXTURE_NAME].write_text(sweep("abc").to_json())
+    files["wrong"].write_text('{"model": "<script>alert(1)</script>"}')
+    monkeypatch.setattr(report, "landed", lambda: files)
+    opened(page, address)
+    expect(page.locator("#quality-plot .ytitle")).to_have_text("RMSE to the converged sample")
+    shown = page.locator("#quality-table")
+    expect(shown).to_contain_text("weights=published")
+    expect(page.locator("#quality-text")).to_contain_text("These figures are of other weights")
+    choose_in(page, "quality-metric", "FD (emoji features)")
+    expect(page.locator("#quality-plot .ytitle")).to_have_text("FD (emoji features)")
+    expect(shown).not_to_contain_text("weights=published")
+    choose_in(page, "quality-nfe", "10")
+    expect(page.locator("#quality-text")).to_contain_text("At 10 evaluations order=2 has the best")
+    expect(page.locator("#quality-text")).to_contain_text("n = 500, below 2,000")
+    page.locator("#quality-make").click()
+    csv = page.get_by_role("button", name="CSV", exact=True).locator("visible=true")
+    expect(csv).to_be_enabled()
+    with page.expect_download() as waiting:
+        csv.click()
+    assert waiting.value.path().read_text().splitlines()[1] == "order=2,10,7.0,500"
+    choose_in(page, "quality-model", "wrong")
+    expect(page.locator("#quality-text")).to_contain_text("The sweep of wrong cannot be shown")
+    expect(page.locator("#quality-plot")).not_to_be_visible()
+    choose_in(page, "quality-model", MIXTURE_NAME)
+    expect(page.locator("#quality-plot .ytitle")).to_be_visible()
+
+
+@pytest.mark.browser
+def test_in_the_page_a_small_run_ends_with_a_figure_for_each_line_and_stop_leaves_it_usable(
+    page: Page, address: str, serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "landed", dict)
+    monkeypatch.setattr(quality, "knows_emoji", lambda model: True)
+    opened(page, address)
+    expect(page.locator("#quality-text")).to_contain_text("python -m dpm_demo evaluate --help")
+    budgets = page.locator("#now-budgets input, #now-budgets textarea")
+    note = page.locator("#now-note")
+
+    budgets.fill("2, oops")
+    page.locator("#now-go").click()
+    expect(page.get_by_text("budgets must be whole numbers from 1 to 1000")).to_be_visible()
+
+    budgets.fill("300, 400")
+    page.locator("#now-go").click()
+    expect(note).to_contain_text("of 33,600 evaluations")
+    page.locator("#now-stop").click()
+    expect(note).to_have_text("Stopped.")
+    for _ in range(500):
+        if serving.engine.stats().requests == 0:
+            break
+        page.wait_for_timeout(20)
+    assert serving.engine.stats().requests == 0, "the engine works on after Stop"
+
+    budgets.fill("2, 3")
+    page.locator("#now-go").click()
+    expect(note).to_contain_text("6 lines in")
+    choose_in(page, "now-metric", "FD (emoji features)")
+    expect(page.locator("#now-plot .ytitle")).to_have_text("FD (emoji features)")
+    for k in range(6):
+        cells = [page.locator(f"#now-table [data-testid=cell-{k}-{c}]").last for c in range(4)]
+        for cell, words in zip(cells, (r"order=[123]", r"[23]", r"\d+\.\d+", "16"), strict=True):
+            expect(cell).to_have_text(re.compile(rf"^\s*{words}\s*$"))
+    expect(page.locator("#now-noise")).to_contain_text("n = 16: with so few samples FD is biased")
+
+
+@pytest.mark.browser
+def test_a_small_run_of_one_visitor_leaves_anothers_figures_alone(
+    browser: Browser, page: Page, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "landed", dict)
+    other = browser.new_page()
+    for guest, words in ((page, "2"), (other, "3")):
+        opened(guest, address)
+        guest.locator("#now-budgets input, #now-budgets textarea").fill(words)
+    for guest in (page, other):
+        guest.locator("#now-go").click()
+    for guest, nfe in ((page, "2"), (other, "3")):
+        expect(guest.locator("#now-note")).to_contain_text("3 lines in")
+        choose_in(guest, "now-metric", "PSNR to the converged sample (dB)")
+        expect(guest.locator("#now-plot .ytitle")).to_have_text(re.compile("PSNR"))
+        expect(guest.locator("#now-text")).to_contain_text(f"At {nfe} evaluations")
+    other.close()
+
+
+def test_a_sample_that_is_exact_has_no_infinite_figure() -> None:
+    line = quality.line_of(Solver(order=3), 20, [0.0] * 3, None)
+    assert (line.rmse, line.psnr, line.n_error) == (0.0, None, 3)
