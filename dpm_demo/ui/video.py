@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,14 +17,13 @@ import numpy as np
 from ..events import Done
 from ..media import animated_webp, data_uri, gif, mp4, png, sheet, sprite_sheet, zip_files
 from ..models.checkpoint import Model
-from ..models.exact import VIDEO_MIXTURE_NAME
 from ..quality.motion import differences
-from ..request import SEED_MAX, GenerateRequest, read, read_leniently, settings, to_query
+from ..request import GenerateRequest, settings
 from ..settings import Solver
 from ..smoothing import smooth
 from . import links
-from .code import KINDS, code_for
-from .controls import ANY, LabelControls, SolverControls, request_of
+from .code import KINDS
+from .form import RequestForm
 from .generate import job_of, summary
 from .player import Player
 from .serving import Kept, Serving, refuse
@@ -142,25 +140,7 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
         gr.Markdown(MISSING, elem_id="video-missing")
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
-            labels = LabelControls(models, first, DEFAULT.guidance)
-            with gr.Row():
-                go = gr.Button("Generate", variant="primary", elem_id="video-go")
-                stop = gr.Button("Stop", variant="stop", elem_id="video-stop")
-            solver = SolverControls(DEFAULT.solver)
-            with gr.Row():
-                count = gr.Slider(
-                    1, 8, DEFAULT.count, step=1, label="Clips", info="One seed each.", min_width=140
-                )
-                seed = gr.Number(
-                    DEFAULT.seed,
-                    label="Seed",
-                    precision=0,
-                    info="The same seed is the same clip, whoever else is served.",
-                    min_width=140,
-                )
-            with gr.Row():
-                new = gr.Button("New seed", size="sm")
-                reuse = gr.Button("Reuse last seed", size="sm")
+            form = RequestForm(serving, "video", models, first, DEFAULT, most=8, clips=True)
         with gr.Column(scale=3, min_width=320, elem_classes="player-first"):
             player = Player(
                 elem_id="video-player",
@@ -198,32 +178,20 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
                     elem_id="video-loop",
                 )
             pair = Player(elem_id="video-pair", label="Before and after smoothing", visible=False)
-            with gr.Accordion("Copy as code", open=False):
-                kind = gr.Radio(KINDS[:2], value=KINDS[0], label="Copy as", show_label=False)
-                code = gr.Code(language="python", interactive=False, show_label=False, lines=6)
+            form.code(KINDS[:2])
             link = links.box("video-link")
-    last_seed, last_run = gr.State(DEFAULT.seed), gr.State("")
-    inputs = [*labels.inputs, *solver.inputs, count, seed]
-    split = len(labels.inputs), len(labels.inputs) + len(solver.inputs)
+    last_run = gr.State("")
     waiting = [gr.skip()] * (2 + len(downloads))  # pair, video and the files, as they are
 
-    def values_of(args: tuple[Any, ...]) -> dict[str, Any]:
-        flat = labels.values(args[: split[0]]) | solver.values(args[split[0] : split[1]])
-        return flat | {"count": args[split[1]], "seed": args[split[1] + 1]}
-
-    async def checked(args: tuple[Any, ...]) -> tuple[GenerateRequest, Model]:
-        values = values_of(args)
-        model = await serving.model(str(values["model"]))
-        try:
-            if model.frames < 2:
-                raise ValueError(f"model: {model.name} makes pictures; the tab Generate has it.")
-            return request_of(values, model, serving.limits), model
-        except ValueError as error:
-            raise refuse(error) from error
-
     async def run(*args: Any) -> AsyncIterator[Any]:
-        *args_of_run, width, closed = args
-        request, model = await checked(tuple(args_of_run))
+        *settings_of, width, closed = args
+        way = serving.telling(str(args[0]), form.checked(settings_of))
+        async with aclosing(way) as steps:
+            async for step in steps:
+                if isinstance(step, str):
+                    yield gr.skip(), step, *waiting, gr.skip(), gr.skip()
+                else:
+                    request, model = step
         job = job_of(request, model)
         wall = Wall(job, device=str(model.device), titles=[f"seed {s}" for s in request.seeds])
         off = [gr.DownloadButton(interactive=False)] * len(downloads)
@@ -264,78 +232,23 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
     async def resmooth(run_id: str, width: float, closed: bool) -> list[Any]:
         return await made(kept.get(run_id), width, closed) if run_id else waiting
 
-    async def show_code(kind: str, *args: Any) -> Any:
-        request, _ = await checked(args)
-        return gr.Code(
-            code_for(kind, request), language="shell" if kind == "Command line" else "python"
-        )
-
-    def query(*args: Any) -> str:
-        return "?tab=video&" + to_query(read(values_of(args)))
-
-    async def open_link(request: gr.Request) -> list[Any]:
-        pairs = dict(links.pairs(request, "video"))
-        if not pairs:
-            return [gr.skip()] * (len(inputs) + 1)
-        pairs.setdefault("model", first.name if first else VIDEO_MIXTURE_NAME)
-        wanted, complaints = read_leniently(pairs)
-        try:
-            model = await serving.model(wanted.model)
-            model.condition(wanted.label)
-            if model.frames < 2:
-                raise ValueError(f"model: {model.name} makes pictures, no clips.")
-        except (ValueError, gr.Error) as error:
-            complaints.append(f"{getattr(error, 'message', error)} The default is used.")
-            model = first or await serving.model(VIDEO_MIXTURE_NAME)
-            wanted = replace(wanted, label=ANY)
-        return [
-            *labels.show(model, wanted.label, wanted.guidance),
-            *solver.show(wanted.solver),
-            wanted.count,
-            wanted.seed,
-            links.note(complaints),
-        ]
-
-    async def relabel(name: str) -> list[Any]:
-        return labels.show(await serving.model(name))[1:]
-
     results = [pair, video, *downloads]
-    started = go.click(
+    started = form.go.click(
         run,
-        [*inputs, sigma, loop],
-        [player, note, *results, last_seed, last_run],
+        [*form.inputs, sigma, loop],
+        [player, note, *results, form.last_seed, last_run],
         concurrency_id="engine",
         concurrency_limit=32,
         show_progress="hidden",
         api_visibility="private",
         scroll_to_output=False,
     )
-    started.success(query, inputs, link, api_visibility="private").then(
-        None, link, link, js=links.SHOW, api_visibility="private"
-    )
-    demo.load(open_link, None, [*inputs, note], api_visibility="private")
-    stop.click(lambda: "Stopped.", None, note, cancels=[started], api_visibility="private")
+    form.wire(demo, started, note, link)
     gr.on(
         [sigma.input, loop.input],
         resmooth,
         [last_run, sigma, loop],
         results,
-        show_progress="hidden",
-        trigger_mode="always_last",
-        api_visibility="private",
-    )
-    new.click(
-        lambda: random.randint(0, SEED_MAX), None, seed, queue=False, api_visibility="private"
-    )
-    reuse.click(lambda s: s, last_seed, seed, queue=False, api_visibility="private")
-    labels.model.input(
-        relabel, labels.model, [*labels.axes, labels.guidance], api_visibility="private"
-    )
-    gr.on(
-        [kind.change, *[w.change for w in inputs]],  # type: ignore[attr-defined]
-        show_code,
-        [kind, *inputs],
-        code,
         show_progress="hidden",
         trigger_mode="always_last",
         api_visibility="private",

@@ -13,6 +13,11 @@ os.environ["GRADIO_IS_E2E_TEST"] = "1"
 CHROMIUM = "/usr/bin/chromium"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Chromium's tests last: from the first of them on Playwright's event loop has this thread."""
+    items.sort(key=lambda item: "browser" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[object, str]]:
     """`(serving, address)` of the page as an operator starts it, with the landed checkpoints."""

@@ -195,7 +195,7 @@ def test_two_visitors_meet_in_one_forward_and_both_finish(
     other = Visitor(browser, served[1])
     for guest in (visitor, other):
         guest.tab("Generate")
-        guest.number("Model evaluations (NFE)", 50)
+        guest.number("Model evaluations (NFE)", 150)
         guest.number("Pictures", 3)
     for guest in (visitor, other):
         guest.generate()
