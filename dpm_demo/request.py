@@ -234,7 +234,7 @@ class Comparison:
         if not 1 <= len(self.rows) <= ROWS_MAX:
             raise ValueError(f"rows must be 1 to {ROWS_MAX} solvers, not {len(self.rows)}")
         if not 1 <= len(self.budgets) <= COLUMNS_MAX:
-            raise ValueError(f"budgets must be 1 to {COLUMNS_MAX}, not {len(self.budgets)}")
+            raise ValueError(f"budgets must be 1 to {COLUMNS_MAX} numbers, not {len(self.budgets)}")
         if len(set(self.budgets)) != len(self.budgets):
             raise ValueError("budgets must differ from each other")
         if not isinstance(self.no_taper, bool):

@@ -31,13 +31,23 @@ PREDICTIONS = [("data (DPM-Solver++)", "data"), ("noise (DPM-Solver)", "noise")]
 ANY = "any"
 
 
+class Dial(gr.Slider):
+    """A slider whose value comes as it is, so that the request's own check says what is wrong."""
+
+    def get_block_name(self) -> str:
+        return "slider"  # the page knows no component of this name
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload
+
+
 class SolverControls:
     """Widgets for every field of `Solver`; `values(args)` turns what they hold into settings."""
 
     def __init__(self, default: Solver) -> None:
         self.widgets: dict[str, gr.components.Component] = {}
         w = self.widgets
-        w["nfe"] = gr.Slider(
+        w["nfe"] = Dial(
             1,
             100,
             default.nfe,
@@ -45,7 +55,7 @@ class SolverControls:
             label="Model evaluations (NFE)",
             info="How often the network is called for a sample. This is what sampling costs.",
         )
-        w["order"] = gr.Slider(
+        w["order"] = Dial(
             1,
             3,
             3 if default.order == "auto" else default.order,
@@ -105,7 +115,7 @@ class SolverControls:
             label="Thresholding",
             info="Clips the predicted picture (data form only).",
         )
-        w["eta"] = gr.Slider(
+        w["eta"] = Dial(
             0,
             1,
             default.eta,
@@ -113,7 +123,7 @@ class SolverControls:
             label="Noise η",
             info="0 is the ODE; 1 the full reverse SDE (data form, orders 1 and 2).",
         )
-        w["window"] = gr.Slider(
+        w["window"] = Dial(
             0,
             16,
             default.window,
@@ -139,6 +149,9 @@ class SolverControls:
         adaptive = flat["method"] == "adaptive"
         for name in FIXED_FIELDS if adaptive else ADAPTIVE_FIELDS:
             flat.pop(name, None)
+        # it is on at first, and has no meaning with these
+        if flat["method"] != "multistep" or flat["eta"] or flat["window"]:
+            flat.pop("corrector", None)
         return flat
 
     def show(self, solver: Solver) -> list[Any]:
@@ -176,7 +189,7 @@ class LabelControls:
                         min_width=120,
                     )
                 )
-        self.guidance = gr.Slider(
+        self.guidance = Dial(
             0,
             6,
             guidance,
@@ -228,10 +241,11 @@ class LabelControls:
         coming: dict[str | None, str] = {}  # by visitor: the chosen model, if it is not there yet
         skips = [gr.skip()] * (len(self.axes) + 1)
 
-        async def relabel(name: str, request: gr.Request) -> list[Any]:
+        async def relabel(name: str, one: str, two: str, request: gr.Request) -> list[Any]:
             coming.pop(request.session_hash, None)
+            kept = " ".join(str(word) for word in (one, two) if word)  # as far as it has them
             try:
-                return self.show(await asyncio.wait_for(serving.model(name), LOOK))[1:]
+                return self.show(await asyncio.wait_for(serving.model(name), LOOK), kept)[1:]
             except asyncio.TimeoutError:
                 coming[request.session_hash] = name
                 return skips
@@ -255,7 +269,7 @@ class LabelControls:
         # stream skips loses its value. "multiple": a choice during a download counts.
         shared: dict[str, Any] = {"trigger_mode": "multiple", "api_visibility": "private"}
         labels = [*self.axes, self.guidance]
-        self.model.input(relabel, self.model, labels, **shared)
+        self.model.input(relabel, [self.model, *self.axes], labels, **shared)
         triggers = [self.model.input] if go is None else [self.model.input, go.click]
         telling = gr.on(triggers, way, self.model, note, show_progress="hidden", **shared)
         self.model.input(relabel_late, self.model, labels, show_progress="hidden", **shared)

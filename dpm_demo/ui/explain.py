@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from functools import lru_cache
 from typing import Any
@@ -15,8 +16,8 @@ from ..media import data_uri, png, upscale
 from ..request import SEED_MAX
 from ..settings import CHOICES
 from ..solver import cosine_time, nodes
+from .controls import Dial
 from .plots import tidy
-from .serving import refuse
 
 SPAN = (-5.0, 4.6)
 PICTURES = ("smiley", "stripes", "gradient")
@@ -95,7 +96,7 @@ def forward_html(name: str, lam: float, seed: float) -> str:
         raise ValueError(f"picture must be one of {', '.join(PICTURES)}, not {name!r:.40}")
     if not isinstance(lam, (int, float)) or not -10 <= lam <= 10:
         raise ValueError(f"lambda must be a number from -10 to 10, not {lam!r:.40}")
-    if not isinstance(seed, (int, float)) or not 0 <= seed <= SEED_MAX:
+    if not isinstance(seed, (int, float)) or not 0 <= seed <= SEED_MAX or seed % 1:
         raise ValueError(f"seed must be a whole number from 0 to {SEED_MAX}, not {seed!r:.40}")
     x0 = _picture(name)
     alpha, sigma = 1 / math.sqrt(1 + math.exp(-2 * lam)), 1 / math.sqrt(1 + math.exp(2 * lam))
@@ -124,7 +125,7 @@ def schedule_plot(span: tuple[float, float] = SPAN) -> go.Figure:
             x=left, y=sigma, line={**style, "dash": "dot"}, showlegend=False, row=1, col=1
         )
         figure.add_scatter(x=left, y=lam, line=style, showlegend=False, row=1, col=2)
-    figure.update_xaxes(title_text="time (1 noise, 0 picture)")
+    figure.update_xaxes(title_text="time (1 is noise)")  # two of them fit a phone
     return tidy(figure, 340)
 
 
@@ -158,10 +159,10 @@ def build() -> None:
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             picture = gr.Radio(PICTURES, value=PICTURES[0], label="Picture")
-            lam = gr.Slider(
+            lam = Dial(
                 -5, 4.6, 1.0, step=0.05, label="λ", info="−5 is nearly all noise, 4.6 nearly none."
             )
-            seed = gr.Number(0, label="Noise seed", precision=0)
+            seed = gr.Number(0, label="Noise seed")
         with gr.Column(scale=1, min_width=300):
             shown = gr.HTML(forward_html(PICTURES[0], 1.0, 0), elem_id="forward-picture")
 
@@ -169,7 +170,7 @@ def build() -> None:
         try:
             return forward_html(name, at, number)
         except ValueError as error:
-            raise refuse(error) from error
+            return f"<p>{html.escape(str(error))}</p>"
 
     gr.on(
         [picture.change, lam.change, seed.change],  # type: ignore[attr-defined]
@@ -189,10 +190,10 @@ def build() -> None:
         "strides where it is steep."
     )
     gr.Plot(schedule_plot(), show_label=False)
-    budget = gr.Slider(2, 50, 12, step=1, label="Evaluations", info="Nodes of each schedule.")
+    budget = Dial(2, 50, 12, step=1, label="Evaluations", info="Nodes of each schedule.")
     where = gr.Plot(nodes_plot(12), show_label=False)
     budget.release(
-        lambda n: nodes_plot(int(n)),
+        lambda n: nodes_plot(min(max(int(n or 2), 2), 50)),
         budget,
         where,
         queue=False,

@@ -14,8 +14,14 @@ from ..models.exact import MIXTURE_NAME, VIDEO_MIXTURE_NAME
 from ..request import SEED_MAX, GenerateRequest, read, read_leniently, to_query
 from . import links
 from .code import KINDS, code_for
-from .controls import ANY, LabelControls, SolverControls, request_of
+from .controls import ANY, Dial, LabelControls, SolverControls, request_of
 from .serving import Serving, refuse
+
+#: On a phone the player stands above the form: a click should be seen to do something.
+_TO_PLAYER = (
+    "() => { if (innerWidth <= 640) document.querySelector('#TAB-player')"
+    ".scrollIntoView({behavior: 'smooth'}); }"
+)
 
 
 class RequestForm:
@@ -42,13 +48,12 @@ class RequestForm:
             self.stop = gr.Button("Stop", variant="stop", elem_id=f"{tab}-stop")
         self.solver = SolverControls(default.solver)
         with gr.Row():
-            self.count = gr.Slider(
+            self.count = Dial(
                 1, most, default.count, step=1, label=many, info="One seed each.", min_width=140
             )
             self.seed = gr.Number(
                 default.seed,
                 label="Seed",
-                precision=0,
                 info=f"The same seed is the same {one}, whoever else is served.",
                 min_width=140,
                 elem_id=f"{tab}-seed",
@@ -118,7 +123,10 @@ class RequestForm:
         ]
 
     async def show_code(self, kind: str, *args: Any) -> Any:
-        request, _ = await self.checked(args)
+        try:
+            request, _ = await self.checked(args)
+        except gr.Error:  # a click on Generate says what is wrong, once
+            return gr.skip()
         return gr.Code(
             code_for(kind, request), language="shell" if kind == "Command line" else "python"
         )
@@ -128,6 +136,7 @@ class RequestForm:
     def wire(self, demo: gr.Blocks, started: Any, note: gr.Markdown, link: gr.Textbox) -> None:
         """Everything but the run: `started` is its event. Called after `code`."""
         private: dict[str, Any] = {"api_visibility": "private"}
+        self.go.click(None, None, None, js=_TO_PLAYER.replace("TAB", self.tab), **private)
         started.success(self.query, self.inputs, link, **private).then(
             None, link, link, js=links.SHOW, **private
         )

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import gradio as gr
 
-#: Puts a query into the address bar and returns the whole link, which a Space's frame hides.
+#: Puts a query (or the whole link already) into the address bar and returns the whole link, which a Space's frame hides.
 SHOW = (
-    "(q) => { const u = new URL(q.startsWith('?') ? q : '?', location.origin + location.pathname);"
+    "(q) => { const u = new URL(q || '?', location.origin + location.pathname);"
     " history.replaceState(null, '', u); return u.href; }"
 )
 
 
+#: Makes a query the whole link, whoever wrote it into the line.
+WHOLE = "(q) => q.startsWith('?') ? new URL(q, location.origin + location.pathname).href : q"
+
+
 def box(elem_id: str) -> gr.Textbox:
     """The line that shows a run's link, with a button to copy it."""
-    return gr.Textbox(
+    line = gr.Textbox(
         label="Link to this run",
         interactive=False,
         buttons=["copy"],
         info="Opens the page with these settings.",
         elem_id=elem_id,
     )
+    line.change(None, line, line, js=WHOLE, api_visibility="private")
+    return line
 
 
 def pairs(request: gr.Request, tab: str) -> list[tuple[str, str]]:

@@ -50,6 +50,7 @@ CSS = """
 .gradio-container { max-width: 1500px !important; }
 #errors-plot { min-height: 660px; }
 #now-note progress { width: min(100%, 420px); accent-color: var(--primary-500); }
+.katex-display { overflow-x: auto; overflow-y: hidden; }
 figure.forward { margin: 0; } figure.forward img { image-rendering: pixelated; }
 @media (max-width: 640px) {
   .gradio-container { padding: 8px !important; }

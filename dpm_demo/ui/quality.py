@@ -411,7 +411,8 @@ def _build_now(serving: Serving, models: list[tuple[str, str]], first: Model | N
     gr.Markdown(
         "### Run a small one now\n"
         "A few samples of each solver at each budget, measured at once. It is a look, not a "
-        "measurement: the landed sweeps above have the samples that figures need."
+        "measurement: a landed sweep has the samples that figures need. RMSE and PSNR need "
+        f"a converged sample too, {REFERENCE_NFE} evaluations for each of {SEEDS_OF_ERROR} seeds."
     )
     most = min(SAMPLES[1], serving.limits.pictures)
     with gr.Row():
@@ -439,7 +440,7 @@ def _build_now(serving: Serving, models: list[tuple[str, str]], first: Model | N
             count = gr.Slider(
                 min(SAMPLES[0], most),
                 most,
-                min(16, most),
+                min(24, most),
                 step=1,
                 label="Samples",
                 info="Of each solver at each budget. IS needs 20.",

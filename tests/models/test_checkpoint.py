@@ -1,6 +1,7 @@
 """Checkpoint folders: what is saved comes back, and every fault is one clear sentence."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dpm_demo.models.checkpoint import (
+    CHECKPOINTS,
     CheckpointError,
     list_checkpoints,
     load_checkpoint,
@@ -15,6 +17,8 @@ from dpm_demo.models.checkpoint import (
 )
 from dpm_demo.models.shelf import ModelShelf
 from dpm_demo.models.unet import UNet
+from dpm_demo.settings import Solver
+from dpm_demo.solver import initial_noise, integrate
 
 LABELS = {"style": ("noto", "fluent"), "category": ("animals", "food")}
 
@@ -108,3 +112,22 @@ def test_a_harmed_folder_gives_one_sentence_and_the_other_models_go_on(
     with pytest.raises(CheckpointError, match=words):
         shelf.get("tiny")
     assert shelf.get("good").name == "good"
+
+
+@pytest.mark.parametrize("name", list_checkpoints())
+def test_every_landed_model_loads_samples_and_has_a_card_with_data_and_licence(name: str) -> None:
+    folder = CHECKPOINTS / name
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "## Licences and attribution" in card
+    for picture in re.findall(r"!\[.*?\]\((.+?)\)", card):
+        assert (folder / picture).is_file()
+    assert (folder / "model.safetensors").stat().st_size <= 60e6
+    model = load_checkpoint(folder)
+    x = initial_noise([0], model.shape)
+    sample = integrate(
+        model.exact, x, Solver(nfe=6), lam_span=model.lam_span, cond=[model.condition()]
+    )
+    # a picture: inside the range, and mostly of even areas where noise has none
+    assert sample.abs().max() < 2
+    steps = sample.diff(dim=-1).abs().mean() / x.diff(dim=-1).abs().mean()
+    assert steps < 0.5

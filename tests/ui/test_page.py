@@ -147,7 +147,7 @@ def test_the_png_carries_settings_that_give_the_same_picture_again(
         guidance=request.guidance,
         seed=request.seed,
         count=request.count,
-        solver={"nfe": 6, "order": request.solver.order},
+        solver={k: getattr(request.solver, k) for k in ("nfe", "order", "schedule", "corrector")},
         api_name="/generate",
     )
     again = _picture_of(answer["sheet"])
@@ -195,11 +195,11 @@ def test_two_visitors_meet_in_one_forward_and_both_finish(
     other = Visitor(browser, served[1])
     for guest in (visitor, other):
         guest.tab("Generate")
-        guest.number("Model evaluations (NFE)", 150)
-        guest.number("Pictures", 3)
+        guest.number("Model evaluations (NFE)", 100)
+        guest.number("Pictures", 2)
     for guest in (visitor, other):
         guest.generate()
-    other.until(lambda: served[0].engine.stats().rows == 6)
+    other.until(lambda: served[0].engine.stats().rows == 4)
     for guest in (visitor, other):
         guest.finished()
     other.context.close()
@@ -337,6 +337,59 @@ def test_a_bad_link_is_named_and_the_page_works(browser: Browser, served: tuple[
     assert guest.page.locator("#compare-note script").count() == 0
     guest.context.close()
     assert guest.errors == []
+
+
+def test_a_link_opened_or_made_can_be_copied_whole(
+    browser: Browser, served: tuple[Any, str]
+) -> None:
+    guest = Visitor(browser, served[1], query="?model=mixture&budgets=3,4&seed=3")
+    line = guest.page.locator("#compare-link textarea, #compare-link input")
+    expect(line).to_have_value(re.compile(r"^http://.*\?.*budgets=3"))
+    guest.page.locator("#compare-go").click()
+    guest.finished("compare")
+    expect(line).to_have_value(re.compile(r"^http://.*\?.*budgets=3"))
+    guest.context.close()
+    assert guest.errors == []
+
+
+def test_a_seed_that_is_none_is_refused_in_one_sentence_said_once(visitor: Visitor) -> None:
+    visitor.tab("Generate")
+    visitor.page.locator("#generate-seed input").fill("1.5")
+    visitor.generate()
+    toast = visitor.page.get_by_test_id("toast-body")
+    expect(toast).to_contain_text("seed must be a whole number from 0 to 2147483647, not 1.5")
+    assert toast.count() == 1
+
+
+def test_choosing_the_same_model_again_keeps_the_label(visitor: Visitor) -> None:
+    visitor.tab("Generate")
+    label = visitor.page.get_by_label("Category", exact=True).locator("visible=true")
+    visitor.choose("Category", "flags")
+    visitor.choose("Model", "mixture (exact)")
+    expect(label).to_have_count(0)
+    visitor.choose("Model", "emoji-image")
+    visitor.choose("Category", "flags")
+    visitor.choose("Model", "emoji-image")
+    visitor.page.wait_for_timeout(1000)
+    expect(label).to_have_value("flags")
+
+
+def test_on_a_phone_a_click_brings_the_player_into_view(
+    browser: Browser, served: tuple[Any, str]
+) -> None:
+    guest = Visitor(browser, served[1], width=390)
+    guest.tab("Generate")
+    guest.page.locator("#generate-go").scroll_into_view_if_needed()
+    guest.generate()
+    guest.finished()
+    expect(guest.player("generate")).to_be_in_viewport()
+    guest.context.close()
+
+
+def test_the_forward_process_refuses_a_seed_that_is_none(visitor: Visitor) -> None:
+    visitor.tab("How it works")
+    visitor.page.get_by_label("Noise seed").fill("-1")
+    expect(visitor.page.locator("#forward-picture")).to_contain_text("seed must be a whole number")
 
 
 def test_the_forward_process_follows_its_slider(visitor: Visitor) -> None:
