@@ -286,7 +286,8 @@ def evaluate(options: argparse.Namespace) -> None:
         if options.data:
             pictures = open_data(Path(options.data), model.shape[-1])
             with _bar(None, desc="real pictures", unit="picture") as bar:
-                real = draw_real(pictures, look, on_progress=bar.update)
+                most = max(5000, len(seeds))
+                real = draw_real(pictures, look, most, on_progress=bar.update)
         elif options.features == "inception" or model.frames > 1:
             raise ValueError("data: the real pictures to compare with are needed, give --data.")
         else:
