@@ -384,9 +384,9 @@ def test_in_the_page_a_small_run_ends_with_a_figure_for_each_line_and_stop_leave
     page.locator("#now-go").click()
     expect(page.get_by_text("budgets must be whole numbers from 1 to 1000")).to_be_visible()
 
-    budgets.fill("300, 400")
+    budgets.fill("200, 300")
     page.locator("#now-go").click()
-    expect(note).to_contain_text("of 33,600 evaluations")
+    expect(note).to_contain_text("of 36,000 evaluations")
     page.locator("#now-stop").click()
     expect(note).to_have_text("Stopped.")
     for _ in range(500):
@@ -402,9 +402,9 @@ def test_in_the_page_a_small_run_ends_with_a_figure_for_each_line_and_stop_leave
     expect(page.locator("#now-plot .ytitle")).to_have_text("FD (emoji features)")
     for k in range(6):
         cells = [page.locator(f"#now-table [data-testid=cell-{k}-{c}]").last for c in range(4)]
-        for cell, words in zip(cells, (r"order=[123]", r"[23]", r"\d+\.\d+", "16"), strict=True):
+        for cell, words in zip(cells, (r"order=[123]", r"[23]", r"\d+\.\d+", "24"), strict=True):
             expect(cell).to_have_text(re.compile(rf"^\s*{words}\s*$"))
-    expect(page.locator("#now-noise")).to_contain_text("n = 16: with so few samples FD is biased")
+    expect(page.locator("#now-noise")).to_contain_text("n = 24: with so few samples FD is biased")
 
 
 @pytest.mark.browser
