@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-#: Puts a query (or the whole link already) into the address bar and returns the whole link, which a Space's frame hides.
+#: Puts a query (or the whole link already) into the address bar and returns the whole link, which a
+#: Space's frame hides.
 SHOW = (
     "(q) => { const u = new URL(q || '?', location.origin + location.pathname);"
     " history.replaceState(null, '', u); return u.href; }"
