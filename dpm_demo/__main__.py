@@ -294,9 +294,8 @@ def evaluate(options: argparse.Namespace) -> None:
             real = RealFeatures.load()
             if real.digest != look.digest:
                 raise ValueError("data: real.safetensors is of another extractor, give --data.")
-        if real.held is not None:
-            n = min(len(seeds) * model.frames, len(real.held))
-            held = Line("", 0, **vars(scores(real.held[:n], real.held_logits[:n], real.train, n)))
+        n = min(len(seeds) * model.frames, len(real.held))
+        held = Line("", 0, **vars(scores(real.held[:n], real.held_logits[:n], real.train, n)))
     else:
         seeds = seeds[:n_error]
     store = sweep.Store(out, model, options.label, guidance, look)
@@ -330,7 +329,7 @@ def evaluate(options: argparse.Namespace) -> None:
     if pictures is not None and look is not None and model.frames == 1:
         found.notes["neighbours"], sheet = _neighbours(store, found, pictures)
         (out / "neighbours.png").write_bytes(png(sheet))
-    _write_report(found, out)
+    found.write(out)
     print(found.markdown())
     for name, note in found.notes.items():
         print(f"{name}: {note}")
@@ -398,21 +397,6 @@ def _neighbours(store: Any, found: Any, pictures: Any) -> tuple[dict[str, Any], 
         "of held-out pictures": float(np.median(unseen.distance)),
     }
     return note, sheet
-
-
-def _write_report(found: Any, out: Path) -> None:
-    (out / "results.json").write_text(found.to_json())
-    (out / "results.csv").write_text(found.to_csv())
-    (out / "results.md").write_text(found.markdown())
-    shown = found.measured()
-    if shown:
-        pages = [
-            found.figure(metric).to_html(full_html=False, include_plotlyjs=k == 0)
-            for k, metric in enumerate(shown)
-        ]
-        (out / "results.html").write_text("<meta charset='utf-8'>" + "\n".join(pages))
-        names = found.ranking(shown[0])[:8]
-        (out / "results.png").write_bytes(found.png(shown[:3], names))
 
 
 def convert(options: argparse.Namespace) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 
 from ..api import generate
-from ..models.checkpoint import CHECKPOINTS, Model
+from ..models.checkpoint import Model
 from ..settings import Solver
 from ..training.data import Pictures
+from .extract import EMOJI_FEATURES
 from .features import accuracy, load_features
 
 __all__ = ["class_accuracy", "held_out_accuracy"]
@@ -30,7 +31,7 @@ def class_accuracy(
     """
     if AXIS not in model.labels:
         raise ValueError(f"model: {model.name} has no categories to ask for.")
-    judge = load_features(CHECKPOINTS / "emoji-features")
+    judge = load_features(EMOJI_FEATURES)
     right = {}
     for k, name in enumerate(model.labels[AXIS]):
         seeds = range(1000 * k, 1000 * k + per_class)
@@ -44,5 +45,5 @@ def class_accuracy(
 
 def held_out_accuracy(pictures: Pictures) -> float:
     """The same of held-out real pictures."""
-    judge = load_features(CHECKPOINTS / "emoji-features")
+    judge = load_features(EMOJI_FEATURES)
     return accuracy(judge, pictures.subset(held=True))[AXIS]

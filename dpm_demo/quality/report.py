@@ -14,6 +14,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from ..comparison import psnr
 from ..models.checkpoint import CHECKPOINTS
 
 __all__ = ["ENOUGH", "METRICS", "Line", "Metric", "Results", "geometric_mean", "landed", "warning"]
@@ -66,6 +67,17 @@ class Line:
     inception_score_std: float | None = None
     difference: float | None = None
     neighbour_psnr: float | None = None
+
+
+def error_figures(squares: Sequence[float]) -> dict[str, Any]:
+    """The fields of `Line` from the mean square error of each seed; none without any.
+
+    Without `psnr` where there is no error at all, as JSON and plots have no infinity.
+    """
+    if not squares:
+        return {}
+    root = math.sqrt(fmean(squares))
+    return {"n_error": len(squares), "rmse": root, "psnr": psnr(root) if root > 0 else None}
 
 
 @dataclass(frozen=True)
@@ -135,6 +147,20 @@ class Results:
             held_out=self.held_out or known.held_out,
             notes={**known.notes, **self.notes},
         )
+
+    def write(self, folder: Path) -> None:
+        """`results.json`, `.csv` and `.md`, and plots of what was measured: `.html` and `.png`."""
+        (folder / "results.json").write_text(self.to_json())
+        (folder / "results.csv").write_text(self.to_csv())
+        (folder / "results.md").write_text(self.markdown())
+        if shown := self.measured():
+            pages = [
+                self.figure(metric).to_html(full_html=False, include_plotlyjs=k == 0)
+                for k, metric in enumerate(shown)
+            ]
+            (folder / "results.html").write_text("<meta charset='utf-8'>" + "\n".join(pages))
+            names = self.ranking(shown[0])[:8]
+            (folder / "results.png").write_bytes(self.png(shown[:3], names))
 
     # --- reading
 

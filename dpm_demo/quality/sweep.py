@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..comparison import REFERENCE_NFE, psnr, reference_solver, work
+from ..comparison import REFERENCE_NFE, reference_solver, work
 from ..engine import run_inline
 from ..events import Done, Failed, Job, Track
 from ..models.checkpoint import Model
@@ -23,7 +23,7 @@ from ..settings import CHOICES, Solver
 from . import motion
 from .extract import Extractor
 from .metrics import scores
-from .report import Line, Results
+from .report import Line, Results, error_figures
 
 __all__ = ["BLOCK", "Store", "Unit", "every_solver", "read_solvers", "results", "with_budgets"]
 
@@ -90,7 +90,6 @@ class Unit:
 
     solver: Solver
     seeds: tuple[int, ...]
-    reference: bool = False  # its samples are kept, for others' errors
 
 
 def _name(solver: Solver) -> str:
@@ -163,15 +162,15 @@ class Store:
         if errors and truth != solver:
             have = self.rows(truth)
             lacking = [s for s in seeds if s in errors and "sample" not in have.get(s, {})]
-            yield from _blocks(truth, lacking, reference=True)
+            yield from _blocks(truth, lacking)
         lacking = [
             seed
             for seed in seeds
             if seed not in known
             or (self.look is not None and "features" not in known[seed])
-            or (seed in errors and "square" not in known[seed])
+            or (seed in errors and not np.isfinite(known[seed].get("square", np.nan)))
         ]
-        yield from _blocks(solver, lacking, reference=truth == solver)
+        yield from _blocks(solver, lacking)
 
     def compute(
         self, unit: Unit, n_error: int = 0, on_progress: Callable[[int], None] = lambda nfe: None
@@ -189,11 +188,12 @@ class Store:
                 samples = event.tracks[0].samples
                 spent = [row.nfe for row in event.tracks[0].rows]
         arrays: dict[str, np.ndarray] = {"seeds": np.array(unit.seeds), "nfe": np.array(spent)}
-        if unit.reference:
+        reference = reference_solver(unit.solver)
+        if unit.solver == reference:  # its samples are kept, for others' errors
             arrays["sample"] = samples
             arrays["square"] = np.zeros(len(samples))
         elif n_error:
-            truth = self.rows(reference_solver(unit.solver))
+            truth = self.rows(reference)
             arrays["square"] = np.array(
                 [
                     np.mean((x.astype(np.float64) - truth[seed]["sample"]) ** 2)
@@ -217,9 +217,9 @@ class Store:
         os.replace(part, path)
 
 
-def _blocks(solver: Solver, seeds: Sequence[int], reference: bool) -> Iterator[Unit]:
+def _blocks(solver: Solver, seeds: Sequence[int]) -> Iterator[Unit]:
     for start in range(0, len(seeds), BLOCK):
-        yield Unit(solver, tuple(seeds[start : start + BLOCK]), reference)
+        yield Unit(solver, tuple(seeds[start : start + BLOCK]))
 
 
 # ---------------------------------------------------------------- what it adds up to
@@ -237,15 +237,10 @@ def line(
     rows = [known[seed] for seed in seeds if seed in known]
     if not rows:
         return None
-    squares = [
-        float(known[seed]["square"])
-        for seed in seeds[:n_error]
-        if "square" in known.get(seed, {}) and np.isfinite(known[seed]["square"])
-    ]
+    squares = [float(known.get(seed, {}).get("square", np.nan)) for seed in seeds[:n_error]]
     figures: dict[str, Any] = {}
-    if squares and solver != reference_solver(solver):
-        root = float(np.sqrt(np.mean(squares)))
-        figures.update(n_error=len(squares), rmse=root, psnr=psnr(root))
+    if solver != reference_solver(solver):
+        figures.update(error_figures([square for square in squares if np.isfinite(square)]))
     looked = [row for row in rows if "features" in row]
     if real is not None and len(looked) == len(seeds) > 1:  # a part would have another n
         features = torch.from_numpy(np.concatenate([row["features"] for row in looked]))

@@ -232,12 +232,8 @@ class LabelControls:
         updates.append(gr.update(visible=bool(axes), **shown))
         return updates
 
-    def follow(self, serving: Serving, note: gr.Markdown, go: gr.Button | None = None) -> Any:
-        """Shows the labels of whichever model is chosen, and in `note` its way to here.
-
-        Clicks on `go` tell the way too, before or after their other events as these are wired
-        before or after. Returns the event that tells, for a Stop button to cancel.
-        """
+    def follow(self, serving: Serving, note: gr.Markdown) -> None:
+        """Shows the labels of whichever model is chosen, and in `note` its way to here."""
         coming: dict[str | None, str] = {}  # by visitor: the chosen model, if it is not there yet
         skips = [gr.skip()] * (len(self.axes) + 1)
 
@@ -270,10 +266,8 @@ class LabelControls:
         shared: dict[str, Any] = {"trigger_mode": "multiple", "api_visibility": "private"}
         labels = [*self.axes, self.guidance]
         self.model.input(relabel, [self.model, *self.axes], labels, **shared)
-        triggers = [self.model.input] if go is None else [self.model.input, go.click]
-        telling = gr.on(triggers, way, self.model, note, show_progress="hidden", **shared)
+        self.model.input(way, self.model, note, show_progress="hidden", **shared)
         self.model.input(relabel_late, self.model, labels, show_progress="hidden", **shared)
-        return telling
 
 
 def _axis_info(axis: str) -> str:

@@ -23,7 +23,6 @@ from ..comparison import (
     job_of,
     layout,
     missing_references,
-    psnr,
     reference_solver,
     rmse,
     target_of,
@@ -33,7 +32,7 @@ from ..models.checkpoint import Model
 from ..quality import report
 from ..quality.extract import EMOJI_FEATURES, RealFeatures, open_extractor
 from ..quality.metrics import Scores, scores
-from ..quality.report import Line, Results
+from ..quality.report import Line, Results, error_figures
 from ..request import (
     Comparison,
     Limits,
@@ -265,11 +264,7 @@ def errors_of(
 def line_of(solver: Solver, nfe: int, errors: Sequence[float], measured: Scores | None) -> Line:
     """One line of the table from what was measured of it."""
     figures: dict[str, Any] = {} if measured is None else dict(vars(measured))
-    if errors:
-        root = float(np.sqrt(np.mean(np.square(errors))))
-        figures.update(n_error=len(errors), rmse=root)
-        if root > 0:  # JSON and plots have no infinity
-            figures["psnr"] = psnr(root)
+    figures.update(error_figures([error**2 for error in errors]))
     return Line(solver_text(solver), nfe, **figures)
 
 
