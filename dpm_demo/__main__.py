@@ -201,6 +201,7 @@ def train(options: argparse.Namespace) -> None:
         minutes=options.minutes,
         batch=options.batch,
         lr=options.lr,
+        drop=options.drop,
         target=options.prediction,
         dim=options.dim,
         fold=options.fold,
@@ -279,12 +280,15 @@ def evaluate(options: argparse.Namespace) -> None:
     model = api.load(options.model, options.device)
     out = _out(options.out)
     n_error = options.error_seeds if {"rmse", "psnr"} & set(metrics) else 0
-    look, real, held, pictures = None, None, None, None
+    quick = options.precision == "fast"
+    if quick and n_error:
+        raise ValueError("precision fast is too coarse for errors; give --metrics fd,kid,is")
+    look, real, held = None, None, None
+    pictures = open_data(Path(options.data), model.shape[-1]) if options.data else None
     if {"fd", "kid", "is"} & set(metrics):
         weights = Path(options.inception_weights) if options.inception_weights else None
         look = open_extractor(options.features, weights, model.device)
-        if options.data:
-            pictures = open_data(Path(options.data), model.shape[-1])
+        if pictures is not None:
             with _bar(None, desc="real pictures", unit="picture") as bar:
                 most = max(5000, len(seeds))
                 real = draw_real(pictures, look, most, on_progress=bar.update)
@@ -298,7 +302,8 @@ def evaluate(options: argparse.Namespace) -> None:
         held = Line("", 0, **vars(scores(real.held[:n], real.held_logits[:n], real.train, n)))
     else:
         seeds = seeds[:n_error]
-    store = sweep.Store(out, model, options.label, guidance, look)
+    drawn = None if pictures is None else pictures.subset(held=False)
+    store = sweep.Store(out, model, options.label, guidance, look, drawn, quick)
     file = out / "results.json"
     known = Results.read(file) if file.exists() else None
     plain = sweep.read_solvers(options.solvers or ["order=1", "order=2", "order=3"], model, known)
@@ -371,7 +376,6 @@ def _neighbours(store: Any, found: Any, pictures: Any) -> tuple[dict[str, Any], 
     import numpy as np
     import torch
 
-    from . import api
     from .quality.neighbours import nearest, neighbours_sheet, share_nearer, training_features
     from .request import solver_of_text
 
@@ -385,8 +389,7 @@ def _neighbours(store: Any, found: Any, pictures: Any) -> tuple[dict[str, Any], 
         unseen = nearest(training_features(held, store.look, bar.update), real)
     rows = [row for row in store.rows(solver).values() if "features" in row]
     made = nearest(torch.from_numpy(np.concatenate([row["features"] for row in rows])), real)
-    seeds = range(32)
-    samples = api.generate(store.model, solver, seeds, store.label, store.guidance)
+    samples = torch.from_numpy(store.sample(solver, range(32))[0])
     sheet = neighbours_sheet(samples, nearest(store.look(samples)[0], real), train)
     note = {
         "solver": best.solver,
@@ -474,6 +477,7 @@ def parser() -> argparse.ArgumentParser:
     four.add_argument("--size", type=int, default=32, help="side of the pictures")
     four.add_argument("--batch", type=int, default=16)
     four.add_argument("--lr", type=float, default=1e-3)
+    four.add_argument("--drop", type=float, default=0.1, help="share of rows without their label")
     four.add_argument("--dim", type=int, default=48, help="width of the first level")
     four.add_argument("--fold", type=int, default=2, help="pixels folded into channels")
     four.add_argument("--seed", type=int, default=0)
@@ -505,8 +509,18 @@ def parser() -> argparse.ArgumentParser:
     seven.add_argument("--features", default="emoji", help="emoji or inception")
     seven.add_argument("--inception-weights", default=None, help="file of FID's own network")
     seven.add_argument("--data", default=None, help="real pictures: a prepared .npz or a folder")
-    seven.add_argument("--label", default="any")
+    seven.add_argument(
+        "--label",
+        default="any",
+        help='words such as "animals", or "drawn": for each seed that of a picture of --data',
+    )
     seven.add_argument("--guidance", default="1", help="0 to 20; 1 is off (default: 1)")
+    seven.add_argument(
+        "--precision",
+        choices=("float32", "fast"),
+        default="float32",
+        help="fast: the processor's bfloat16 where it has one; for fd, kid and is alone",
+    )
     seven.add_argument(
         "--per-class", type=int, default=0, help="samples a label for the class accuracy"
     )

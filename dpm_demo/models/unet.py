@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,8 +35,15 @@ def _zero(layer: nn.Conv2d | nn.Linear | nn.Conv1d) -> nn.Module:
     return layer
 
 
-def _norm(dim: int) -> nn.GroupNorm:
-    return nn.GroupNorm(min(16, dim // 4), dim)
+class Norm(nn.GroupNorm):
+    """GroupNorm in float32, as autocast has it on CUDA: a CPU is 4 times slower in bfloat16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float())
+
+
+def _norm(dim: int) -> Norm:
+    return Norm(min(16, dim // 4), dim)
 
 
 class ResBlock(nn.Module):
@@ -55,6 +63,14 @@ class ResBlock(nn.Module):
         return self.skip(x) + self.conv2(F.silu(h))
 
 
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention, on a CPU in float32: backwards it is 4 times slower there in bfloat16."""
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float())
+
+
 class Attention(nn.Module):
     """Self-attention of `(n, tokens, dim)`, zero at initialisation."""
 
@@ -68,7 +84,7 @@ class Attention(nn.Module):
         n, length, dim = tokens.shape
         qkv = self.qkv(self.norm(tokens)).view(n, length, 3, self.heads, dim // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = _attend(q, k, v)
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(n, length, dim))
         return out
 
@@ -143,7 +159,7 @@ class UNet(nn.Module):
         axes: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.config = {
+        self.config: dict[str, Any] = {
             "dim": dim,
             "dim_mults": list(dim_mults),
             "channels": channels,
@@ -227,12 +243,74 @@ class UNet3D(UNet):
 
     It is `UNet` applied to each frame, with `Temporal` after every block; these are zero at
     initialisation, so a fresh UNet3D with a UNet's weights *is* that UNet, frame by frame.
+
+    `motion` are the amplitudes of the data along time, of 0, 1, 2, ... turns a loop (`spectrum`).
+    With them a clip is taken for Gaussian along time first, with s_k = motion_k sqrt(frames) in the
+    orthonormal mode k, V = alpha^2 s_k^2 + sigma^2, and the network is left what that does not say.
+    It also sees the best linear guess alpha s_k^2 / V x_k of the clip, and answers u and a gate g:
+
+        v_k = alpha sigma (1 - s_k^2) / V x_k + s_k / sqrt(V) (u + g z)_k,       v_0 = u_0,
+        z_k = min(alpha s_k / sigma, 8) x_k / sqrt(V), z_0 = 0                  (min: a smooth one)
+
+    The first is the velocity for which u has variance 1 (arXiv 2206.00364, appendix B.6, mode by
+    mode); where nothing moves, g = 1 alone makes the data prediction still. Asked for v itself,
+    which is mostly noise to be passed on, a network errs by more than the motion: clips flicker.
     """
 
     temporal = True
 
+    def __init__(self, *, motion: Sequence[float] = (), **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.config["motion"] = list(motion)
+        if motion:
+            stem, head = self.stem, self.head[2]
+            self.stem = nn.Conv2d(2 * stem.in_channels, stem.out_channels, 3, padding=1)
+            self.head[2] = _zero(nn.Conv2d(head.in_channels, 2 * head.out_channels, 3, padding=1))
+
     def forward(self, x: Tensor, lam: Tensor, labels: Tensor | None = None) -> Tensor:
-        n, c, frames, h, w = x.shape
+        frames = x.shape[2]
         emb = self.embed(lam, labels).repeat_interleave(frames, dim=0)
-        flat = x.transpose(1, 2).reshape(n * frames, c, h, w)
-        return self._spatial(flat, emb, frames).view(n, frames, c, h, w).transpose(1, 2)
+        if not self.config["motion"]:
+            return self._frames(x, emb)
+
+        def along(clip: Tensor) -> Tensor:
+            return torch.fft.rfft(clip.float(), dim=2, norm="ortho")
+
+        def back(modes: Tensor) -> Tensor:
+            return torch.fft.irfft(modes, frames, dim=2, norm="ortho")
+
+        guess, skip, scale, gate = self._gains(lam, frames)
+        modes = along(x)
+        u, g = self._frames(torch.cat([x, back(guess * modes)], dim=1), emb).chunk(2, dim=1)
+        return back(skip * modes + scale * along(u + g * back(gate * modes)))
+
+    def _frames(self, x: Tensor, emb: Tensor) -> Tensor:
+        n, c, frames, h, w = x.shape
+        flat = self._spatial(x.transpose(1, 2).reshape(n * frames, c, h, w), emb, frames)
+        return flat.view(n, frames, -1, h, w).transpose(1, 2)
+
+    def _gains(self, lam: Tensor, frames: int) -> list[Tensor]:
+        """The factors of x_k, x_k, u_k and x_k in guess, v, v and z: `(n, 1, modes, 1, 1)` each."""
+        amplitudes = torch.tensor(self.config["motion"], device=lam.device)
+        turns = torch.arange(frames // 2 + 1, device=lam.device).clamp(max=len(amplitudes) - 1)
+        s = amplitudes[turns] * math.sqrt(frames)
+        alpha = torch.sigmoid(2 * lam.float()).sqrt()[:, None]
+        sigma = torch.sigmoid(-2 * lam.float()).sqrt()[:, None]
+        total = (alpha * s).square() + sigma.square()
+        guess, scale = alpha * s.square() / total, s / total.sqrt()
+        skip = alpha * sigma * (1 - s.square()) / total
+        gate = alpha * s / (sigma.square() + (alpha * s / 8).square()).sqrt() / total.sqrt()
+        skip[:, 0], scale[:, 0], gate[:, 0] = 0.0, 1.0, 0.0
+        return [gain[:, None, :, None, None] for gain in (guess, skip, scale, gate)]
+
+
+def spectrum(clips: Tensor) -> list[float]:
+    """Amplitudes along time of clips `(n, c, frames, h, w)`, uint8, of 0, 1, ... turns a loop.
+
+    That of k turns is rms |F_k| / sqrt(frames), F the orthonormal Fourier transform of [-1, 1].
+    """
+    power = torch.zeros(clips.shape[2] // 2 + 1, dtype=torch.float64)
+    for some in clips.split(64):
+        modes = torch.fft.rfft(some.float() / 127.5 - 1, dim=2, norm="ortho")
+        power += modes.abs().square().mean(dim=(1, 3, 4), dtype=torch.float64).sum(dim=0)
+    return [round(float(p), 5) for p in (power / len(clips) / clips.shape[2]).sqrt()]

@@ -17,19 +17,31 @@ from ..comparison import REFERENCE_NFE, reference_solver, work
 from ..engine import run_inline
 from ..events import Done, Failed, Job, Track
 from ..models.checkpoint import Model
+from ..models.denoiser import Condition
 from ..record import to_uint8
 from ..request import solver_of_text, solver_text
 from ..settings import CHOICES, Solver
+from ..training.data import Draw, Pictures
 from . import motion
 from .extract import Extractor
 from .metrics import scores
 from .report import Line, Results, error_figures
 
-__all__ = ["BLOCK", "Store", "Unit", "every_solver", "read_solvers", "results", "with_budgets"]
+__all__ = [
+    "BLOCK",
+    "DRAWN",
+    "Store",
+    "Unit",
+    "every_solver",
+    "read_solvers",
+    "results",
+    "with_budgets",
+]
 
 #: Seeds of one unit of work: what is lost at most when a sweep is cut off.
 BLOCK = 50
 DDIM = "order=1"
+DRAWN = "drawn"  # for a label: that of a real picture, another one for each seed
 _TICK_MS = 1500.0  # of one network call: no page waits for it
 
 
@@ -100,8 +112,11 @@ class Store:
     """A folder of units, each a .npz of what was measured of every seed: rows, to be added up.
 
     Whatever the split into units, and in whatever order they were computed, the rows of a setting
-    are the same (to rounding of the network), and so are all figures. Raises ValueError where the
-    folder holds the sweep of another model, label, guidance or extractor.
+    are the same (to rounding of the network), and so are all figures. With the label "drawn" each
+    seed has the label of a picture drawn from `pictures` as training draws them, by that seed.
+    `quick` samples in the processor's fast precision: enough for features, too coarse for errors.
+    Raises ValueError where the folder holds the sweep of another model, label, guidance or
+    extractor.
     """
 
     def __init__(
@@ -111,9 +126,16 @@ class Store:
         label: str = "any",
         guidance: float = 1.0,
         look: Extractor | None = None,
+        pictures: Pictures | None = None,
+        quick: bool = False,
     ) -> None:
         self.model, self.label, self.guidance, self.look = model, label, guidance, look
-        self.cond = model.condition(label, guidance) if model.labels else None
+        self.pictures, self.quick = pictures, quick
+        if label == DRAWN and (pictures is None or dict(pictures.axes) != dict(model.labels)):
+            raise ValueError(
+                "label: drawn needs pictures with this model's labels to draw from, give --data."
+            )
+        self.conditions((0,))  # a label or guidance that cannot be is refused before any work
         self.units = folder / "units"
         self.units.mkdir(parents=True, exist_ok=True)
         self._identify(
@@ -121,7 +143,8 @@ class Store:
             {"model": model.digest or model.name, "label": label, "guidance": guidance},
         )
         if look is not None:
-            self._identify(folder / "features.json", {"name": look.name, "digest": look.digest})
+            how = {"name": look.name, "digest": look.digest, "quick": quick}
+            self._identify(folder / "features.json", how)
 
     def _identify(self, path: Path, mine: dict[str, Any]) -> None:
         if not path.exists():
@@ -131,6 +154,16 @@ class Store:
                 f"out: {path.parent} holds a sweep of other settings ({path.read_text().strip()}); "
                 "choose another folder."
             )
+
+    def conditions(self, seeds: Sequence[int]) -> list[Condition] | None:
+        """What each seed's sample is asked to be."""
+        if not self.model.labels:
+            return None
+        if self.label != DRAWN:
+            return [self.model.condition(self.label, self.guidance)] * len(seeds)
+        assert self.pictures is not None
+        labels = [Draw(self.pictures, seed)(1)[1][0].tolist() for seed in seeds]
+        return [Condition(tuple(row), self.guidance) for row in labels]
 
     def rows(self, solver: Solver) -> dict[int, dict[str, np.ndarray]]:
         """What is known of a setting, by seed; a later file adds to what an earlier one has."""
@@ -172,22 +205,34 @@ class Store:
         ]
         yield from _blocks(solver, lacking)
 
+    def sample(
+        self,
+        solver: Solver,
+        seeds: Sequence[int],
+        on_progress: Callable[[int], None] = lambda nfe: None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Samples `(n, *shape)`, float32, and the evaluations that each of them took."""
+        model = self.model
+        track = Track(solver, tuple(seeds), cond=self.conditions(seeds), lam_span=model.lam_span)
+        denoise = model.denoise if self.quick else model.exact
+        job = Job(denoise, model.shape, (track,), device=model.device, record=False)
+        for event in run_inline(job, tick_ms=_TICK_MS):
+            if isinstance(event, Failed):
+                raise ValueError(f"{_name(solver)}: {event.error}")
+            on_progress(event.nfe)
+            if isinstance(event, Done):
+                break
+        else:
+            raise ValueError(f"{_name(solver)}: the run ended without a result")
+        (track_result,) = event.tracks
+        return track_result.samples, np.array([row.nfe for row in track_result.rows])
+
     def compute(
         self, unit: Unit, n_error: int = 0, on_progress: Callable[[int], None] = lambda nfe: None
     ) -> None:
         """Draws the samples of a unit, measures them, and writes that down in one atomic step."""
-        track = Track(unit.solver, unit.seeds, cond=self.cond, lam_span=self.model.lam_span)
-        job = Job(
-            self.model.exact, self.model.shape, (track,), device=self.model.device, record=False
-        )
-        for event in run_inline(job, tick_ms=_TICK_MS):
-            if isinstance(event, Failed):
-                raise ValueError(f"{_name(unit.solver)}: {event.error}")
-            on_progress(event.nfe)
-            if isinstance(event, Done):
-                samples = event.tracks[0].samples
-                spent = [row.nfe for row in event.tracks[0].rows]
-        arrays: dict[str, np.ndarray] = {"seeds": np.array(unit.seeds), "nfe": np.array(spent)}
+        samples, spent = self.sample(unit.solver, unit.seeds, on_progress)
+        arrays: dict[str, np.ndarray] = {"seeds": np.array(unit.seeds), "nfe": spent}
         reference = reference_solver(unit.solver)
         if unit.solver == reference:  # its samples are kept, for others' errors
             arrays["sample"] = samples

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from ..models.checkpoint import save_checkpoint
-from ..models.denoiser import TARGETS, Target
-from ..models.unet import UNet, UNet3D
+from ..models.denoiser import DTYPES, TARGETS, Target
+from ..models.device import processor_precision
+from ..models.unet import UNet, UNet3D, spectrum
 from .data import Draw, Pictures
 from .loss import denoising_loss, draw_lam, drop_labels
 
@@ -45,6 +47,8 @@ class Recipe:
             value = getattr(self, field)
             if not value > 0 or not math.isfinite(value):
                 raise ValueError(f"{field}: {value!r} is not a positive number.")
+        if not 0 <= self.drop <= 1:
+            raise ValueError(f"drop: {self.drop!r} is not a share from 0 to 1.")
         if self.target not in TARGETS:
             raise ValueError(f"target: {self.target!r} is not one of {', '.join(TARGETS)}.")
 
@@ -91,8 +95,10 @@ def _write(path: Path, state: dict[str, Any]) -> None:
 
 
 def build_network(recipe: Recipe, pictures: Pictures) -> UNet:
-    kind = UNet3D if pictures.data.ndim == 5 else UNet
     axes = tuple(len(names) for names in pictures.axes.values())
+    kind: Callable[..., UNet] = UNet
+    if pictures.data.ndim == 5:
+        kind = partial(UNet3D, motion=spectrum(pictures.data))
     return kind(dim=recipe.dim, dim_mults=recipe.dim_mults, fold=recipe.fold, axes=axes)
 
 
@@ -119,6 +125,34 @@ def weights_for(
             any_of = weights[f"labels.{place}.weight"][-1]
             fitted["time.2.bias"] = fitted["time.2.bias"] + any_of
     return fitted
+
+
+def begin(network: UNet, weights: Mapping[str, Tensor]) -> None:
+    """Fills a fresh network with weights to begin with, a UNet's for a UNet3D too.
+
+    What a clip network sees beside the clip counts for nothing at first, and its gate is zero.
+    Where another number of pixels is folded, the first and the last layer, which alone see pixels,
+    begin anew. Raises ValueError for weights of another shape.
+    """
+    fitted, fresh = dict(weights), [".temporal."]
+    own = network.state_dict()
+    stem, wanted = weights["stem.weight"].shape[1], own["stem.weight"].shape[1]
+    if network.config.get("motion") and wanted == 2 * stem:
+        fitted["stem.weight"] = torch.cat([weights["stem.weight"]] * 2, dim=1)
+        fitted["stem.weight"][:, stem:] = 0
+        for key in ("head.2.weight", "head.2.bias"):
+            fitted[key] = torch.zeros_like(own[key])
+            fitted[key][: len(weights[key])] = weights[key]
+    elif wanted != stem:
+        fresh += ["stem.", "head.2."]
+        fitted = {k: v for k, v in fitted.items() if not k.startswith(("stem.", "head.2."))}
+    try:
+        left_out = network.load_state_dict(fitted, strict=False)
+    except RuntimeError as error:  # of another width
+        raise ValueError("start: these weights belong to a network of another shape.") from error
+    missing = [k for k in left_out.missing_keys if not any(part in k for part in fresh)]
+    if left_out.unexpected_keys or missing:
+        raise ValueError("start: these weights belong to a network of another shape.")
 
 
 @contextmanager
@@ -157,13 +191,13 @@ def train(
     network = build_network(recipe, seen).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start is not None:
-        left_out = network.load_state_dict(start, strict=False)
-        if left_out.unexpected_keys or any(".temporal." not in k for k in left_out.missing_keys):
-            raise ValueError("start: these weights belong to a network of another shape.")
+        begin(network, start)
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
+    where = torch.device(device)
+    precision = processor_precision(where)
     iteration, seconds, mean_loss = 0, 0.0, math.nan
     state_file = out / "state.pt"
     if state_file.exists():
@@ -216,7 +250,8 @@ def train(
         lam = draw_lam(recipe.batch, draw.generator)
         noise = torch.randn(x0.shape, generator=draw.generator)
         x0, labels, lam, noise = (v.to(device) for v in (x0, labels, lam, noise))
-        loss = denoising_loss(network, x0, lam, noise, labels, recipe.target)
+        with torch.autocast(where.type, DTYPES[precision], enabled=precision == "bfloat16"):
+            loss = denoising_loss(network, x0, lam, noise, labels, recipe.target)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()

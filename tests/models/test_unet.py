@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from dpm_demo.models.unet import UNet, UNet3D, lam_features
+from dpm_demo.models.denoiser import to_x0
+from dpm_demo.models.unet import UNet, UNet3D, lam_features, spectrum
+from dpm_demo.training.loop import begin
 
 SMALL = {"dim": 16, "dim_mults": (1, 2), "axes": (3, 9)}
 
@@ -44,6 +46,7 @@ def test_a_fresh_video_network_is_the_picture_network_frame_by_frame() -> None:
 
 
 def test_trained_temporal_layers_make_frames_depend_on_each_other() -> None:
+    torch.manual_seed(0)
     video = UNet3D(dim=16, dim_mults=(1, 2)).eval()
     for weight in video.parameters():
         torch.nn.init.normal_(weight, std=0.1)
@@ -53,6 +56,63 @@ def test_trained_temporal_layers_make_frames_depend_on_each_other() -> None:
     with torch.no_grad():
         change = (video(x, torch.zeros(1)) - video(other, torch.zeros(1)))[:, :, 0]
     assert change.abs().max() > 1e-3
+
+
+MOTION = (0.8, 0.09, 0.05, 0.03)
+
+
+@pytest.mark.parametrize("frames", [5, 6, 16])
+def test_a_silent_clip_network_is_the_best_linear_guess_of_the_motion(frames: int) -> None:
+    """x0_k = alpha s_k^2 / (alpha^2 s_k^2 + sigma^2) x_k in every mode but that of rest."""
+    network = UNet3D(dim=16, dim_mults=(1, 2), motion=MOTION).eval()  # its last layer is zero
+    x, lam = torch.randn(3, 3, frames, 8, 8), torch.tensor([-3.0, 0.0, 2.5])
+    with torch.no_grad():
+        x0 = to_x0(network(x, lam), x, lam, "velocity")
+    turns = torch.arange(frames // 2 + 1).clamp(max=len(MOTION) - 1)
+    s2 = (torch.tensor(MOTION)[turns].square() * frames)[:, None, None]
+    alpha2, sigma2 = torch.sigmoid(2 * lam), torch.sigmoid(-2 * lam)
+    alpha2, sigma2 = (t[:, None, None, None, None] for t in (alpha2, sigma2))
+    modes = torch.fft.rfft(x, dim=2, norm="ortho")
+    best = (
+        torch.fft.rfft(x0, dim=2, norm="ortho")
+        - alpha2.sqrt() * s2 / (alpha2 * s2 + sigma2) * modes
+    )
+    assert best[:, :, 1:].abs().max() < 1e-5
+
+
+def test_where_the_gate_is_shut_nothing_moves_until_the_noise_is_far_below_the_motion() -> None:
+    """g = 1 takes the linear guess away: what is left of each mode is less than a fiftieth."""
+    network = UNet3D(dim=16, dim_mults=(1, 2), motion=MOTION).eval()
+    channels = network.head[2].out_channels // 2
+    torch.nn.init.constant_(network.head[2].bias[channels:], 1.0)
+    x, lam = torch.randn(2, 3, 16, 8, 8), torch.tensor([-2.0, 0.5])
+    with torch.no_grad():
+        x0 = to_x0(network(x, lam), x, lam, "velocity")
+    moved = torch.fft.rfft(x0, dim=2, norm="ortho")[:, :, 1:]
+    assert moved.abs().max() < 0.02 * torch.fft.rfft(x, dim=2, norm="ortho")[:, :, 1:].abs().max()
+
+
+def test_at_rest_a_clip_network_with_motion_is_the_picture_network() -> None:
+    """The mean over the frames is that of the picture network's answers, frame by frame."""
+    pictures = _awake(UNet(**SMALL))
+    video = UNet3D(**SMALL, motion=MOTION).eval()
+    begin(video, pictures.state_dict())
+    x, lam = torch.randn(2, 3, 6, 32, 32), torch.tensor([-1.0, 2.0])
+    labels = torch.tensor([[0, 1], [2, 5]])
+    with torch.no_grad():
+        clip = video(x, lam, labels).mean(dim=2)
+        frames = [pictures(x[:, :, k], lam, labels) for k in range(6)]
+    torch.testing.assert_close(clip, torch.stack(frames).mean(dim=0), rtol=1e-4, atol=1e-5)
+
+
+def test_the_spectrum_of_a_wave_is_its_amplitude() -> None:
+    turn = 2 * torch.pi * torch.arange(16) / 16
+    wave = 127.5 + 100 * torch.cos(2 * turn)
+    clips = wave.round().to(torch.uint8)[None, None, :, None, None].expand(2, 3, 16, 4, 4)
+    found = spectrum(clips)
+    assert len(found) == 9
+    assert found[2] == pytest.approx(100 / 127.5 / 2, rel=0.01)  # half of it turns either way
+    assert max(found[:2] + found[3:]) < 0.01
 
 
 def test_label_lam_and_null_label_each_change_the_answer() -> None:

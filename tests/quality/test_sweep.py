@@ -19,6 +19,7 @@ from dpm_demo.quality.sweep import (
     with_budgets,
 )
 from dpm_demo.settings import Solver
+from dpm_demo.training.data import Pictures
 
 LOOK = Extractor("pixels", "1", lambda x: (x.flatten(1)[:, :8], x.flatten(1)[:, :4]))
 REAL = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
@@ -125,6 +126,55 @@ def test_a_folder_of_another_sweep_is_refused(model: Model, tmp_path: Path) -> N
         Store(tmp_path, replace(model, digest="other"))
     with pytest.raises(ValueError, match="choose another folder"):
         Store(tmp_path, model, look=replace(LOOK, digest="2"))
+
+
+def _labelled(model: Model) -> tuple[Model, Pictures]:
+    """The same model with labels, and pictures with these labels, one of each in four."""
+    axes = {"category": ("a", "b", "c")}
+    n = 40
+    labels = (torch.arange(n) % 4 == 0).to(torch.int16)[:, None] * 2
+    data, yes = torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n, dtype=torch.bool)
+    pictures = Pictures(data, labels, axes, torch.arange(n), yes, yes)
+    return replace(model, labels=axes), pictures
+
+
+def test_drawn_labels_come_as_often_as_in_training_and_belong_to_the_seed(
+    model: Model, tmp_path: Path
+) -> None:
+    labelled, pictures = _labelled(model)
+    store = Store(tmp_path, labelled, "drawn", 2.0, pictures=pictures)
+    conditions = store.conditions(range(400))
+    assert conditions is not None
+    assert store.conditions([7, 3]) == [conditions[7], conditions[3]]
+    assert {c.guidance for c in conditions} == {2.0}
+    counts = [sum(c.labels == (k,) for c in conditions) for k in range(3)]
+    assert counts[1] == 0
+    assert counts[2] / 400 == pytest.approx(0.25, abs=0.08)
+    assert counts[0] + counts[2] == 400
+
+
+def test_drawn_labels_need_pictures_to_draw_from(model: Model, tmp_path: Path) -> None:
+    labelled, pictures = _labelled(model)
+    with pytest.raises(ValueError, match="give --data"):
+        Store(tmp_path, labelled, "drawn")
+    with pytest.raises(ValueError, match="give --data"):
+        Store(tmp_path, model, "drawn", pictures=pictures)
+
+
+def test_a_quick_sweep_runs_in_the_fast_precision_and_keeps_apart(
+    model: Model, tmp_path: Path
+) -> None:
+    calls: list[int] = []
+
+    def quick(x: torch.Tensor, lam: torch.Tensor, cond: object = None) -> torch.Tensor:
+        calls.append(len(x))
+        return model.exact(x, lam, cond)
+
+    store = Store(tmp_path, replace(model, denoise=quick), look=LOOK, quick=True)
+    run(store, SOLVER, range(3), 0)
+    assert sum(calls) == 3 * SOLVER.nfe
+    with pytest.raises(ValueError, match="choose another folder"):
+        Store(tmp_path, model, look=LOOK)
 
 
 def test_every_solver_names_each_method_once(model: Model) -> None:

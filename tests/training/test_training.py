@@ -5,6 +5,7 @@ import json
 import tarfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from dpm_demo.models.checkpoint import load_checkpoint
 from dpm_demo.models.unet import UNet, UNet3D
 from dpm_demo.training.data import Draw, open_data, prepare_images, read_folder
-from dpm_demo.training.loop import Recipe, held_out_loss, train, weights_for
+from dpm_demo.training.loop import Recipe, begin, held_out_loss, train, weights_for
 from dpm_demo.training.loss import LAM_TRAINED, denoising_loss, draw_lam, drop_labels
 
 TINY = {"dim": 8, "dim_mults": (1, 2), "batch": 4, "warmup": 5, "save_minutes": 0.01}
@@ -195,6 +196,21 @@ def test_a_clip_network_started_from_a_picture_network_is_it_with_any_style() ->
         for k in range(5):
             one = image(x[:, :, k], lam, torch.tensor([[2, choice]] * 2))
             torch.testing.assert_close(clips[:, :, k], one, rtol=1e-4, atol=1e-4)
+
+
+def test_where_another_number_of_pixels_is_folded_first_and_last_layer_begin_anew() -> None:
+    coarse, fine = UNet(dim=8, fold=2), UNet(dim=8, fold=4)
+    before = {k: v.clone() for k, v in fine.state_dict().items()}
+    begin(fine, coarse.state_dict())
+    for key, value in fine.state_dict().items():
+        fresh = key.startswith(("stem.", "head.2."))
+        assert torch.equal(value, (before if fresh else coarse.state_dict())[key]), key
+
+
+@pytest.mark.parametrize("other", [{"dim": 16}, {"dim": 8, "blocks": 1}, {"dim": 8, "axes": (2,)}])
+def test_weights_of_another_shape_are_refused(other: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="another shape"):
+        begin(UNet(dim=8), UNet(**other).state_dict())
 
 
 def test_weights_of_other_choices_are_refused() -> None:
