@@ -14,6 +14,7 @@ from dpm_demo.request import Comparison
 from dpm_demo.settings import Solver
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.ui.compare import exact_references
+from dpm_demo.ui.plots import slope_text
 
 MODEL = mixture_model(torch.device("cpu"))
 BASE = Comparison(model="mixture", budgets=(5, 10), count=2)
@@ -151,3 +152,9 @@ def test_the_table_says_every_cell_and_the_csv_holds_the_same() -> None:
     picture = np.zeros((8, 8, 3), np.uint8)
     grid = core.grid_picture(BASE, cells, values, {c: picture for c in cells.cells})
     assert grid.ndim == 3 and grid.shape[0] > 3 * 8 and (grid != 255).any()
+
+
+def test_a_slope_of_two_points_says_so() -> None:
+    assert slope_text([5, 10], [0.4, 0.1]) == " (slope 2.00, of two points)"
+    assert slope_text([5, 10, 20], [0.4, 0.1, 0.025]) == " (slope 2.00)"
+    assert slope_text([5], [0.4]) == slope_text([5, 10], [0.4, 0.0]) == ""

@@ -53,7 +53,8 @@ class SolverControls:
             default.nfe,
             step=1,
             label="Model evaluations (NFE)",
-            info="How often the network is called for a sample. This is what sampling costs.",
+            info="How often the network is called for a sample: what sampling costs. "
+            "Up to 100 here, 1000 in Python.",
         )
         w["order"] = Dial(
             1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import plotly.graph_objects as go
@@ -33,6 +33,14 @@ def tidy(figure: go.Figure, height: int) -> go.Figure:
     return figure
 
 
+def slope_text(nfe: Sequence[float], error: Sequence[float]) -> str:
+    """The measured slope for a legend; two points always lie on a line, so these are named."""
+    measured = slope(nfe, error)
+    if measured is None:
+        return ""
+    return f" (slope {measured:.2f}{', of two points' if len(nfe) == 2 else ''})"
+
+
 def convergence(comparison: Comparison, cells: Layout, values: Mapping[Cell, Figures]) -> go.Figure:
     """Error to the reference against NFE, log-log, with measured slopes and guides 1, 2, 3.
 
@@ -44,9 +52,8 @@ def convergence(comparison: Comparison, cells: Layout, values: Mapping[Cell, Fig
         colour = COLOURS[row % len(COLOURS)]
         x = [v.nfe for v in known]
         y = [v.rmse for v in known]
-        measured = slope(x, [e or 0.0 for e in y])
         title = row_title(comparison, row)
-        legend = title if measured is None else f"{title} (slope {measured:.2f})"
+        legend = title + slope_text(x, [e or 0.0 for e in y])
         if len(cells.seeds) > 1 and len(x) > 1:
             low = [min(v.rmse_by_seed) for v in known]
             high = [max(v.rmse_by_seed) for v in known]
@@ -137,14 +144,13 @@ def convergence_png(comparison: Comparison, cells: Layout, values: Mapping[Cell,
     errors = [v.rmse for v in values.values() if v.rmse]
     for row, known in rows_of(cells, values):
         x, y = [v.nfe for v in known], [v.rmse or 0.0 for v in known]
-        measured = slope(x, y)
         title = row_title(comparison, row)
         axes.loglog(
             x,
             y,
             "o-",
             color=COLOURS[row % len(COLOURS)],
-            label=title if measured is None else f"{title} (slope {measured:.2f})",
+            label=title + slope_text(x, y),
         )
     if errors:
         first, last = min(comparison.budgets), max(comparison.budgets)
