@@ -195,6 +195,7 @@ def train(options: argparse.Namespace) -> None:
     from .training.data import open_data
     from .training.loop import Progress, Recipe, weights_for
     from .training.loop import train as run
+    from .training.loss import autoguided
     from .training.sheet import write_sheet
 
     recipe = Recipe(
@@ -213,6 +214,15 @@ def train(options: argparse.Namespace) -> None:
     if options.start:
         folder = Path(options.start)
         start = weights_for(load_weights(folder), read_config(folder)["labels"], pictures.axes)
+    device = pick_device(options.device)
+    teacher = None
+    if options.weak:
+        if not options.start:
+            raise ValueError("weak: it is held against the network of --start, give that too.")
+        strong, weak = (
+            _teacher(Path(f), recipe, pictures, device) for f in (options.start, options.weak)
+        )
+        teacher = autoguided(strong, weak, _number("sharpen", options.sharpen))
     with tqdm(total=round(60 * recipe.minutes), unit="s", desc="training") as bar:
 
         def show(p: Progress) -> None:
@@ -226,11 +236,23 @@ def train(options: argparse.Namespace) -> None:
             Path(options.out),
             recipe,
             start=start,
-            device=str(pick_device(options.device)),
+            teacher=teacher,
+            device=str(device),
             on_progress=show,
             on_save=write_sheet,
         )
     print(f"{options.out}: config.json, model.safetensors and a sheet of samples")
+
+
+def _teacher(folder: Path, recipe: Any, pictures: Any, device: Any) -> Any:
+    """The network of a checkpoint that can teach one of this recipe on these pictures."""
+    from .models.checkpoint import load_network, read_config
+
+    config = read_config(folder)
+    labels = {axis: list(names) for axis, names in pictures.axes.items()}
+    if config["labels"] != labels or config["target"] != recipe.target:
+        raise ValueError(f"weak: {folder} has other labels or another target than this run.")
+    return load_network(folder, device)
 
 
 def features(options: argparse.Namespace) -> None:
@@ -474,6 +496,13 @@ def parser() -> argparse.ArgumentParser:
     four.add_argument("--minutes", type=float, default=60.0, help="wall-clock budget")
     four.add_argument("--prediction", default="velocity", help="velocity, noise or data")
     four.add_argument("--start", default=None, help="checkpoint folder to start from")
+    four.add_argument(
+        "--weak",
+        default=None,
+        help="checkpoint folder of a smaller, less trained network: learn from --start, guided "
+        "away from this one, instead of from the pictures",
+    )
+    four.add_argument("--sharpen", default="1.5", help="how far; 1 is not at all (default: 1.5)")
     four.add_argument("--size", type=int, default=32, help="side of the pictures")
     four.add_argument("--batch", type=int, default=16)
     four.add_argument("--lr", type=float, default=1e-3)

@@ -161,8 +161,8 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     return {k: v.float() for k, v in weights.items()}
 
 
-def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Model:
-    """The model in a checkpoint folder. Raises CheckpointError, one sentence, for any fault."""
+def load_network(folder: Path, device: str | torch.device = "cpu") -> UNet:
+    """The network in a checkpoint folder, frozen. Raises CheckpointError, one sentence."""
     config, weights = read_config(folder), load_weights(folder)
     try:
         network = NETWORKS[config["network"]](**config["arguments"])
@@ -173,9 +173,14 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Model:
             f"{folder.name}: weights and config.json do not fit each other ({reason}); "
             "fetch both files again."
         ) from error
+    network.to(torch.device(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval().requires_grad_(False)
+
+
+def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Model:
+    """The model in a checkpoint folder. Raises CheckpointError, one sentence, for any fault."""
+    config, network = read_config(folder), load_network(folder, device)
     where = torch.device(device)
-    network.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.eval().requires_grad_(False)
     axes = tuple(len(names) for names in config["labels"].values())
     exact = Denoiser(network, config["target"], axes)
     precision = processor_precision(where)

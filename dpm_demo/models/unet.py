@@ -245,16 +245,17 @@ class UNet3D(UNet):
     initialisation, so a fresh UNet3D with a UNet's weights *is* that UNet, frame by frame.
 
     `motion` are the amplitudes of the data along time, of 0, 1, 2, ... turns a loop (`spectrum`).
-    With them a clip is taken for Gaussian along time first, with s_k = motion_k sqrt(frames) in the
-    orthonormal mode k, V = alpha^2 s_k^2 + sigma^2, and the network is left what that does not say.
-    It also sees the best linear guess alpha s_k^2 / V x_k of the clip, and answers u and a gate g:
+    With them a clip is taken for Gaussian along time first, with variance r s_k^2 in the
+    orthonormal mode k, s_k = motion_k sqrt(frames), where r is how much each place of *this* clip
+    moves (`_prior` reads it from x). The network is left what that does not say: it also sees the
+    best linear guess of the clip and log r, and its answer u counts, with
+    V = alpha^2 r s_k^2 + sigma^2, as
 
-        v_k = alpha sigma (1 - s_k^2) / V x_k + s_k / sqrt(V) (u + g z)_k,       v_0 = u_0,
-        z_k = min(alpha s_k / sigma, 8) x_k / sqrt(V), z_0 = 0                  (min: a smooth one)
+        v_k = alpha sigma (1 - r s_k^2) / V x_k + sqrt(r) s_k / sqrt(V) u_k,       v_0 = u_0
 
-    The first is the velocity for which u has variance 1 (arXiv 2206.00364, appendix B.6, mode by
-    mode); where nothing moves, g = 1 alone makes the data prediction still. Asked for v itself,
-    which is mostly noise to be passed on, a network errs by more than the motion: clips flicker.
+    which is the velocity for which u has variance 1 (arXiv 2206.00364, appendix B.6, mode by mode).
+    Asked for v itself, which is mostly noise to be passed on exactly, a network errs by more than
+    most of a clip moves, and what should be still flickers.
     """
 
     temporal = True
@@ -263,9 +264,8 @@ class UNet3D(UNet):
         super().__init__(**arguments)
         self.config["motion"] = list(motion)
         if motion:
-            stem, head = self.stem, self.head[2]
-            self.stem = nn.Conv2d(2 * stem.in_channels, stem.out_channels, 3, padding=1)
-            self.head[2] = _zero(nn.Conv2d(head.in_channels, 2 * head.out_channels, 3, padding=1))
+            seen = 2 * self.config["channels"] + 2
+            self.stem = nn.Conv2d(seen * self.fold**2, self.stem.out_channels, 3, padding=1)
 
     def forward(self, x: Tensor, lam: Tensor, labels: Tensor | None = None) -> Tensor:
         frames = x.shape[2]
@@ -279,29 +279,50 @@ class UNet3D(UNet):
         def back(modes: Tensor) -> Tensor:
             return torch.fft.irfft(modes, frames, dim=2, norm="ortho")
 
-        guess, skip, scale, gate = self._gains(lam, frames)
         modes = along(x)
-        u, g = self._frames(torch.cat([x, back(guess * modes)], dim=1), emb).chunk(2, dim=1)
-        return back(skip * modes + scale * along(u + g * back(gate * modes)))
+        guess, skip, scale, moving = self._prior(modes, lam, frames)
+        moving = moving.log().expand(-1, -1, frames, -1, -1)
+        u = self._frames(torch.cat([x, back(guess * modes), moving], dim=1), emb)
+        return back(skip * modes + scale * along(u))
 
     def _frames(self, x: Tensor, emb: Tensor) -> Tensor:
         n, c, frames, h, w = x.shape
         flat = self._spatial(x.transpose(1, 2).reshape(n * frames, c, h, w), emb, frames)
         return flat.view(n, frames, -1, h, w).transpose(1, 2)
 
-    def _gains(self, lam: Tensor, frames: int) -> list[Tensor]:
-        """The factors of x_k, x_k, u_k and x_k in guess, v, v and z: `(n, 1, modes, 1, 1)` each."""
+    def _prior(self, modes: Tensor, lam: Tensor, frames: int) -> tuple[Tensor, ...]:
+        """The factors of x_k in the guess and in v, that of u_k, and r at each place and overall.
+
+        With V_k of r = 1 and known_k = alpha^2 s_k^2 / V_k, E |x_k|^2 / V_k is 1 + (r - 1) known_k.
+        Its mean over modes (weighted by known), colours and pixels therefore tells r, the better
+        the more is known: over the whole clip well, over 3 x 3 pixels with a doubt, and so these
+        lean on the whole clip, as that leans on 1 (ridge regression). It is smooth in x and lam.
+        """
         amplitudes = torch.tensor(self.config["motion"], device=lam.device)
         turns = torch.arange(frames // 2 + 1, device=lam.device).clamp(max=len(amplitudes) - 1)
-        s = amplitudes[turns] * math.sqrt(frames)
-        alpha = torch.sigmoid(2 * lam.float()).sqrt()[:, None]
-        sigma = torch.sigmoid(-2 * lam.float()).sqrt()[:, None]
-        total = (alpha * s).square() + sigma.square()
-        guess, scale = alpha * s.square() / total, s / total.sqrt()
-        skip = alpha * sigma * (1 - s.square()) / total
-        gate = alpha * s / (sigma.square() + (alpha * s / 8).square()).sqrt() / total.sqrt()
-        skip[:, 0], scale[:, 0], gate[:, 0] = 0.0, 1.0, 0.0
-        return [gain[:, None, :, None, None] for gain in (guess, skip, scale, gate)]
+        s2 = (amplitudes[turns].square() * frames)[:, None, None]
+        lam = lam.float()[:, None, None, None, None]
+        alpha2, sigma2 = torch.sigmoid(2 * lam), torch.sigmoid(-2 * lam)
+        known = alpha2 * s2 / (alpha2 * s2 + sigma2)
+        known[:, :, 0] = 0.0
+        weight = known / known.sum(dim=2, keepdim=True)
+        told = (weight * known).sum(dim=2, keepdim=True)
+        power = (weight * modes.abs().square() / (alpha2 * s2 + sigma2)).sum(dim=2).mean(dim=1)
+        place = F.avg_pool2d(F.pad(power, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+        r: Tensor | float = 1.0
+        scales = []
+        for mean, doubt in ((power.mean(dim=(1, 2), keepdim=True), 0.0005), (place, 0.05)):
+            excess = mean[:, None, None] - 1 + told
+            r = (told * excess + doubt * r) / (told.square() + doubt)
+            r = 0.5 * (r + (r.square() + 4e-4).sqrt())  # a smooth max(r, 0), 0.01 at 0
+            scales.append(r.expand(-1, -1, -1, *place.shape[1:]))
+        s2 = r * s2
+        total = alpha2 * s2 + sigma2
+        skip, scale = (alpha2 * sigma2).sqrt() * (1 - s2) / total, (s2 / total).sqrt()
+        rest = torch.zeros_like(s2[:, :, :1])
+        skip = torch.cat([rest, skip[:, :, 1:]], dim=2)
+        scale = torch.cat([rest + 1, scale[:, :, 1:]], dim=2)
+        return alpha2.sqrt() * s2 / total, skip, scale, torch.cat(scales, dim=1)
 
 
 def spectrum(clips: Tensor) -> list[float]:

@@ -21,7 +21,7 @@ from ..models.denoiser import DTYPES, TARGETS, Target
 from ..models.device import processor_precision
 from ..models.unet import UNet, UNet3D, spectrum
 from .data import Draw, Pictures
-from .loss import denoising_loss, draw_lam, drop_labels
+from .loss import Teacher, denoising_loss, draw_lam, drop_labels
 
 
 @dataclass(frozen=True)
@@ -130,20 +130,16 @@ def weights_for(
 def begin(network: UNet, weights: Mapping[str, Tensor]) -> None:
     """Fills a fresh network with weights to begin with, a UNet's for a UNet3D too.
 
-    What a clip network sees beside the clip counts for nothing at first, and its gate is zero.
-    Where another number of pixels is folded, the first and the last layer, which alone see pixels,
-    begin anew. Raises ValueError for weights of another shape.
+    What a clip network sees beside the clip counts for nothing at first. Where another number of
+    pixels is folded, the first and the last layer, which alone see pixels, begin anew. Raises
+    ValueError for weights of another shape.
     """
     fitted, fresh = dict(weights), [".temporal."]
-    own = network.state_dict()
-    stem, wanted = weights["stem.weight"].shape[1], own["stem.weight"].shape[1]
-    if network.config.get("motion") and wanted == 2 * stem:
-        fitted["stem.weight"] = torch.cat([weights["stem.weight"]] * 2, dim=1)
-        fitted["stem.weight"][:, stem:] = 0
-        for key in ("head.2.weight", "head.2.bias"):
-            fitted[key] = torch.zeros_like(own[key])
-            fitted[key][: len(weights[key])] = weights[key]
-    elif wanted != stem:
+    stem, wanted = weights["stem.weight"], network.stem.weight
+    if stem.shape[1] == network.config["channels"] * network.fold**2 < wanted.shape[1]:
+        fitted["stem.weight"] = torch.zeros_like(wanted)
+        fitted["stem.weight"][:, : stem.shape[1]] = stem
+    elif stem.shape[1] != wanted.shape[1]:
         fresh += ["stem.", "head.2."]
         fitted = {k: v for k, v in fitted.items() if not k.startswith(("stem.", "head.2."))}
     try:
@@ -172,6 +168,7 @@ def train(
     recipe: Recipe,
     *,
     start: dict[str, Tensor] | None = None,
+    teacher: Teacher | None = None,
     device: str = "cpu",
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_save: Callable[[UNet, Path], None] = lambda network, out: None,
@@ -182,7 +179,7 @@ def train(
     `out/state.pt` (everything needed to go on) every `save_minutes`; a run that finds a
     `state.pt` goes on from there. `on_save` is called after a write, as often as it takes at most
     a twentieth of the time, and after the last one. `start` are weights to begin with (a UNet's
-    for a UNet3D).
+    for a UNet3D). With a `teacher`, on the same device, the network learns what that says.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
@@ -251,7 +248,7 @@ def train(
         noise = torch.randn(x0.shape, generator=draw.generator)
         x0, labels, lam, noise = (v.to(device) for v in (x0, labels, lam, noise))
         with torch.autocast(where.type, DTYPES[precision], enabled=precision == "bfloat16"):
-            loss = denoising_loss(network, x0, lam, noise, labels, recipe.target)
+            loss = denoising_loss(network, x0, lam, noise, labels, recipe.target, teacher)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()

@@ -16,7 +16,7 @@ from dpm_demo.models.checkpoint import load_checkpoint
 from dpm_demo.models.unet import UNet, UNet3D
 from dpm_demo.training.data import Draw, open_data, prepare_images, read_folder
 from dpm_demo.training.loop import Recipe, begin, held_out_loss, train, weights_for
-from dpm_demo.training.loss import LAM_TRAINED, denoising_loss, draw_lam, drop_labels
+from dpm_demo.training.loss import LAM_TRAINED, autoguided, denoising_loss, draw_lam, drop_labels
 
 TINY = {"dim": 8, "dim_mults": (1, 2), "batch": 4, "warmup": 5, "save_minutes": 0.01}
 
@@ -217,6 +217,40 @@ def test_weights_of_other_choices_are_refused() -> None:
     weights = UNet(dim=8, axes=(2,)).state_dict()
     with pytest.raises(ValueError, match="no label 'category'"):
         weights_for(weights, {"category": ("a", "b")}, {"category": ("a", "c")})
+
+
+class _Times(torch.nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor, lam: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self.factor * x
+
+
+def test_an_autoguided_teacher_goes_beyond_the_strong_network_away_from_the_weak_one() -> None:
+    teacher = autoguided(_Times(1.0), _Times(0.5), 3.0)
+    x, lam = torch.randn(2, 3, 8, 8), torch.zeros(2)
+    torch.testing.assert_close(teacher(x, lam, None), 2.0 * x)
+    noise = torch.randn_like(x)
+    said = denoising_loss(_Times(2.0), x, lam, noise, None, teacher=teacher)
+    assert said < 1e-10
+    assert denoising_loss(_Times(2.0), x, lam, noise, None) > 0.1
+
+
+def test_a_network_with_a_teacher_learns_what_it_says(folder: Path, tmp_path: Path) -> None:
+    """A fresh network says zero: with a teacher that says so too there is nothing to learn."""
+    seen: dict[str, list[float]] = {"taught": [], "alone": []}
+    for name, teacher in (("taught", lambda x, lam, labels: torch.zeros_like(x)), ("alone", None)):
+        train(
+            read_folder(folder, size=16),
+            tmp_path / name,
+            Recipe(minutes=0.01, **TINY),
+            teacher=teacher,
+            on_progress=lambda p, losses=seen[name]: losses.append(p.loss),
+        )
+    assert max(seen["taught"]) < 1e-12
+    assert min(seen["alone"]) > 0.01
 
 
 def test_sample_sheets_take_little_of_the_time_and_the_last_weights_have_one(
