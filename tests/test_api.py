@@ -109,6 +109,10 @@ def test_the_compare_command_writes_grid_plot_and_table(
         "compare --model mixture --seed NaN",
         "train --data /nowhere --out /tmp/never-made --minutes 1",
         "train --data /nowhere --out /tmp/never-made --minutes -1",
+        "train --data /nowhere --out /tmp/never-made --drop 2",
+        "train --data {mine} --out {}/out --minutes 0.01 --weak checkpoints/emoji-image",
+        "train --data {mine} --out {}/out --minutes 0.01 --start checkpoints/emoji-image "
+        "--weak checkpoints/emoji-image",
         "bench no-such-figure",
         "prepare images --packages {} --out {}/x.npz",
     ],
@@ -116,7 +120,10 @@ def test_the_compare_command_writes_grid_plot_and_table(
 def test_a_bad_command_ends_with_one_clear_line_and_a_failure(
     words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words.replace("{}", str(tmp_path)).split()) == 1
+    (tmp_path / "mine").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "mine" / "one.png")
+    words = words.replace("{mine}", "{}/mine").replace("{}", str(tmp_path))
+    assert main(words.split()) == 1
     error = capsys.readouterr().err.strip()
     assert error.count("\n") == 0 and error.startswith(words.split(maxsplit=1)[0] + ":")
 

@@ -56,6 +56,8 @@ def test_evaluate_writes_a_report_and_goes_on_where_it_was(
         ("--model mixture-video", "--data"),
         ("--error-seeds -1", "error-seeds"),
         ("--per-class -1", "per-class"),
+        ("--precision fast", "too coarse for errors"),
+        ("--label drawn --metrics fd", "give --data"),
     ],
 )
 def test_bad_input_gives_one_sentence_and_exit_code_1(
