@@ -196,10 +196,10 @@ def test_two_visitors_meet_in_one_forward_and_both_finish(
     for guest in (visitor, other):
         guest.tab("Generate")
         guest.number("Model evaluations (NFE)", 100)
-        guest.number("Pictures", 2)
+        guest.number("Pictures", 4)  # with which the first one runs until the second has clicked
     for guest in (visitor, other):
         guest.generate()
-    other.until(lambda: served[0].engine.stats().rows == 4)
+    other.until(lambda: served[0].engine.stats().rows == 8)
     for guest in (visitor, other):
         guest.finished()
     other.context.close()
