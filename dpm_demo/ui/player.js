@@ -897,7 +897,7 @@ function updateStatus() {
     now.ms === null ? "" : `${now.ms < 10 ? now.ms.toFixed(1) : Math.round(now.ms)} ms per evaluation`,
     now.left === null || model.final ? "" : `${duration(now.left)} left`,
     now.device,
-    now.others ? `${plural(now.others, "other")} being served` : "",
+    now.others ? `${plural(now.others, "other run")} under way` : "",
   ].filter(Boolean);
   while (status.childElementCount > items.length) status.lastElementChild.remove();
   while (status.childElementCount < items.length) status.append(make("span"));
