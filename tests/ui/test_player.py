@@ -410,7 +410,7 @@ def test_the_status_line_says_cost_time_device_and_company(visit: Visit) -> None
     visit.post(live_value("status", 5))
     for words in (
         "denoising", "5 / 20 evaluations", "0.2 s", "31 ms per evaluation", "0.5 s left", "cpu",
-        "2 others being served",
+        "2 other runs under way",
     ):  # fmt: skip
         expect(visit.at("player-status")).to_contain_text(words)
     expect(visit.at("player-progress")).to_have_attribute("aria-valuenow", "25")
