@@ -305,7 +305,7 @@ class UNet3D(UNet):
         alpha2, sigma2 = torch.sigmoid(2 * lam), torch.sigmoid(-2 * lam)
         known = alpha2 * s2 / (alpha2 * s2 + sigma2)
         known[:, :, 0] = 0.0
-        weight = known / known.sum(dim=2, keepdim=True)
+        weight = known / known.sum(dim=2, keepdim=True).clamp(min=1e-12)  # one frame knows nothing
         told = (weight * known).sum(dim=2, keepdim=True)
         power = (weight * modes.abs().square() / (alpha2 * s2 + sigma2)).sum(dim=2).mean(dim=1)
         place = F.avg_pool2d(F.pad(power, (1, 1, 1, 1), mode="replicate"), 3, stride=1)

@@ -117,7 +117,7 @@ def test_it_sees_where_a_clip_moves_and_leaves_the_rest_still() -> None:
 
 def test_a_clip_network_with_motion_takes_any_number_of_frames_and_any_size() -> None:
     network = UNet3D(dim=16, dim_mults=(1, 2), motion=MOTION).eval()
-    for shape in ((2, 3, 5, 16, 24), (1, 3, 20, 32, 32)):
+    for shape in ((2, 3, 5, 16, 24), (1, 3, 20, 32, 32), (1, 3, 1, 16, 16)):
         x = torch.randn(shape)
         with torch.no_grad():
             v = network(x, torch.linspace(-5, 4.6, len(x)))
