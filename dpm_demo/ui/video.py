@@ -29,7 +29,8 @@ from .player import Player
 from .serving import Kept, Serving, refuse
 from .wall import Wall, uint8
 
-DEFAULT = GenerateRequest(count=1, solver=Solver(nfe=20))
+#: More guidance than this, which pictures bear, washes out the colours of clips.
+DEFAULT = GenerateRequest(count=1, guidance=2.0, solver=Solver(nfe=20))
 FPS = 12  # as the player's loops
 SHOWN = 384  # pixels of a written file's longer side, reached by whole multiples
 KINDS_OF_FILE = ("mp4", "gif", "webp", "zip")
