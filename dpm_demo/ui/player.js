@@ -354,7 +354,7 @@ function source(tile) {
 
 const GAP = 14; // between tiles; the numbers here are player.css's
 const GRID_GAP = 10;
-const ROW_TITLE = 96;
+const ROW_TITLE = 128;
 
 function fit(room, width, height) {
   const density = window.devicePixelRatio || 1;
