@@ -519,14 +519,14 @@ def test_the_film_strip_shows_every_frame(visit: Visit) -> None:
     visit.post(final_value("strip", tiles=1, frames=8, size=16))
     visit.at("player-strip").click()
     visit.page.wait_for_function(
-        """c => {
+        """() => {
+          const c = document.querySelector("[data-testid=player-canvas]");
           const at = (x, y) => [...c.getContext('2d').getImageData(x, y, 1, 1).data];
           const found = new Set();
           for (let y = 8; y < c.height; y += 17)
             for (let x = 8; x < c.width; x += 17) found.add(at(x, y).join());
           return found.size === 8;
-        }""",
-        arg=visit.at("player-canvas").first.element_handle(),
+        }"""
     )
     visit.at("player-strip").click()
     visit.expect_pixel(0, visit.pixel(visit.at("player-canvas").first)[:3])
