@@ -16,7 +16,7 @@ from gradio.components.plot import PlotData
 from ..quality import report
 from ..quality.report import ERRORS, METRICS, Line, Results, value_text
 from . import links
-from .plots import MARKS, tidy
+from .plots import MARKS, log_ticks, tidy
 from .serving import Serving
 
 DDIM = "order=1"
@@ -107,6 +107,13 @@ def verdict(results: Results, choice: Choice) -> str:
     )
 
 
+def unmeasured(results: Results, choice: Choice) -> str:
+    """Names the chosen solvers that have no figure of the metric."""
+    known = {x.solver for x in results.lines if getattr(x, choice.metric) is not None}
+    names = ", ".join(_code(name) for name in choice.solvers if name not in known)
+    return f"Without {results.title(choice.metric)}, so not drawn: {names}." if names else ""
+
+
 def _code(text: str) -> str:
     return "`" + text.replace("`", "'") + "`"
 
@@ -145,8 +152,8 @@ def plot_of(results: Results, choice: Choice) -> PlotData:
         figure.add_vline(x=choice.nfe, line={"dash": "dot", "color": "#808080", "width": 1})
     figure.update_yaxes(title_standoff=8, automargin=True)
     values = [y for trace in figure.data for y in trace.y if y > 0]
-    if METRICS[choice.metric].log and values and max(values) > 10 * min(values):
-        figure.update_yaxes(dtick="D2")  # 1, 2, 5: every digit is too many
+    if METRICS[choice.metric].log and values:
+        figure.update_yaxes(log_ticks(values))
     return PlotData(type="plotly", plot=figure.to_json())
 
 
@@ -202,7 +209,7 @@ class Board:
         self.solvers = gr.Dropdown(
             [],
             multiselect=True,
-            label="Solvers of plot and table, the best first in the list",
+            label="Solvers of plot and table (the menu has the best first)",
             visible=False,
             elem_id=f"{name}-solvers",
         )
@@ -255,7 +262,12 @@ class Board:
         headers, rows = table(results, choice)
         ranking = results.ranking(choice.metric)
         names = dict.fromkeys([*ranking, *(line.solver for line in results.lines)])
-        text = [verdict(results, choice), about(results, choice.metric), more]
+        text = [
+            verdict(results, choice),
+            about(results, choice.metric),
+            unmeasured(results, choice),
+            more,
+        ]
         return [
             gr.update(
                 choices=[(results.title(m), m) for m in results.measured()],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -35,7 +35,7 @@ from ..comparison import (
     table,
     target_of,
 )
-from ..events import Cancelled, Done, Preview, Row
+from ..events import Cancelled, Done, Event, Preview, Row
 from ..media import gif, mp4, png, zip_files
 from ..models.checkpoint import Model
 from ..request import (
@@ -54,7 +54,7 @@ from . import links
 from .controls import ANY, METHODS, PREDICTIONS, SCHEDULES, LabelControls
 from .player import Player
 from .plots import convergence, lam_axis
-from .serving import Kept, Serving, refuse
+from .serving import Kept, Serving, ended, refuse
 from .wall import Wall, picture_at, uint8
 
 DIFF_SCALE = 8
@@ -156,8 +156,8 @@ async def run_comparison(
     kept: References,
     wall: Wall,
     cells: Layout,
-) -> AsyncGenerator[tuple[dict[str, Any], dict[Cell, Figures], Done | None], None]:
-    """Runs all cells in one job and their reference beside it; yields player value and figures."""
+) -> AsyncGenerator[tuple[dict[str, Any], dict[Cell, Figures], Event], None]:
+    """Runs all cells in one job and their reference beside it: player value, figures, event."""
     samples: dict[int, np.ndarray] = {}
     values: dict[Cell, Figures] = {}
     reference = asyncio.create_task(fetch_references(serving, comparison, model, kept, cells))
@@ -189,10 +189,10 @@ async def run_comparison(
                     samples.update(event.samples)
                     spent = {k: tile.nfe for k, tile in enumerate(event.tiles)}
                     update({}, spent)
-                    yield await serving.encode(wall.live, event, serving.running - 1), values, None
+                    yield await serving.encode(wall.live, event, serving.others), values, event
                     continue
                 if isinstance(event, Cancelled) or not event.tracks:
-                    yield await serving.encode(wall.final, event), values, None
+                    yield await serving.encode(wall.final, event, serving.others), values, event
                     return
                 await reference
                 rows = [row for track in event.tracks for row in track.rows]
@@ -209,8 +209,7 @@ async def run_comparison(
                     )
                     is not None
                 }
-                final = await serving.encode(wall.final, event, serving.running - 1)
-                yield final, values, event if isinstance(event, Done) else None
+                yield await serving.encode(wall.final, event, serving.others), values, event
     finally:
         reference.cancel()
 
@@ -347,9 +346,10 @@ def build(
     gr.Markdown(
         "Every cell starts from the **same noise**; a column spends the **same number of model "
         "evaluations**. Under each cell stands its error to the converged sample. "
-        "*mixture (exact)* has a known solution: with the taper off and budgets such as "
-        "12, 24, 48, 96 it shows orders 1, 2 and 3 as in a textbook, and that the published "
-        "order 3 is of order 2. Few evaluations show neither."
+        "*mixture (exact)* has a known solution: with the taper off and the budgets "
+        "24, 48, 96, 192 its slopes come out near 1, 2 and 3, and the preset *published against "
+        "exact weights* shows that the published order 3 is of order 2. Few evaluations show "
+        "neither."
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
@@ -369,9 +369,7 @@ def build(
         with gr.Column(scale=1, min_width=280):
             labels = LabelControls(models, first, start.guidance)
         with gr.Column(scale=1, min_width=280):
-            seed = gr.Number(
-                start.seed, label="Seed", precision=0, info="The noise that all cells share."
-            )
+            seed = gr.Number(start.seed, label="Seed", info="The noise that all cells share.")
             count = gr.Slider(
                 1,
                 8,
@@ -396,8 +394,8 @@ def build(
         placeholder=("Press Compare: every cell starts from the same noise."),
     )
     note = gr.Markdown(elem_id="compare-note")
-    plot = gr.Plot(show_label=False, elem_id="compare-plot")
-    axis = gr.Plot(show_label=False, elem_id="compare-axis")
+    plot = gr.Plot(show_label=False, elem_id="compare-plot", visible=False)
+    axis = gr.Plot(show_label=False, elem_id="compare-axis", visible=False)
     shown = gr.Dataframe(
         headers=list(HEADERS),
         interactive=False,
@@ -441,7 +439,7 @@ def build(
         except ValueError as error:
             raise refuse(error) from error
 
-    async def run(*args: Any) -> AsyncIterator[Any]:
+    async def run(*args: Any) -> AsyncGenerator[Any, None]:
         async with aclosing(serving.telling(str(args[0]), checked(args))) as steps:
             async for step in steps:
                 if isinstance(step, str):
@@ -461,22 +459,32 @@ def build(
         off = [gr.update(interactive=False)] * (1 + len(downloads))
         skip = [gr.skip()] * (1 + len(downloads))
         query = "?" + comparison_query(comparison)
-        axes = lam_axis(comparison, model.lam_span, {})
+        axes = gr.update(value=lam_axis(comparison, model.lam_span, {}), visible=True)
         yield gr.skip(), "", gr.skip(), axes, gr.skip(), *off, query, ""
         finished = 0
         stream = run_comparison(serving, comparison, model, kept, wall, cells)
         async with aclosing(stream):
-            async for value, values, done in stream:
+            async for value, values, event in stream:
+                done = event if isinstance(event, Done) else None
                 known = sum(v.rmse is not None for v in values.values())
                 news = [gr.skip(), gr.skip()]
-                if known > finished or done is not None:
+                if known > finished or not isinstance(event, Preview):
                     finished = known
                     news = [
-                        convergence(comparison, cells, values),
+                        gr.update(value=convergence(comparison, cells, values), visible=True),
                         table(comparison, cells, values),
                     ]
                 if done is None:
-                    yield value, gr.skip(), news[0], gr.skip(), news[1], *skip, gr.skip(), gr.skip()
+                    yield (
+                        value,
+                        ended(event),
+                        news[0],
+                        gr.skip(),
+                        news[1],
+                        *skip,
+                        gr.skip(),
+                        gr.skip(),
+                    )
                     continue
                 outcome = _outcome(comparison, cells, values, done)
                 results.put(wall.run, outcome)
@@ -526,7 +534,7 @@ def build(
 
     outputs = [player, note, plot, axis, shown, make, *downloads.values(), link, done_run]
     started = go.click(
-        run,
+        serving.stoppable("compare", run),
         inputs,
         outputs,
         concurrency_id="engine",
@@ -544,9 +552,7 @@ def build(
         js=links.SHOW,
     )
     labels.follow(serving, note)
-    stop.click(None, None, None, cancels=[started], api_visibility="private").then(
-        lambda: "Stopped.", None, note, api_visibility="private"
-    )
+    serving.stops("compare", stop)
     make.click(files, done_run, list(downloads.values()), api_visibility="private")
     preset.input(use_preset, preset, rows.widgets, queue=False, api_visibility="private")
     demo.load(open_link, None, [*inputs, note, link], api_visibility="private")
@@ -571,13 +577,15 @@ def _note(
     shared = len(cells.cells) - len(cells.solvers)
     text = f"{len(cells.cells)} cells in {done.seconds:.2f} s"
     if shared:
-        text += f"; {shared} of them are the same work as another and were computed once"
+        one, were = ("is", "was") if shared == 1 else ("are", "were")
+        text += f"; {shared} of them {one} the same work as another and {were} computed once"
     if model.flow is not None:
         text += ". The reference is the exact solution."
     else:
         text += ". The reference is order 3 at 200 evaluations, from the same noise, in float32."
     if model.rows(model.condition(comparison.label, comparison.guidance)) == 2:
         text += " With guidance, an evaluation computes two network rows."
+    text += " The time under a cell is its share, by rows, of the network calls that it was in."
     if any(v.note for v in values.values()):
         text += " *Another target*: a row with its own noise (η > 0) does not aim at the reference."
     if done.error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ from gradio.components.plot import PlotData
 from plotly.subplots import make_subplots
 
 from ..comparison import REFERENCE_NFE, References, layout, rmse, target_of
-from ..events import Choice, Done, Failed, Job, Preview, Row, Track
+from ..events import Choice, Done, Job, Preview, Row, Track
 from ..models.checkpoint import Model
 from ..request import Comparison, GenerateRequest, Limits, check_cost, check_memory
 from ..settings import NFE_MAX, Solver
@@ -25,7 +25,7 @@ from .compare import fetch_references
 from .controls import PREDICTIONS, LabelControls, request_of
 from .player import Player
 from .plots import COLOURS, tidy
-from .serving import Serving, refuse
+from .serving import STOPPED, Serving, ended, refuse
 from .wall import Wall
 
 METHODS = [("DPM-Solver-12 (orders 1 and 2)", 2), ("DPM-Solver-23 (orders 2 and 3)", 3)]
@@ -334,7 +334,7 @@ async def watch(
         choices = [choice for row in rows for choice in row.choices]
         plot = await serving.encode(drawn, choices, titles, model.lam_span)
         if not isinstance(event, Done):
-            yield News(value, plot=plot, text=_ended(event))
+            yield News(value, plot=plot, text=ended(event))
             return
         spent = spent_of([row.nfe for row in rows], [row.choices for row in rows])
         yield News(value, plot=plot, text=cap_sentence(spent, request.solver.nfe))
@@ -346,7 +346,13 @@ async def watch(
             async for value, event in events:
                 end = event
                 yield News(fixed=value)
+        if not isinstance(end, Done):
+            yield News(text=ended(end))
+            return
         truth = await reference
+        if serving.stopping:
+            yield News(text=STOPPED)
+            return
         errors = [pooled([row.sample for row in r], truth) for r in (rows, _rows(end))]
         yield News(text=verdict(request, model, spent, rows, *errors))
     finally:
@@ -355,10 +361,6 @@ async def watch(
 
 def _rows(event: Any) -> list[Row]:
     return [row for track in event.tracks for row in track.rows]
-
-
-def _ended(event: Any) -> str:
-    return f"**{event.error}**" if isinstance(event, Failed) else "Stopped."
 
 
 def method_name(solver: Solver) -> str:
@@ -421,8 +423,11 @@ def _mean_and_range(spent: Spent) -> str:
 
 async def tabulate(
     serving: Serving, request: GenerateRequest, model: Model, kept: References
-) -> AsyncGenerator[list[list[Any]], None]:
-    """The table's lines as they fill: all tolerances advance together, then fixed steps."""
+) -> AsyncGenerator[tuple[list[list[Any]], str], None]:
+    """The table's lines as they fill: all tolerances advance together, then fixed steps.
+
+    Beside them what there is to say: why it ended before its end.
+    """
     reference = asyncio.create_task(truths(serving, request, model, kept))
     solvers = [replace(request.solver, tolerance=t) for t in TOLERANCES]
     job = job_of(request, model, solvers)
@@ -442,12 +447,13 @@ async def tabulate(
                             spent_of(nfe[k : k + count], own[k : k + count])
                             for k in range(0, len(nfe), count)
                         ]
-                        yield table(solvers, spent, cap)
-        tracks = event.tracks if isinstance(event, Done) else ()
-        if not tracks:
-            raise gr.Error(_ended(event).strip("*"), print_exception=False)
+                        yield table(solvers, spent, cap), ""
+        if not isinstance(event, Done):
+            yield table(solvers[: len(spent)], spent, cap), ended(event)
+            return
+        tracks = event.tracks
         spent = [spent_of([r.nfe for r in t.rows], [r.choices for r in t.rows]) for t in tracks]
-        yield table(solvers, spent, cap)
+        yield table(solvers, spent, cap), ""
         fixed = [fixed_solver(request.solver, s.fixed_nfe) for s in spent]
         job = replace(job_of(request, model, fixed), record=False)
         async with aclosing(serving.run(job, f"{note}, fixed")) as events:
@@ -457,7 +463,7 @@ async def tabulate(
             [pooled([row.sample for row in track.rows], truth) for track in known]
             for known in (tracks, end.tracks if isinstance(end, Done) else ())
         ]
-        yield table(solvers, spent, cap, *errors)
+        yield table(solvers, spent, cap, *errors), ended(end)
     finally:
         reference.cancel()
 
@@ -546,7 +552,7 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
         except ValueError as error:
             raise refuse(error) from error
 
-    async def run(*args: Any) -> AsyncIterator[Any]:
+    async def run(*args: Any) -> AsyncGenerator[Any, None]:
         request, model = await checked(args, 1)
         yield gr.skip(), None, gr.skip(), ""
         # What is unchanged is sent again, which costs an empty difference. A skip would be a
@@ -560,15 +566,15 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
                 plot = gr.update(value=known.plot, visible=True) if known.plot else gr.skip()
                 yield known.adaptive or gr.skip(), known.fixed, plot, known.text
 
-    async def fill_table(*args: Any) -> AsyncIterator[Any]:
+    async def fill_table(*args: Any) -> AsyncGenerator[Any, None]:
         # the table brings its own tolerances, so that field need not make sense
         at = n + list(widgets).index("tolerance")
         request, model = await checked(
             (*args[:at], TOLERANCES[0], *args[at + 1 :]), len(TOLERANCES)
         )
         async with aclosing(tabulate(serving, request, model, kept)) as stream:
-            async for lines in stream:
-                yield lines
+            async for lines, text in stream:
+                yield lines, text
 
     async def relabel(name: str) -> list[Any]:
         return labels.show(await serving.model(name))[1:]
@@ -580,9 +586,9 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
         "api_visibility": "private",
         "scroll_to_output": False,
     }
-    started = go_.click(run, inputs, [player, beside, plot, note], **engine)
-    filling = fill.click(fill_table, inputs, shown, **engine)
-    stop.click(None, None, None, cancels=[started, filling], api_visibility="private")
+    go_.click(serving.stoppable("errors", run), inputs, [player, beside, plot, note], **engine)
+    fill.click(serving.stoppable("errors", fill_table), inputs, [shown, note], **engine)
+    serving.stops("errors", stop)
     labels.model.input(
         relabel, labels.model, [*labels.axes, labels.guidance], api_visibility="private"
     )
@@ -601,7 +607,7 @@ def _controls() -> dict[str, gr.components.Component]:
     )
     w["order"] = gr.Dropdown(METHODS, value=default.order, label="Method")
     with gr.Row():
-        w["seed"] = gr.Number(0, label="Seed", precision=0, min_width=120)
+        w["seed"] = gr.Number(0, label="Seed", min_width=120)
         w["count"] = gr.Slider(
             1,
             SAMPLES_MAX,

@@ -63,8 +63,9 @@ The weights of a step follow from one condition: they must integrate polynomials
 $\sum_k w_k r_k^{\,j} = \int_0^1 t^j e^{zt}dt \big/ \int_0^1 e^{zt}dt$. For the **multistep
 solver of order 3**, the formula that the papers print and libraries copy takes its second
 difference without the factor 2 that belongs to it:
-$$D_2 = \frac{D_1^{(0)} - D_1^{(1)}}{r_0 + r_1} \qquad\text{where the Taylor term needs}\qquad
-2\,\frac{D_1^{(0)} - D_1^{(1)}}{r_0 + r_1}.$$
+$$D_2 = \frac{D_1^{(0)} - D_1^{(1)}}{r_0 + r_1}$$
+where the Taylor term needs
+$$2\,\frac{D_1^{(0)} - D_1^{(1)}}{r_0 + r_1}.$$
 It still converges, at **order 2**. On an exactly solvable mixture the measured slopes are 2.00 as
 printed and 3.00 with the exact weights, which are our default; *Weights: published* brings the
 printed formulas back. With very few evaluations the two trade places: measure before you choose.
@@ -190,7 +191,9 @@ def build() -> None:
         "strides where it is steep."
     )
     gr.Plot(schedule_plot(), show_label=False)
-    budget = Dial(2, 50, 12, step=1, label="Evaluations", info="Nodes of each schedule.")
+    budget = Dial(
+        2, 50, 12, step=1, label="Evaluations", info="And a last node each, where the sample lies."
+    )
     where = gr.Plot(nodes_plot(12), show_label=False)
     budget.release(
         lambda n: nodes_plot(min(max(int(n or 2), 2), 50)),

@@ -142,10 +142,7 @@ class RequestForm:
         )
         demo.load(self.open_link, None, [*self.inputs, note], **private)
         self.labels.follow(self.serving, note)
-        # after the cancel: what the ended run shows last would stand over it
-        self.stop.click(None, None, None, cancels=[started], **private).then(
-            lambda: "Stopped.", None, note, **private
-        )
+        self.serving.stops(self.tab, self.stop)
         self.new.click(lambda: random.randint(0, SEED_MAX), None, self.seed, queue=False, **private)
         self.reuse.click(lambda s: s, self.last_seed, self.seed, queue=False, **private)
         gr.on(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ..settings import Solver
 from . import links, recorded, start
 from .form import RequestForm
 from .player import Player
-from .serving import Kept, Serving
+from .serving import Kept, Serving, ended
 from .wall import Wall, picture_at, uint8
 
 #: The winner of the sweep at 15 evaluations with the label and guidance that the page starts with
@@ -76,7 +76,7 @@ def build(
     done_run = gr.State("")
     results: Kept[tuple[GenerateRequest, Done]] = Kept()
 
-    async def run(*args: Any) -> AsyncIterator[Any]:
+    async def run(*args: Any) -> AsyncGenerator[Any, None]:
         async with aclosing(serving.telling(str(args[0]), form.checked(args))) as steps:
             async for step in steps:
                 if isinstance(step, str):
@@ -95,9 +95,7 @@ def build(
                     text = summary(request, event, model)
                     yield value, text, gr.skip(), gr.skip(), gr.skip(), wall.run
                 else:
-                    error = getattr(event, "error", None)
-                    text = f"**{error}**" if error else ""
-                    yield value, text, gr.skip(), gr.skip(), gr.skip(), gr.skip()
+                    yield value, ended(event), gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
     async def files(run_id: str) -> list[Any]:
         if not run_id:  # stopped or failed: there is no file
@@ -112,7 +110,7 @@ def build(
         return picture, denoising_gif(done, serving.path(f"{stem}.gif"))
 
     started = form.go.click(
-        run,
+        serving.stoppable(form.tab, run),
         form.inputs,
         [player, note, save_png, save_gif, form.last_seed, done_run],
         concurrency_id="engine",

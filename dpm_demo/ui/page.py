@@ -54,6 +54,9 @@ CSS = """
 figure.forward { margin: 0; } figure.forward img { image-rendering: pixelated; }
 @media (max-width: 640px) {
   .gradio-container { padding: 8px !important; }
+  .header-cell .cell-menu-button { display: none !important; }
+  .header-cell .text { font-size: 12px !important; overflow-wrap: normal !important;
+    word-break: normal !important; }
   .player-first { order: -1; }  /* a click on Generate should not need scrolling to its result */
 }
 """

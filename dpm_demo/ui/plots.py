@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -31,6 +33,18 @@ def tidy(figure: go.Figure, height: int) -> go.Figure:
     figure.update_xaxes(**grid)
     figure.update_yaxes(**grid)
     return figure
+
+
+def log_ticks(values: Sequence[float]) -> dict[str, Any]:
+    """Ticks of a logarithmic axis over positive values, written out.
+
+    Plotly's own are lone digits between the decades, or decades alone and so perhaps none.
+    """
+    low, high = math.log10(min(values)), math.log10(max(values))
+    digits = (1, 2, 5) if high - low < 2 else (1,)
+    exponents = range(math.floor(low) - 1, math.ceil(high) + 2)
+    ticks = [float(f"{digit}e{exponent}") for exponent in exponents for digit in digits]
+    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def slope_text(nfe: Sequence[float], error: Sequence[float]) -> str:
@@ -95,9 +109,9 @@ def convergence(comparison: Comparison, cells: Layout, values: Mapping[Cell, Fig
         tickvals=sorted(comparison.budgets),
         ticktext=[str(n) for n in sorted(comparison.budgets)],
     )
-    figure.update_yaxes(
-        type="log", title_text="RMSE to the converged sample", dtick=1, exponentformat="power"
-    )
+    figure.update_yaxes(type="log", title_text="RMSE to the converged sample")
+    if shown := [y for trace in figure.data for y in trace.y if y > 0]:
+        figure.update_yaxes(log_ticks(shown))
     return tidy(figure, 420)
 
 
@@ -121,7 +135,7 @@ def lam_axis(
             hovertemplate="λ = %{x:.3f}<extra></extra>",
         )
     figure.update_xaxes(
-        title_text=f"λ of the evaluations at NFE {nfe} (noise left, picture right)",
+        title_text=f"λ of {nfe} evaluations, from noise to picture",
         range=[span[0] - 0.2, span[1] + 0.2],
     )
     figure.update_yaxes(automargin=True)

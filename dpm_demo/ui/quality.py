@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -49,7 +49,7 @@ from .board import Board
 from .compare import exact_references
 from .controls import ANY, LabelControls
 from .errors import Throttle
-from .serving import Serving, refuse
+from .serving import STOPPED, Serving, ended, refuse
 
 SOLVERS_MAX = 4  # of a small sweep
 SAMPLES = (8, 64)  # of each of its lines, at least and at most
@@ -169,7 +169,7 @@ async def run_small(
             else:
                 end = event
     if not isinstance(end, Done):
-        yield News(f"**{links.escape(end.error)}**" if isinstance(end, Failed) else "Stopped.")
+        yield News(ended(end))
         return
     tracks = [list(track.rows) for track in end.tracks]
     drawn, references = tracks[: len(cells.solvers)], tracks[len(cells.solvers) :]
@@ -180,6 +180,9 @@ async def run_small(
     if knows_emoji(model):
         try:
             for k, rows in enumerate(drawn):
+                if serving.stopping:
+                    yield News(STOPPED)
+                    return
                 yield News(f"measuring {k + 1} of {len(drawn)} …")
                 # one call a line: those of other visitors come between
                 samples = [row.sample for row in rows if row.sample is not None]
@@ -345,7 +348,7 @@ def build(
 
 
 def _build_landed(serving: Serving, tab: gr.Tab) -> None:
-    gr.Markdown("### Landed sweeps")
+    gr.Markdown("### Measured sweeps")
     board = Board("quality", filters=True)
 
     async def results_of(name: str) -> Results:
@@ -406,7 +409,7 @@ def _build_now(serving: Serving, models: list[tuple[str, str]], first: Model | N
     gr.Markdown(
         "### Run a small one now\n"
         "A few samples of each solver at each budget, measured at once. It is a look, not a "
-        "measurement: a landed sweep has the samples that figures need. RMSE and PSNR need "
+        "measurement: a sweep has the samples that figures need. RMSE and PSNR need "
         f"a converged sample too, {REFERENCE_NFE} evaluations for each of {SEEDS_OF_ERROR} seeds."
     )
     most = min(SAMPLES[1], serving.limits.pictures)
@@ -440,7 +443,7 @@ def _build_now(serving: Serving, models: list[tuple[str, str]], first: Model | N
                 label="Samples",
                 info="Of each solver at each budget. IS needs 20.",
             )
-            seed = gr.Number(0, label="Seed", precision=0, info="Of the first sample.")
+            seed = gr.Number(0, label="Seed", info="Of the first sample.")
     with gr.Row():
         go_ = gr.Button("Run", variant="primary", min_width=100, elem_id="now-go")
         stop = gr.Button("Stop", variant="stop", min_width=100, elem_id="now-stop")
@@ -460,7 +463,7 @@ def _build_now(serving: Serving, models: list[tuple[str, str]], first: Model | N
         except ValueError as error:
             raise refuse(error) from error
 
-    async def run(*args: Any) -> AsyncIterator[Any]:
+    async def run(*args: Any) -> AsyncGenerator[Any, None]:
         same = [gr.skip()] * (2 + len(board.outputs))
         async with aclosing(serving.telling(str(args[0]), checked(args))) as steps:
             async for step in steps:
@@ -489,8 +492,8 @@ def _build_now(serving: Serving, models: list[tuple[str, str]], first: Model | N
         return await board.files(serving, results, values)
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    started = go_.click(
-        run,
+    go_.click(
+        serving.stoppable("quality", run),
         [*labels.inputs, solvers, budgets, count, seed],
         [note, noise, done, *board.outputs],
         concurrency_id="engine",
@@ -498,9 +501,7 @@ def _build_now(serving: Serving, models: list[tuple[str, str]], first: Model | N
         scroll_to_output=False,
         **private,
     )
-    # said after the cancel, or the last progress of the run would replace it
-    stopped = stop.click(None, None, None, cancels=[started], api_visibility="private")
-    stopped.then(lambda: "Stopped.", None, note, **private)
+    serving.stops("quality", stop)
     labels.follow(serving, note)
     board.metric.input(view, [done, *board.choices], board.outputs, **private)
     board.make.click(files, [done, *board.choices], board.downloads, api_visibility="private")

@@ -8,10 +8,11 @@ import math
 import os
 import tempfile
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -29,6 +30,7 @@ log = logging.getLogger("dpm_demo")
 T = TypeVar("T")
 
 _FETCHES = 4  # downloads at once
+STOPPED = "Stopped."
 LOOK = 0.25  # seconds between looks at a model that is on its way; what is quicker says nothing
 
 
@@ -39,6 +41,27 @@ class Runner(Protocol):
     def call(self, function: Callable[[], T]) -> Future[T]: ...
     def stats(self) -> Stats: ...
     def close(self) -> None: ...
+
+
+class Stop:
+    """What the button Stop ends: the jobs of one visitor's run, and its wait for a model."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.tickets: set[Ticket] = set()
+
+    def ask(self) -> None:
+        self.asked = True
+        for ticket in tuple(self.tickets):
+            ticket.cancel()
+
+
+class _Left(Exception):
+    """A run was stopped while it had no job."""
+
+
+# Gradio takes all steps of an event in one task, and tasks that it starts inherit what it knows.
+_STOP: ContextVar[Stop | None] = ContextVar("stop", default=None)
 
 
 class Kept(Generic[T]):
@@ -82,7 +105,57 @@ class Serving:
         self._fetching: dict[str, Future[None]] = {}
         self._ways: dict[Hashable, asyncio.Task[Model]] = {}
         self.files = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
-        self.running = 0
+        self._running: Counter[Stop] = Counter()  # jobs of each run
+        self._stops: dict[Hashable, Stop] = {}  # by tab and visitor
+
+    @property
+    def others(self) -> int:
+        """Runs under way beside the one that asks."""
+        return len(self._running) - (_STOP.get() in self._running)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run that asks is to stop."""
+        stop = _STOP.get()
+        return stop is not None and stop.asked
+
+    def stoppable(
+        self, tab: str, handler: Callable[..., AsyncGenerator[Any, None]]
+    ) -> Callable[..., AsyncGenerator[Any, None]]:
+        """`handler` as an event that the Stop of its tab ends.
+
+        Not by Gradio's `cancels`, which cuts the event off: this way the run sends its last value,
+        with what was computed so far.
+        """
+
+        async def event(request: gr.Request, *args: Any) -> AsyncGenerator[Any, None]:
+            of, stop = (tab, request.session_hash), Stop()
+            self._stops[of] = stop
+            _STOP.set(stop)
+            try:
+                async with aclosing(handler(*args)) as steps:
+                    async for step in steps:
+                        yield step
+            except _Left:
+                pass
+            finally:
+                if self._stops.get(of) is stop:
+                    del self._stops[of]
+
+        return event
+
+    async def stop(self, tab: str, request: gr.Request) -> None:
+        """Ends the visitor's run in that tab, if there is one; for the event loop's thread."""
+        if (stop := self._stops.get((tab, request.session_hash))) is not None:
+            stop.ask()
+
+    def stops(self, tab: str, button: gr.Button) -> None:
+        """Makes `button` the Stop of the tab's `stoppable` events."""
+
+        async def ask(request: gr.Request) -> None:
+            await self.stop(tab, request)
+
+        button.click(ask, None, None, queue=False, api_visibility="private")
 
     async def model(self, name: str) -> Model:
         """The model of that name, loaded on first use. Raises gr.Error with one sentence."""
@@ -116,6 +189,9 @@ class Serving:
         told = ""
         try:
             while not (await asyncio.wait({task}, timeout=LOOK))[0]:
+                if self.stopping:
+                    yield STOPPED
+                    raise _Left
                 if (sentence := self._standing(name)) not in ("", told):
                     told = sentence
                     yield sentence
@@ -174,14 +250,21 @@ class Serving:
     ) -> AsyncGenerator[Preview | Done | Failed | Cancelled, None]:
         """Runs a job and yields its events; the work stops with the iterator.
 
-        A closed tab or Stop leaves before the next tick. One log line a request.
+        A closed tab leaves before the next tick; so does Stop, after a last event `Cancelled`.
+        One log line a request.
         """
-        began = time.perf_counter()
+        began, stop = time.perf_counter(), _STOP.get()
+        if stop is None:  # a task that has no Stop is a run all the same
+            stop = Stop()
+            _STOP.set(stop)
         try:
             ticket: Ticket = self.engine.submit(job)
         except (Busy, Closed) as error:
             raise refuse(error) from error
-        self.running += 1
+        self._running[stop] += 1
+        stop.tickets.add(ticket)
+        if stop.asked:  # between two jobs
+            ticket.cancel()
         end = "stopped"
         try:
             async for event in ticket:
@@ -190,7 +273,10 @@ class Serving:
                 yield event
         finally:
             ticket.cancel()
-            self.running -= 1
+            stop.tickets.discard(ticket)
+            self._running[stop] -= 1
+            if not self._running[stop]:
+                del self._running[stop]
             log.info("%s: %s in %.2f s", note, end, time.perf_counter() - began)
 
     async def play(
@@ -200,7 +286,7 @@ class Serving:
         async with aclosing(self.run(job, note)) as events:
             async for event in events:
                 work = wall.live if isinstance(event, Preview) else wall.final
-                yield await self.encode(work, event, self.running - 1), event
+                yield await self.encode(work, event, self.others), event
 
     def path(self, name: str) -> Path:
         """A fresh path for a generated file; the sweeper removes it after an hour."""
@@ -216,6 +302,14 @@ class Serving:
 def _sentence(error: BaseException) -> str:
     text = str(error).strip()
     return text[:400] if text else type(error).__name__
+
+
+def ended(event: Preview | Done | Failed | Cancelled | None) -> str:
+    """What the note of a tab says of a run's event: why it failed, that it was stopped."""
+    if isinstance(event, Cancelled):
+        return STOPPED
+    error = getattr(event, "error", None)
+    return f"**{links.escape(error)}**" if error else ""
 
 
 def refuse(error: BaseException) -> gr.Error:

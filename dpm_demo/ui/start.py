@@ -10,7 +10,7 @@ import base64
 import binascii
 import io
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +31,7 @@ from ..settings import Solver
 from ..solver import add_noise, alpha, cosine_lam, cosine_time, initial_noise, sigma
 from .controls import LabelControls, SolverControls, request_of
 from .player import Player
-from .serving import Serving, refuse
+from .serving import Serving, ended, refuse
 from .wall import Wall
 
 PIXELS_MAX = 50_000_000  # of an upload, before it is decoded
@@ -160,8 +160,7 @@ async def midway(
     note = f"midway {request.model} level={level:g} nfe={request.solver.nfe} count={request.count}"
     async with aclosing(serving.play(job, wall, note)) as events:
         async for value, event in events:
-            text = getattr(event, "error", None)
-            if isinstance(event, Done) and not text:
+            if isinstance(event, Done) and not event.error:
                 rows = event.tracks[0].rows
                 spent = sorted({row.nfe for row in rows})
                 apart = [
@@ -177,7 +176,7 @@ async def midway(
                     text += " **The cap on evaluations was reached before the end: not converged.**"
                 yield value, text
             else:
-                yield value, f"**{text}**" if text else ""
+                yield value, ended(event)
 
 
 # ---------------------------------------------------------------- there and back
@@ -320,7 +319,7 @@ def _unfinished(event: Any, row: Row | None, solver: Solver) -> str:
             f"**Not converged:** the cap of {solver.nfe} evaluations was reached on the way, so "
             "there is no noise to return from."
         )
-    return f"**{getattr(event, 'error', None) or 'The run was stopped.'}**"
+    return ended(event)
 
 
 # ---------------------------------------------------------------- the part of the tab
@@ -407,7 +406,7 @@ def build(
         except ValueError as error:
             raise refuse(error) from error
 
-    async def run(*args: Any) -> AsyncIterator[Any]:
+    async def run(*args: Any) -> AsyncGenerator[Any, None]:
         request, model, start = await checked(args)
         try:
             lam_of_level(args[-1], model.lam_span)
@@ -417,7 +416,7 @@ def build(
             async for value, text in stream:
                 yield value, text
 
-    async def round_trip(*args: Any) -> AsyncIterator[Any]:
+    async def round_trip(*args: Any) -> AsyncGenerator[Any, None]:
         request, model, start = await checked(args, count=1)
         try:
             check_inversion(request.solver)
@@ -444,11 +443,9 @@ def build(
         "api_visibility": "private",
         "scroll_to_output": False,
     }
-    runs: list[Any] = [
-        go.click(run, inputs, [player, note], **engine),
-        turn.click(round_trip, inputs, [player, note], **engine),
-    ]
-    stop.click(None, None, None, cancels=runs, api_visibility="private")
+    go.click(serving.stoppable("start", run), inputs, [player, note], **engine)
+    turn.click(serving.stoppable("start", round_trip), inputs, [player, note], **engine)
+    serving.stops("start", stop)
     take.click(
         take_sample,
         [above, labels.model, number],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from .code import KINDS
 from .form import RequestForm
 from .generate import job_of, summary
 from .player import Player
-from .serving import Kept, Serving, refuse
+from .serving import Kept, Serving, ended, refuse
 from .wall import Wall, uint8
 
 #: More guidance than this, which pictures bear, washes out the colours of clips.
@@ -184,7 +184,7 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
     last_run = gr.State("")
     waiting = [gr.skip()] * (2 + len(downloads))  # pair, video and the files, as they are
 
-    async def run(*args: Any) -> AsyncIterator[Any]:
+    async def run(*args: Any) -> AsyncGenerator[Any, None]:
         *settings_of, width, closed = args
         way = serving.telling(str(args[0]), form.checked(settings_of))
         async with aclosing(way) as steps:
@@ -213,8 +213,7 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
                         gr.skip(),
                     )
                 else:
-                    error = getattr(event, "error", None)
-                    yield value, f"**{error}**" if error else "", *waiting, gr.skip(), gr.skip()
+                    yield value, ended(event), *waiting, gr.skip(), gr.skip()
 
     async def made(clips: Clips, width: float, closed: bool) -> list[Any]:
         """Updates of the pair, of the video and of its files."""
@@ -235,7 +234,7 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
 
     results = [pair, video, *downloads]
     started = form.go.click(
-        run,
+        serving.stoppable(form.tab, run),
         [*form.inputs, sigma, loop],
         [player, note, *results, form.last_seed, last_run],
         concurrency_id="engine",

@@ -218,7 +218,8 @@ def test_the_table_costs_more_and_errs_less_as_the_tolerance_falls(serving: Serv
     async def collect() -> list[Any]:
         return [t async for t in errors.tabulate(serving, wanted, MODEL, References())]
 
-    lines = asyncio.run(collect())[-1]
+    lines, text = asyncio.run(collect())[-1]
+    assert text == ""
     named = [dict(zip(errors.HEADERS, line, strict=True)) for line in lines]
     assert [line["tolerance"] for line in named] == list(errors.TOLERANCES)
     nfe = [line["NFE (mean)"] for line in named]
@@ -283,3 +284,26 @@ def test_in_the_page_both_runs_end_complete_and_a_bad_tolerance_is_one_sentence(
 
     page.locator("#errors-fill").click()  # it brings its own tolerances
     expect(page.locator("#errors-table")).to_contain_text("0.003")
+
+
+@pytest.mark.browser
+def test_in_the_page_a_stopped_run_says_so_and_keeps_what_it_computed(
+    page: Page, serving: Serving
+) -> None:
+    expect.set_options(timeout=PATIENCE)
+    note = page.locator("#errors-note")
+    tolerance = page.locator("#errors-tolerance input")
+    tolerance.fill("1e-9")
+    tolerance.press("Enter")
+    page.get_by_label("number input for Cap on evaluations").locator("visible=true").fill("200")
+    for button in ("#errors-go", "#errors-fill"):
+        page.locator(button).click()
+        while serving.engine.stats().requests == 0:
+            page.wait_for_timeout(10)
+        page.locator("#errors-stop").click()
+        expect(note).to_have_text("Stopped.")
+        assert serving.engine.stats().requests == 0
+    player = page.locator("#errors-player [data-testid=player]")
+    expect(player).to_have_attribute("data-state", "final")
+    expect(player.get_by_test_id("player-status")).to_contain_text("stopped")
+    expect(player.get_by_test_id("player-scrub")).to_be_enabled()

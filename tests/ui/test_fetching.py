@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -139,6 +141,31 @@ def test_visitors_share_one_download_and_who_leaves_does_not_end_it(
 
     assert asyncio.run(both()).shape == (3, 32, 32)
     assert hub.fetches == 1
+
+
+def test_stop_ends_the_wait_for_a_download_and_not_the_download(
+    serving: Serving, hub: StandIn
+) -> None:
+    visitor: Any = SimpleNamespace(session_hash="me")
+
+    async def handler() -> Any:
+        async with aclosing(serving.telling(NAME, serving.model(NAME))) as steps:
+            async for step in steps:
+                yield step
+        raise AssertionError("went on without the model")
+
+    async def stopped() -> list[Any]:
+        said = []
+        async for step in serving.stoppable("generate", handler)(visitor):
+            said.append(step)
+            await serving.stop("compare", visitor)  # another tab's
+            await serving.stop("generate", visitor)
+        hub.loads.set()
+        hub.send(1.0)
+        assert (await serving.model(NAME)).shape == (3, 32, 32) and hub.fetches == 1
+        return said
+
+    assert asyncio.run(stopped()) == ["fetching CelebA-HQ faces: 0 %", "Stopped."]
 
 
 def test_a_download_that_fails_ends_with_its_reason(serving: Serving, hub: StandIn) -> None:

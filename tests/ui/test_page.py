@@ -167,11 +167,37 @@ def test_stop_stops_and_the_engine_is_free_again(visitor: Visitor, served: tuple
     visitor.number("Model evaluations (NFE)", 100)
     visitor.number("Pictures", 16)
     visitor.generate()
-    expect(visitor.at("generate", "status")).to_contain_text("/ 100", timeout=PATIENCE)
+    expect(visitor.at("generate", "status")).to_contain_text(
+        re.compile(r"[1-9]\d / 100"), timeout=PATIENCE
+    )
     visitor.page.locator("#generate-stop").click()
     visitor.until(lambda: served[0].engine.stats().requests == 0)
-    expect(visitor.page.locator("#generate-note")).to_contain_text("Stopped")
+    expect(visitor.page.locator("#generate-note")).to_have_text("Stopped.")
+    expect(visitor.at("generate", "status")).to_contain_text("stopped")
     assert visitor.at("generate", "status").inner_text().find("100 / 100") < 0
+    expect(visitor.at("generate", "scrub")).to_be_enabled()  # what was computed can be looked at
+
+    visitor.number("Model evaluations (NFE)", 3)
+    visitor.generate()
+    visitor.finished()
+    visitor.page.locator("#generate-stop").click()  # nothing to stop
+    visitor.page.wait_for_timeout(500)
+    expect(visitor.page.locator("#generate-note")).to_contain_text("16 × 3 evaluations")
+
+
+def test_a_stopped_comparison_keeps_its_finished_cells(
+    visitor: Visitor, served: tuple[Any, str]
+) -> None:
+    visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("2, 100")
+    visitor.page.locator("#compare-go").click()
+    expect(visitor.at("compare", "tile").first).to_have_attribute("data-state", "done")
+    visitor.page.locator("#compare-stop").click()
+    expect(visitor.page.locator("#compare-note")).to_have_text("Stopped.")
+    expect(visitor.at("compare", "status")).to_contain_text("stopped")
+    expect(visitor.at("compare", "scrub")).to_be_enabled()
+    visitor.until(lambda: served[0].engine.stats().requests == 0)
+    expect(visitor.at("compare", "tile").first).to_have_attribute("data-state", "done")
+    expect(visitor.at("compare", "tile").nth(1)).to_have_attribute("data-state", "stopped")
 
 
 def test_closing_the_tab_stops_the_work(
