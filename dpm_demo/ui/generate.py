@@ -22,8 +22,8 @@ from .player import Player
 from .serving import Kept, Serving, ended
 from .wall import Wall, picture_at, uint8
 
-#: The winner of the sweep at 15 evaluations with the label and guidance that the page starts with
-#: (README, "Quality").
+#: In the sweep with the label and guidance that the page starts with, it shares the best place at
+#: 15 evaluations (README, "Quality").
 DEFAULT = GenerateRequest(solver=Solver(nfe=15, order=2, schedule="quadratic", corrector=True))
 
 

@@ -106,7 +106,7 @@ class Serving:
         self._ways: dict[Hashable, asyncio.Task[Model]] = {}
         self.files = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
         self._running: Counter[Stop] = Counter()  # jobs of each run
-        self._stops: dict[Hashable, Stop] = {}  # by tab and visitor
+        self._stops: dict[Hashable, set[Stop]] = {}  # by tab and visitor
 
     @property
     def others(self) -> int:
@@ -130,7 +130,7 @@ class Serving:
 
         async def event(request: gr.Request, *args: Any) -> AsyncGenerator[Any, None]:
             of, stop = (tab, request.session_hash), Stop()
-            self._stops[of] = stop
+            self._stops.setdefault(of, set()).add(stop)
             _STOP.set(stop)
             try:
                 async with aclosing(handler(*args)) as steps:
@@ -139,14 +139,15 @@ class Serving:
             except _Left:
                 pass
             finally:
-                if self._stops.get(of) is stop:
+                self._stops[of].discard(stop)
+                if not self._stops[of]:
                     del self._stops[of]
 
         return event
 
     async def stop(self, tab: str, request: gr.Request) -> None:
-        """Ends the visitor's run in that tab, if there is one; for the event loop's thread."""
-        if (stop := self._stops.get((tab, request.session_hash))) is not None:
+        """Ends what the visitor runs in that tab; for the event loop's thread."""
+        for stop in self._stops.get((tab, request.session_hash), ()):
             stop.ask()
 
     def stops(self, tab: str, button: gr.Button) -> None:

@@ -42,15 +42,15 @@ class Wall:
         shape = self.job.shape
         self._frames = shape[1] if len(shape) == 4 else 1
         self._size = shape[-2], shape[-1]
+        self._newest: list[dict[str, Any]] = []  # tiles as last shown
 
     def live(self, event: Preview, others: int = 0) -> dict[str, Any]:
         """The value of a preview: the pictures that are new since the last one."""
         shown = self._shown(len(event.tiles))
         tiles = [k for k, number in enumerate(shown) if number in event.pictures]
         pictures = [event.pictures[shown[k]] for k in tiles]
-        value = self._value(
-            event.seq, [self._tile(k, event.tiles[number]) for k, number in enumerate(shown)]
-        )
+        self._newest = [self._tile(k, event.tiles[number]) for k, number in enumerate(shown)]
+        value = self._value(event.seq, self._newest)
         if tiles:
             value["live"] = {
                 "index": tiles,
@@ -62,7 +62,10 @@ class Wall:
         return value
 
     def final(self, event: Done | Failed | Cancelled, others: int = 0) -> dict[str, Any]:
-        """The value of the last event: every tile with its complete record."""
+        """The value of the last event: every tile with its complete record.
+
+        Where nothing was recorded (a run stopped in another process) tiles stay as last shown.
+        """
         rows = [(t, row) for t, track in enumerate(event.tracks) for row in track.rows]
         tiles = []
         for k, number in enumerate(self._shown(len(rows))):
@@ -76,6 +79,10 @@ class Wall:
             if len(row.x0):
                 shown["record"] = self._record(row, self.truth.get(number))
             tiles.append(shown)
+        if not rows:
+            state = "failed" if isinstance(event, Failed) else "stopped"
+            under_way = ("waiting", "running")
+            tiles = [{**t, "state": state} if t["state"] in under_way else t for t in self._newest]
         value = self._value(1 << 30, tiles)
         ms = 1000 * event.seconds / max(1, max((row.nfe for _, row in rows), default=1))
         value["status"] = self._status(event.nfe, event.seconds, self._ms(ms), 0.0, others)

@@ -222,13 +222,14 @@ class Visit:
         )
 
     def expect_pixel(self, index: int, colour: list[int], name: str = "player-canvas") -> None:
-        canvas = self.at(name).nth(index)
+        # looked up each time: a value of another shape builds the canvases anew
         self.page.wait_for_function(
-            """([c, want]) => {
+            """([name, index, want]) => {
+              const c = document.querySelectorAll(`[data-testid=${name}]`)[index];
               const p = c.getContext('2d').getImageData(c.width >> 1, c.height >> 1, 1, 1).data;
               return want.every((v, i) => v === p[i]) && p[3] === 255;
             }""",
-            arg=[canvas.element_handle(), colour],
+            arg=[name, index, colour],
         )
 
     def scrub(self, k: int) -> None:
@@ -596,6 +597,19 @@ GARBAGE: list[Any] = [
     {"run": "proto", "__proto__": {"tiles": []}, "tiles": [{"__proto__": 1, "state": "toString"}]},
     {"run": "many", "tiles": [{}] * 5000, "row_titles": ["r"] * 5000, "column_titles": ["c"] * 500},
 ]  # fmt: skip
+
+
+def test_a_last_value_without_records_leaves_the_pictures_as_they_are(visit: Visit) -> None:
+    visit.post(live_value("stopped", 7))
+    visit.expect_pixel(1, code(1, 7, 0, "x0"))
+    value = live_value("stopped", 7)
+    del value["live"]
+    for tile in value["tiles"]:
+        tile["state"] = "stopped"
+    visit.post({**value, "final": True, "seq": 1 << 30})
+    expect(visit.at("player-tile").first).to_have_attribute("data-state", "stopped")
+    visit.expect_pixel(1, code(1, 7, 0, "x0"))
+    expect(visit.at("player-scrub")).to_be_disabled()
 
 
 def test_garbage_neither_throws_nor_stops_what_comes_after(visit: Visit) -> None:
