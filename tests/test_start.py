@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -267,7 +268,8 @@ def pressed(page: gr.Blocks, name: str, **changes: Any) -> list[Any]:
     values = [changes.get(str(w.label), w.value) for w in handler.inputs]  # type: ignore[attr-defined]
 
     async def collect() -> list[Any]:
-        return [answer async for answer in handler.fn(*values)]
+        visitor = SimpleNamespace(session_hash="me")
+        return [answer async for answer in handler.fn(visitor, *values)]
 
     return asyncio.run(collect())
 

@@ -143,6 +143,7 @@ class Serving:
                 if not self._stops[of]:
                     del self._stops[of]
 
+        event.__name__ = handler.__name__  # by which Gradio's messages call it
         return event
 
     async def stop(self, tab: str, request: gr.Request) -> None:
