@@ -54,7 +54,7 @@ from . import links
 from .controls import ANY, METHODS, PREDICTIONS, SCHEDULES, LabelControls
 from .player import Player
 from .plots import convergence, lam_axis
-from .serving import Kept, Serving, ended, refuse
+from .serving import STOPPED, Kept, Serving, ended, refuse
 from .wall import Wall, picture_at, uint8
 
 DIFF_SCALE = 8
@@ -491,6 +491,8 @@ def build(
                 axes = lam_axis(comparison, model.lam_span, outcome.spans)
                 on = [gr.update(interactive=True), *skip[1:]]
                 text = _note(comparison, cells, values, done, model)
+                if serving.stopping:  # the cells had ended, and their reference was under way
+                    text = STOPPED
                 yield value, text, news[0], axes, news[1], *on, gr.skip(), wall.run
 
     async def files(run_id: str) -> list[Any]:

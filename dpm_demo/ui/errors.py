@@ -463,7 +463,7 @@ async def tabulate(
             [pooled([row.sample for row in track.rows], truth) for track in known]
             for known in (tracks, end.tracks if isinstance(end, Done) else ())
         ]
-        yield table(solvers, spent, cap, *errors), ended(end)
+        yield table(solvers, spent, cap, *errors), STOPPED if serving.stopping else ended(end)
     finally:
         reference.cancel()
 

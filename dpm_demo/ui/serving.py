@@ -8,7 +8,7 @@ import math
 import os
 import tempfile
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
@@ -105,7 +105,7 @@ class Serving:
         self._fetching: dict[str, Future[None]] = {}
         self._ways: dict[Hashable, asyncio.Task[Model]] = {}
         self.files = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
-        self._running: Counter[Stop] = Counter()  # jobs of each run
+        self._running: set[Stop] = set()  # one of each run that has a job
         self._stops: dict[Hashable, set[Stop]] = {}  # by tab and visitor
 
     @property
@@ -263,7 +263,7 @@ class Serving:
             ticket: Ticket = self.engine.submit(job)
         except (Busy, Closed) as error:
             raise refuse(error) from error
-        self._running[stop] += 1
+        self._running.add(stop)
         stop.tickets.add(ticket)
         if stop.asked:  # between two jobs
             ticket.cancel()
@@ -276,9 +276,8 @@ class Serving:
         finally:
             ticket.cancel()
             stop.tickets.discard(ticket)
-            self._running[stop] -= 1
-            if not self._running[stop]:
-                del self._running[stop]
+            if not stop.tickets:
+                self._running.discard(stop)
             log.info("%s: %s in %.2f s", note, end, time.perf_counter() - began)
 
     async def play(

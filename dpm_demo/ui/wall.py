@@ -58,7 +58,7 @@ class Wall:
                 "x": _sheet([p.x for p in pictures]),
             }
         left = event.seconds * (event.budget - event.nfe) / event.nfe if event.nfe else None
-        value["status"] = self._status(event.nfe, event.seconds, self._ms(event.ms), left, others)
+        value["status"] = self._status(event.nfe, event.seconds, event.ms, left, others)
         return value
 
     def final(self, event: Done | Failed | Cancelled, others: int = 0) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Wall:
             tiles = [{**t, "state": state} if t["state"] in under_way else t for t in self._newest]
         value = self._value(1 << 30, tiles)
         ms = 1000 * event.seconds / max(1, max((row.nfe for _, row in rows), default=1))
-        value["status"] = self._status(event.nfe, event.seconds, self._ms(ms), 0.0, others)
+        value["status"] = self._status(event.nfe, event.seconds, ms, 0.0, others)
         value["status"]["text"] = END_STATES[type(event)]
         if not isinstance(event, Cancelled) and event.error:
             value["status"]["text"] = event.error
@@ -139,18 +139,15 @@ class Wall:
             ],
         }
 
-    def _ms(self, ms: float) -> float | None:
-        """Milliseconds of an evaluation, if those of one setting are what a network call is for."""
-        return round(ms, 1) if len(self.job.tracks) == 1 else None
-
     def _status(
-        self, nfe: int, seconds: float, ms: float | None, left: float | None, others: int
+        self, nfe: int, seconds: float, ms: float, left: float | None, others: int
     ) -> dict[str, Any]:
         return {
             "text": "",
             "nfe": nfe,
             "seconds": round(seconds, 2),
-            "ms": ms,
+            # several settings share a network call, which then is no evaluation's time
+            "ms": round(ms, 1) if len(self.job.tracks) == 1 else None,
             "left": None if left is None else round(left, 1),
             "device": self.device,
             "others": others,

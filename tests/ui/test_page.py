@@ -199,6 +199,15 @@ def test_a_stopped_comparison_keeps_its_finished_cells(
     expect(visitor.at("compare", "tile").first).to_have_attribute("data-state", "done")
     expect(visitor.at("compare", "tile").nth(1)).to_have_attribute("data-state", "stopped")
 
+    visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("20")
+    visitor.page.get_by_label("Seed", exact=True).locator("visible=true").fill("4321")
+    visitor.number("Seeds", 8)
+    visitor.page.locator("#compare-go").click()
+    for jobs in (2, 1):  # the cells and their reference, which lasts longer
+        visitor.until(lambda jobs=jobs: served[0].engine.stats().requests == jobs)
+    visitor.page.locator("#compare-stop").click()
+    expect(visitor.page.locator("#compare-note")).to_have_text("Stopped.")
+
 
 def test_closing_the_tab_stops_the_work(
     browser: Browser, visitor: Visitor, served: tuple[Any, str]
