@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -178,21 +179,27 @@ class Results:
         sign = 1 if METRICS[metric].lower_is_better else -1
         return min(known, key=lambda line: sign * getattr(line, metric), default=None)
 
-    def ranking(self, metric: str = "rmse") -> list[str]:
-        """Solvers, the best first: by the mean over the budgets that all of them have.
+    def shared(self, metric: str) -> list[int]:
+        """The budgets that the most solvers have a figure at: those that a ranking is over."""
+        counts = Counter(x.nfe for x in self.lines if getattr(x, metric) is not None)
+        return sorted(nfe for nfe, count in counts.items() if count == max(counts.values()))
 
-        The geometric mean where a metric spans powers of ten; KID may be below zero.
+    def ranking(self, metric: str = "rmse") -> list[str]:
+        """Solvers, the best first: by the mean over the budgets that most of them share.
+
+        The geometric mean where a metric spans powers of ten; KID may be below zero. Those that
+        lack one of the budgets, as the converged model does, come last.
         """
         by: dict[str, dict[int, float]] = {}
         for line in self.lines:
             if getattr(line, metric) is not None:
                 by.setdefault(line.solver, {})[line.nfe] = getattr(line, metric)
-        common = set.intersection(*(set(known) for known in by.values())) if by else set()
+        shared = self.shared(metric)
+        whole = [s for s, known in by.items() if known.keys() >= set(shared)]
         sign = 1 if METRICS[metric].lower_is_better else -1
         mean = geometric_mean if METRICS[metric].log else fmean
-        if not common:
-            return sorted(by)
-        return sorted(by, key=lambda s: sign * mean([by[s][n] for n in common]))
+        best = sorted(whole, key=lambda s: sign * mean([by[s][n] for n in shared]))
+        return [*best, *sorted(by.keys() - set(whole))]
 
     # --- report
 

@@ -96,8 +96,8 @@ def verdict(results: Results, choice: Choice) -> str:
     if choice.nfe is None:
         best = results.ranking(metric)[0]
         mean = "geometric mean" if METRICS[metric].log else "mean"
-        where = f"over the budgets that all solvers have ({mean})"
-        return f"**{_code(best)}** has the best {title} {where}."
+        budgets = ", ".join(map(str, results.shared(metric)))
+        return f"**{_code(best)}** has the best {title} over {budgets} evaluations ({mean})."
     line = results.best(metric, choice.nfe)
     if line is None:
         return ""

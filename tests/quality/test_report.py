@@ -1,6 +1,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,15 @@ def test_best_and_ranking_know_which_way_is_better() -> None:
     assert RESULTS.best("fd", 5) == LINES[0]
     assert RESULTS.best("fd", 10) is None
     assert RESULTS.ranking("rmse") == RESULTS.ranking("psnr") == ["order=2", "order=1"]
+
+
+def test_a_solver_without_the_shared_budgets_comes_last_and_undoes_no_ranking() -> None:
+    converged = Line("order=3", 200, n=30, fd=1.0)
+    more = [Line("order=2", 5, n=30, fd=8.0), Line("order=1", 50, n=30, fd=2.0)]
+    results = replace(RESULTS, lines=(*LINES[:1], *more, converged))
+    assert results.shared("fd") == [5]
+    assert results.ranking("fd") == ["order=2", "order=1", "order=3"]
+    assert replace(results, lines=()).ranking("fd") == []
 
 
 def test_only_inceptions_distance_is_called_fid() -> None:
