@@ -20,13 +20,13 @@ from typing import Any
 import torch
 
 import dpm_demo as dpm
-from dpm_demo import media
-from dpm_demo.engine import Engine, Job, Preview, Ticket, Track
+from dpm_demo.engine.worker import Engine, Job, Preview, Ticket, Track
+from dpm_demo.media import clips as media
 from dpm_demo.models.checkpoint import Model, processor_precision
 from dpm_demo.models.denoiser import Denoiser
 from dpm_demo.models.unet import UNet
-from dpm_demo.settings import Solver
 from dpm_demo.solver import initial_noise
+from dpm_demo.solver.settings import Solver
 
 NFE = 20
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import dpm_demo as dpm
-from dpm_demo.engine import run_inline
-from dpm_demo.events import Done
+from dpm_demo.engine.events import Done
+from dpm_demo.engine.worker import run_inline
 from dpm_demo.models.checkpoint import Model
-from dpm_demo.request import GenerateRequest, settings
-from dpm_demo.settings import Solver
-from dpm_demo.ui.generate import job_of
-from dpm_demo.ui.recorded import FOLDER
-from dpm_demo.ui.wall import Wall
+from dpm_demo.request.generate import GenerateRequest, settings
+from dpm_demo.solver.settings import Solver
+from dpm_demo.ui.player.recorded import FOLDER
+from dpm_demo.ui.player.wall import Wall
+from dpm_demo.ui.tabs.generate import job_of
 
 
 def _one(label: str, seed: int, order: int) -> GenerateRequest:

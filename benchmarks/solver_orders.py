@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from dpm_demo.models.exact import MIXTURE, Gaussian
-from dpm_demo.settings import CHOICES, Solver
 from dpm_demo.solver import Decision, Evaluation, Measure, alpha, integrate, plan, trajectory
-from dpm_demo.solver.samplers import _fixed
+from dpm_demo.solver.drive import _fixed
+from dpm_demo.solver.settings import CHOICES, Solver
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "solvers.md"
 SPAN = (-5.02, 4.56)

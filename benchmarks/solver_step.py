@@ -17,8 +17,8 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from dpm_demo.settings import Solver
 from dpm_demo.solver import trajectory
+from dpm_demo.solver.settings import Solver
 
 STEPS = 20
 SHAPES = ((1, 3, 32, 32), (8, 3, 32, 32), (1, 3, 16, 32, 32))

@@ -7,8 +7,8 @@ solver = dpm.Solver(nfe=12, order=3)
 images = dpm.generate(model, solver, seeds=[0, 1, 2, 3], label="animals")
 """
 
-from .api import generate, load, stream
-from .settings import Solver
-from .solver import add_noise, integrate
+from dpm_demo.api import generate, load, stream
+from dpm_demo.solver import add_noise, integrate
+from dpm_demo.solver.settings import Solver
 
 __all__ = ["Solver", "add_noise", "generate", "integrate", "load", "stream"]

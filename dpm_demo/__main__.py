@@ -44,13 +44,14 @@ def _sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 def sample(options: argparse.Namespace) -> None:
     """Draws samples: a PNG sheet and a GIF of the denoising, or MP4, GIF, WebP and ZIP of clips."""
-    from . import api, engine
-    from .events import Done, Failed, Preview
-    from .request import Limits, read
-    from .settings import Solver
-    from .ui.controls import request_of
-    from .ui.generate import denoising_gif, job_of, sheet_png
-    from .ui.video import Clips, clip_files
+    from dpm_demo import api
+    from dpm_demo.engine import worker as engine
+    from dpm_demo.engine.events import Done, Failed, Preview
+    from dpm_demo.request.generate import Limits, read
+    from dpm_demo.solver.settings import Solver
+    from dpm_demo.ui.tabs.generate import denoising_gif, job_of, sheet_png
+    from dpm_demo.ui.tabs.video import Clips, clip_files
+    from dpm_demo.ui.widgets.controls import request_of
 
     names = {f.name for f in fields(Solver)} | {"model", "label", "guidance", "seed", "count"}
     values = {k: v for k, v in vars(options).items() if k in names and v is not None}
@@ -82,13 +83,20 @@ def sample(options: argparse.Namespace) -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """Solvers side by side: grid (PNG), plot (HTML and PNG) and table (CSV)."""
-    from . import api, engine
-    from . import comparison as core
-    from .events import Done, Failed
-    from .media import png
-    from .request import Comparison, budgets_of_text, comparison_query, parse_list, solver_of_text
-    from .ui.compare import cell_pictures, exact_references
-    from .ui.plots import convergence, convergence_png
+    from dpm_demo import api
+    from dpm_demo.compare import figures as core
+    from dpm_demo.engine import worker as engine
+    from dpm_demo.engine.events import Done, Failed
+    from dpm_demo.media.clips import png
+    from dpm_demo.request.generate import (
+        Comparison,
+        budgets_of_text,
+        comparison_query,
+        parse_list,
+        solver_of_text,
+    )
+    from dpm_demo.ui.tabs.compare import cell_pictures, exact_references
+    from dpm_demo.ui.widgets.plots import convergence, convergence_png
 
     model = api.load(options.model, options.device)
     orders = parse_list("orders", options.orders, ("1", "2", "3", "auto"))
@@ -169,7 +177,7 @@ def _number(name: str, text: str) -> float:
 
 def prepare(options: argparse.Namespace) -> None:
     """Makes the emoji data sets from their npm packages (fetched with npm if asked)."""
-    from .training.data import NPM_IMAGES, NPM_VIDEOS, prepare_images, prepare_videos
+    from dpm_demo.training.data import NPM_IMAGES, NPM_VIDEOS, prepare_images, prepare_videos
 
     packages = _out(options.packages)
     if options.fetch:
@@ -190,13 +198,13 @@ def train(options: argparse.Namespace) -> None:
     """Trains a network on a prepared data set or on a folder of pictures."""
     from tqdm import tqdm
 
-    from .models.checkpoint import load_weights, read_config
-    from .models.device import pick_device
-    from .training.data import open_data
-    from .training.loop import Progress, Recipe, weights_for
-    from .training.loop import train as run
-    from .training.loss import autoguided
-    from .training.sheet import write_sheet
+    from dpm_demo.models.checkpoint import load_weights, read_config
+    from dpm_demo.models.device import pick_device
+    from dpm_demo.training.data import open_data
+    from dpm_demo.training.loop import Progress, Recipe, weights_for
+    from dpm_demo.training.loop import train as run
+    from dpm_demo.training.loss import autoguided
+    from dpm_demo.training.sheet import write_sheet
 
     recipe = Recipe(
         minutes=options.minutes,
@@ -246,7 +254,7 @@ def train(options: argparse.Namespace) -> None:
 
 def _teacher(folder: Path, recipe: Any, pictures: Any, device: Any) -> Any:
     """The network of a checkpoint that can teach one of this recipe on these pictures."""
-    from .models.checkpoint import load_network, read_config
+    from dpm_demo.models.checkpoint import load_network, read_config
 
     config = read_config(folder)
     labels = {axis: list(names) for axis, names in pictures.axes.items()}
@@ -262,9 +270,9 @@ def features(options: argparse.Namespace) -> None:
     """
     from tqdm import tqdm
 
-    from .quality.extract import draw_real, open_extractor
-    from .quality.features import train_features
-    from .training.data import open_data
+    from dpm_demo.quality.extract import draw_real, open_extractor
+    from dpm_demo.quality.features import train_features
+    from dpm_demo.training.data import open_data
 
     pictures, out = open_data(Path(options.data)), Path(options.out)
     if options.minutes > 0:
@@ -283,14 +291,14 @@ def features(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Measures solvers: error to the converged sample, FD or FID, KID, IS; goes on where it was."""
-    from . import api
-    from .media import png
-    from .quality import sweep
-    from .quality.extract import RealFeatures, draw_real, open_extractor
-    from .quality.metrics import scores
-    from .quality.report import ENOUGH, Line, Results, warning
-    from .request import budgets_of_text, parse_list
-    from .training.data import open_data
+    from dpm_demo import api
+    from dpm_demo.media.clips import png
+    from dpm_demo.quality import sweep
+    from dpm_demo.quality.extract import RealFeatures, draw_real, open_extractor
+    from dpm_demo.quality.metrics import scores
+    from dpm_demo.quality.results import ENOUGH, Line, Results, warning
+    from dpm_demo.request.generate import budgets_of_text, parse_list
+    from dpm_demo.training.data import open_data
 
     metrics = parse_list("metrics", options.metrics, ("rmse", "psnr", "fd", "kid", "is"))
     seeds = _seed_range(options.seed_range, options.n)
@@ -381,8 +389,8 @@ def _seed_range(text: str | None, n: int | None) -> list[int]:
 
 
 def _class_accuracy(model: Any, per_class: int, pictures: Any) -> dict[str, Any]:
-    from .quality.classes import class_accuracy, held_out_accuracy
-    from .request import GenerateRequest
+    from dpm_demo.quality.classes import class_accuracy, held_out_accuracy
+    from dpm_demo.request.generate import GenerateRequest
 
     guidance = GenerateRequest().guidance
     with _bar(None, total=len(model.labels["category"]), desc="classes") as bar:
@@ -398,8 +406,13 @@ def _neighbours(store: Any, found: Any, pictures: Any) -> tuple[dict[str, Any], 
     import numpy as np
     import torch
 
-    from .quality.neighbours import nearest, neighbours_sheet, share_nearer, training_features
-    from .request import solver_of_text
+    from dpm_demo.quality.neighbours import (
+        nearest,
+        neighbours_sheet,
+        share_nearer,
+        training_features,
+    )
+    from dpm_demo.request.generate import solver_of_text
 
     best = min(
         (x for x in found.lines if x.fd is not None), key=lambda x: (abs(x.nfe - 20), x.fd or 0)
@@ -426,7 +439,7 @@ def _neighbours(store: Any, found: Any, pictures: Any) -> tuple[dict[str, Any], 
 
 def convert(options: argparse.Namespace) -> None:
     """Makes another's pickled diffusers weights into a checkpoint of safetensors."""
-    from .models.convert import convert as run
+    from dpm_demo.models.diffusers.convert import convert as run
 
     with _bar(None, total=100, unit="%", desc="fetching") as bar:
         made = run(
@@ -460,7 +473,7 @@ def parser() -> argparse.ArgumentParser:
     _sampling_arguments(one)
     one.add_argument("--guidance", default="3.5", help="0 to 20; 1 is off (default: 3.5)")
     one.add_argument("--count", default="4", help="number of samples (default: 4)")
-    from .settings import CHOICES, Solver
+    from dpm_demo.solver.settings import CHOICES, Solver
 
     for f in fields(Solver):
         allowed = ", ".join(str(c).lower() for c in CHOICES.get(f.name, ()))

@@ -9,18 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import engine
-from .events import Cancelled, Done, Failed, Frame, Job, JobFailed, Track
-from .models.checkpoint import CHECKPOINTS, CheckpointError, Model, list_checkpoints
-from .models.checkpoint import load_checkpoint as _load_checkpoint
-from .models.device import pick_device
-from .models.exact import (
+from dpm_demo.engine import worker as engine
+from dpm_demo.engine.events import Cancelled, Done, Failed, Frame, Job, JobFailed, Track
+from dpm_demo.models.checkpoint import CHECKPOINTS, CheckpointError, Model, list_checkpoints
+from dpm_demo.models.checkpoint import load_checkpoint as _load_checkpoint
+from dpm_demo.models.device import pick_device
+from dpm_demo.models.exact import (
     MIXTURE_NAME,
     VIDEO_MIXTURE_NAME,
     mixture_model,
     mixture_video_model,
 )
-from .settings import Solver
+from dpm_demo.solver.settings import Solver
 
 EXACT = {MIXTURE_NAME: mixture_model, VIDEO_MIXTURE_NAME: mixture_video_model}
 
@@ -36,14 +36,14 @@ def load(name: str, device: str = "auto") -> Model:
     if name in EXACT:
         return EXACT[name](where)
     if name.startswith("hub:"):
-        from .models.hub import load_diffusers
+        from dpm_demo.models.diffusers.hub import load_diffusers
 
         return load_diffusers(name, where, allow_network=True)
     folder = Path(name)
     if name in list_checkpoints():
         folder = CHECKPOINTS / name
     elif os.path.exists(folder / "model_index.json") or os.path.isdir(folder / "unet"):
-        from .models.hub import load_diffusers
+        from dpm_demo.models.diffusers.hub import load_diffusers
 
         return load_diffusers(folder, where)
     elif not os.path.exists(folder / "config.json"):  # unlike Path.exists, false for any name

@@ -9,7 +9,7 @@ from dpm_demo.models.checkpoint import Model
 from dpm_demo.models.denoiser import Denoiser
 from dpm_demo.models.exact import PictureMixture, mixture_video_model
 from dpm_demo.models.unet import UNet3D
-from dpm_demo.request import memory_needed
+from dpm_demo.request.generate import memory_needed
 from dpm_demo.training.data import Pictures
 
 

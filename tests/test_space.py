@@ -22,11 +22,11 @@ import yaml
 from gradio_client import Client
 from PIL import Image
 
-from dpm_demo.engine import Engine
+from dpm_demo.engine.worker import Engine
 from dpm_demo.models.checkpoint import CHECKPOINTS
-from dpm_demo.models.shelf import ModelShelf
+from dpm_demo.models.library import ModelShelf
 from dpm_demo.ui.page import credentials, serve
-from dpm_demo.ui.recorded import FOLDER, opened, read_recordings
+from dpm_demo.ui.player.recorded import FOLDER, opened, read_recordings
 from dpm_demo.ui.serving import Serving
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .denoiser import TARGETS, Condition, Denoiser, Target
-from .device import processor_precision
-from .unet import UNet, UNet3D
+from dpm_demo.models.denoiser import TARGETS, Condition, Denoiser, Target
+from dpm_demo.models.device import processor_precision
+from dpm_demo.models.unet import UNet, UNet3D
 
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 NETWORKS: dict[str, type[UNet]] = {"UNet": UNet, "UNet3D": UNet3D}

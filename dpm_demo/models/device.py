@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from .denoiser import Precision
+from dpm_demo.models.denoiser import Precision
 
 __all__ = ["pick_device", "pick_devices", "processor_precision"]
 

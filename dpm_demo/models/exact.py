@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..solver.schedule import alpha, sigma
-from .checkpoint import Model
+from dpm_demo.models.checkpoint import Model
+from dpm_demo.solver.schedule import alpha, sigma
 
 __all__ = [
     "MIXTURE",

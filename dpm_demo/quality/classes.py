@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import torch
 
-from ..api import generate
-from ..models.checkpoint import Model
-from ..settings import Solver
-from ..training.data import Pictures
-from .extract import EMOJI_FEATURES
-from .features import accuracy, load_features
+from dpm_demo.api import generate
+from dpm_demo.models.checkpoint import Model
+from dpm_demo.quality.extract import EMOJI_FEATURES
+from dpm_demo.quality.features import accuracy, load_features
+from dpm_demo.solver.settings import Solver
+from dpm_demo.training.data import Pictures
 
 __all__ = ["class_accuracy", "held_out_accuracy"]
 

@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..models.checkpoint import CHECKPOINTS, CheckpointError
-from ..training.data import Draw, Pictures
-from .features import load_features
+from dpm_demo.models.checkpoint import CHECKPOINTS, CheckpointError
+from dpm_demo.quality.features import load_features
+from dpm_demo.training.data import Draw, Pictures
 
 __all__ = ["EXTRACTORS", "Extractor", "RealFeatures", "draw_real", "open_extractor"]
 

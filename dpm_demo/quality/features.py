@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..models.checkpoint import CheckpointError
-from ..training.data import Draw, Pictures
+from dpm_demo.models.checkpoint import CheckpointError
+from dpm_demo.training.data import Draw, Pictures
 
 FEATURES = 192
 

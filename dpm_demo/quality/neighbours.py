@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..media import labelled_grid
-from ..record import to_uint8
-from ..training.data import Pictures
-from .extract import Extractor
+from dpm_demo.engine.film import to_uint8
+from dpm_demo.media.clips import labelled_grid
+from dpm_demo.quality.extract import Extractor
+from dpm_demo.training.data import Pictures
 
 __all__ = ["Neighbours", "nearest", "neighbours_sheet", "share_nearer", "training_features"]
 

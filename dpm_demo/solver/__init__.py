@@ -1,7 +1,6 @@
 """The mathematics of diffusion ODE and SDE solvers; knows no network, no queue and no page."""
 
-from .plans import Move, Plan, plan
-from .samplers import (
+from dpm_demo.solver.drive import (
     Decision,
     Evaluation,
     Measure,
@@ -12,7 +11,8 @@ from .samplers import (
     threshold,
     trajectory,
 )
-from .schedule import (
+from dpm_demo.solver.plan import Move, Plan, plan
+from dpm_demo.solver.schedule import (
     add_noise,
     alpha,
     cosine_betas,

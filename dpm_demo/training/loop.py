@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..models.checkpoint import save_checkpoint
-from ..models.denoiser import DTYPES, TARGETS, Target
-from ..models.device import processor_precision
-from ..models.unet import UNet, UNet3D, spectrum
-from .data import Draw, Pictures
-from .loss import Teacher, denoising_loss, draw_lam, drop_labels
+from dpm_demo.models.checkpoint import save_checkpoint
+from dpm_demo.models.denoiser import DTYPES, TARGETS, Target
+from dpm_demo.models.device import processor_precision
+from dpm_demo.models.unet import UNet, UNet3D, spectrum
+from dpm_demo.training.data import Draw, Pictures
+from dpm_demo.training.loss import Teacher, denoising_loss, draw_lam, drop_labels
 
 
 @dataclass(frozen=True)

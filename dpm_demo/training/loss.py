@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..models.denoiser import Target, velocity_of
+from dpm_demo.models.denoiser import Target, velocity_of
 
 Teacher = Callable[
     [Tensor, Tensor, Tensor | None], Tensor

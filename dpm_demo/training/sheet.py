@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..media import gif, png, sheet, upscale
-from ..models.checkpoint import Model, load_checkpoint
-from ..models.unet import UNet, UNet3D
-from ..record import to_uint8
-from ..settings import Solver
-from ..solver import initial_noise, integrate
+from dpm_demo.engine.film import to_uint8
+from dpm_demo.media.clips import gif, png, sheet, upscale
+from dpm_demo.models.checkpoint import Model, load_checkpoint
+from dpm_demo.models.unet import UNet, UNet3D
+from dpm_demo.solver import initial_noise, integrate
+from dpm_demo.solver.settings import Solver
 
 SEEDS = tuple(range(8))
 CLIP_SEEDS = (0,)  # a clip costs as much as its 16 frames, and is drawn at every save

@@ -26,19 +26,20 @@ if "GRADIO_TEMP_DIR" not in os.environ:
 import gradio as gr
 import torch
 
-from .. import zerogpu
-from ..engine import Engine
-from ..events import Done, Preview
-from ..media import data_uri, png, sheet
-from ..models.checkpoint import Model
-from ..models.device import pick_device, pick_devices
-from ..models.shelf import ModelShelf
-from ..pool import Pool
-from ..request import Limits, settings
-from . import compare, errors, explain, generate, quality, video
-from .controls import request_of
-from .serving import Serving, refuse
-from .wall import uint8
+from dpm_demo.engine import zerogpu
+from dpm_demo.engine.events import Done, Preview
+from dpm_demo.engine.pool import Pool
+from dpm_demo.engine.worker import Engine
+from dpm_demo.media.clips import data_uri, png, sheet
+from dpm_demo.models.checkpoint import Model
+from dpm_demo.models.device import pick_device, pick_devices
+from dpm_demo.models.library import ModelShelf
+from dpm_demo.request.generate import Limits, settings
+from dpm_demo.ui.player.wall import uint8
+from dpm_demo.ui.serving import Serving, refuse
+from dpm_demo.ui.tabs import adaptive as errors
+from dpm_demo.ui.tabs import compare, explain, generate, quality, video
+from dpm_demo.ui.widgets.controls import request_of
 
 log = logging.getLogger("dpm_demo")
 

@@ -19,12 +19,22 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import gradio as gr
 
-from ..events import Busy, Cancelled, Closed, Done, Failed, Job, Preview, Stats, Ticket
-from ..models.checkpoint import Model
-from ..models.shelf import ModelShelf
-from ..request import Limits
-from . import links
-from .wall import Wall
+from dpm_demo.engine.events import (
+    Busy,
+    Cancelled,
+    Closed,
+    Done,
+    Failed,
+    Job,
+    Preview,
+    Stats,
+    Ticket,
+)
+from dpm_demo.models.checkpoint import Model
+from dpm_demo.models.library import ModelShelf
+from dpm_demo.request.generate import Limits
+from dpm_demo.ui.player.wall import Wall
+from dpm_demo.ui.widgets import links
 
 log = logging.getLogger("dpm_demo")
 T = TypeVar("T")

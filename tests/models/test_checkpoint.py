@@ -15,10 +15,10 @@ from dpm_demo.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from dpm_demo.models.shelf import ModelShelf
+from dpm_demo.models.library import ModelShelf
 from dpm_demo.models.unet import UNet
-from dpm_demo.settings import Solver
 from dpm_demo.solver import initial_noise, integrate
+from dpm_demo.solver.settings import Solver
 
 LABELS = {"style": ("noto", "fluent"), "category": ("animals", "food")}
 

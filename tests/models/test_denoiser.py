@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from dpm_demo.models.denoiser import Condition, Denoiser, to_x0
-from dpm_demo.settings import Solver
 from dpm_demo.solver import add_noise, initial_noise, integrate
+from dpm_demo.solver.settings import Solver
 
 SPAN = (-4.0, 4.0)
 

@@ -26,12 +26,19 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dpm_demo.models import hub, shelf
+from dpm_demo.models import library as shelf
 from dpm_demo.models.checkpoint import CheckpointError, Model
-from dpm_demo.models.hub import LabelMap, Offered, fetch_diffusers, load_diffusers, schedule_lambdas
-from dpm_demo.models.shelf import BuiltIn, ModelShelf, model_bytes
-from dpm_demo.settings import Solver
+from dpm_demo.models.diffusers import hub
+from dpm_demo.models.diffusers.hub import (
+    LabelMap,
+    Offered,
+    fetch_diffusers,
+    load_diffusers,
+    schedule_lambdas,
+)
+from dpm_demo.models.library import BuiltIn, ModelShelf, model_bytes
 from dpm_demo.solver import integrate
+from dpm_demo.solver.settings import Solver
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 HASH = "0123456789abcdef0123456789abcdef01234567"

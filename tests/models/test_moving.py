@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from dpm_demo.models.exact import MIXTURE, PictureMixture, mixture_video_model
-from dpm_demo.models.shelf import ModelShelf
-from dpm_demo.settings import Solver
+from dpm_demo.models.library import ModelShelf
 from dpm_demo.solver import initial_noise, integrate
+from dpm_demo.solver.settings import Solver
 
 SPAN = (-5.0, 4.6)
 SOLVERS = [

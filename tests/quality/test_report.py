@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dpm_demo.models.checkpoint import CHECKPOINTS
-from dpm_demo.quality.report import ENOUGH, Line, Results, geometric_mean, landed, warning
+from dpm_demo.quality.results import ENOUGH, Line, Results, geometric_mean, landed, warning
 
 LINES = (
     Line("order=1", 5, n_error=4, rmse=0.4, psnr=14.0, n=30, fd=9.0, kid=0.2, kid_std=0.03),

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import dpm_demo as dpm
-from dpm_demo.comparison import reference_solver
+from dpm_demo.compare.figures import reference_solver
 from dpm_demo.models.checkpoint import Model
 from dpm_demo.quality.extract import Extractor
-from dpm_demo.quality.report import Line, Results
+from dpm_demo.quality.results import Line, Results
 from dpm_demo.quality.sweep import (
     Store,
     every_solver,
@@ -18,7 +18,7 @@ from dpm_demo.quality.sweep import (
     results,
     with_budgets,
 )
-from dpm_demo.settings import Solver
+from dpm_demo.solver.settings import Solver
 from dpm_demo.training.data import Pictures
 
 LOOK = Extractor("pixels", "1", lambda x: (x.flatten(1)[:, :8], x.flatten(1)[:, :4]))

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dpm_demo.models.exact import MIXTURE
-from dpm_demo.settings import Solver
 from dpm_demo.solver import Decision, Evaluation, Measure, integrate, trajectory
+from dpm_demo.solver.settings import Solver
 
 SPAN = (-5.02, 4.56)
 GRID = (48, 96, 192, 384)

@@ -7,9 +7,9 @@ import torch
 from solver_cases import SPAN, drive
 
 from dpm_demo.models.exact import MIXTURE
-from dpm_demo.settings import Solver
 from dpm_demo.solver import integrate
-from dpm_demo.solver.control import StabilityControl, StepControl
+from dpm_demo.solver.settings import Solver
+from dpm_demo.solver.step_control import StabilityControl, StepControl
 
 X = torch.randn(1, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 TRUTH = MIXTURE.flow(X, *SPAN)

@@ -7,9 +7,9 @@ import torch
 from solver_cases import NOISE, SPAN, drive
 
 from dpm_demo.models.exact import MIXTURE
-from dpm_demo.settings import CHOICES, Solver
 from dpm_demo.solver import integrate, plan, trajectory
-from dpm_demo.solver.plans import MIDWAY_NFE
+from dpm_demo.solver.plan import MIDWAY_NFE
+from dpm_demo.solver.settings import CHOICES, Solver
 
 X = NOISE[:, :8]
 BUDGETS = [*range(1, 17), 20, 31, 50]

@@ -7,9 +7,9 @@ import torch
 from solver_cases import NOISE, SPAN, drive
 
 from dpm_demo.models.exact import MIXTURE
-from dpm_demo.settings import Solver
 from dpm_demo.solver import add_noise, alpha, initial_noise, integrate, nodes, sigma, trajectory
-from dpm_demo.solver.weights import linear_update
+from dpm_demo.solver.coefficients import linear_update
+from dpm_demo.solver.settings import Solver
 
 ALL = [
     {"order": order, "method": method, "prediction": prediction}

@@ -17,9 +17,9 @@ from diffusers.schedulers import scheduling_dpmsolver_multistep
 from solver_cases import SPAN, drive, slopes
 
 from dpm_demo.models.exact import MIXTURE
-from dpm_demo.settings import Solver
 from dpm_demo.solver import Measure, integrate, nodes, plan, sigma, trajectory
 from dpm_demo.solver.brownian import BrownianPath
+from dpm_demo.solver.settings import Solver
 
 X = torch.randn(1, 128, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 GRIDS = [nodes("logsnr", 12, SPAN), nodes("karras", 11, SPAN), nodes("linear", 10, (-3.0, 2.0))]

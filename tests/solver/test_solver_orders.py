@@ -7,8 +7,8 @@ import torch
 from solver_cases import GRID, NOISE, SPAN, last_slope, mixture_error, slopes
 
 from dpm_demo.models.exact import MIXTURE, Gaussian
-from dpm_demo.settings import CHOICES, Solver
 from dpm_demo.solver import integrate, plan
+from dpm_demo.solver.settings import CHOICES, Solver
 
 FORMS = ("data", "noise")
 

@@ -10,7 +10,6 @@ from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpm_demo.settings import CHOICES
 from dpm_demo.solver import (
     add_noise,
     alpha,
@@ -24,6 +23,7 @@ from dpm_demo.solver import (
     nodes,
     sigma,
 )
+from dpm_demo.solver.settings import CHOICES
 
 SCHEDULES = CHOICES["schedule"]
 

@@ -8,10 +8,10 @@ import torch
 from solver_cases import NOISE, SPAN, drive, slopes
 
 from dpm_demo.models.exact import MIXTURE, Gaussian
-from dpm_demo.settings import Solver
 from dpm_demo.solver import alpha, integrate, plan
 from dpm_demo.solver.brownian import BrownianPath
-from dpm_demo.solver.samplers import _fixed
+from dpm_demo.solver.drive import _fixed
+from dpm_demo.solver.settings import Solver
 
 STD = 0.4
 GAUSSIAN = Gaussian(mean=0.0, std=STD)

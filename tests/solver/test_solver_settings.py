@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from dpm_demo.settings import CHOICES, Solver
+from dpm_demo.solver.settings import CHOICES, Solver
 
 
 def test_defaults_are_the_documented_ones():

@@ -6,9 +6,9 @@ from diffusers import DPMSolverMultistepScheduler
 from solver_cases import SPAN, drive
 
 from dpm_demo.models.exact import MIXTURE
-from dpm_demo.settings import Solver
 from dpm_demo.solver import integrate
-from dpm_demo.solver.samplers import threshold
+from dpm_demo.solver.drive import threshold
+from dpm_demo.solver.settings import Solver
 
 WILD = 3 * torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpm_demo.settings import Solver
 from dpm_demo.solver import alpha, integrate, sigma
-from dpm_demo.solver.weights import fit, linear_update, moments
+from dpm_demo.solver.coefficients import fit, linear_update, moments
+from dpm_demo.solver.settings import Solver
 
 POINTS, GAUSS = np.polynomial.legendre.leggauss(60)
 UNIT, MASS = 0.5 * (POINTS + 1), 0.5 * GAUSS

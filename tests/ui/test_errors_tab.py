@@ -21,17 +21,17 @@ import pytest
 import torch
 from playwright.sync_api import Page, Route, expect, sync_playwright
 
-from dpm_demo.comparison import References
-from dpm_demo.engine import Engine, run_inline
-from dpm_demo.events import Choice, Done
+from dpm_demo.compare.figures import References
+from dpm_demo.engine.events import Choice, Done
+from dpm_demo.engine.worker import Engine, run_inline
 from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
-from dpm_demo.models.shelf import ModelShelf
-from dpm_demo.request import Limits, memory_needed
-from dpm_demo.settings import Solver
+from dpm_demo.models.library import ModelShelf
+from dpm_demo.request.generate import Limits, memory_needed
 from dpm_demo.solver import initial_noise, integrate
-from dpm_demo.ui import errors
-from dpm_demo.ui.plots import COLOURS
+from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.serving import Serving
+from dpm_demo.ui.tabs import adaptive as errors
+from dpm_demo.ui.widgets.plots import COLOURS
 
 MODEL = mixture_model(torch.device("cpu"))
 PATIENCE = 30_000  # ms; only a failure waits that long

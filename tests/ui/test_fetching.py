@@ -16,12 +16,12 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from playwright.sync_api import Browser, Page, expect
 
-from dpm_demo.engine import Engine
-from dpm_demo.models import shelf
+from dpm_demo.engine.worker import Engine
+from dpm_demo.models import library as shelf
 from dpm_demo.models.checkpoint import CheckpointError
-from dpm_demo.models.hub import load_diffusers
-from dpm_demo.models.shelf import ModelShelf
-from dpm_demo.settings import Offered
+from dpm_demo.models.diffusers.hub import load_diffusers
+from dpm_demo.models.library import ModelShelf
+from dpm_demo.solver.settings import Offered
 from dpm_demo.ui.page import serve
 from dpm_demo.ui.serving import Serving
 

@@ -16,8 +16,8 @@ from gradio_client import Client
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
-from dpm_demo.media import png_text
-from dpm_demo.request import comparison_of_query, read
+from dpm_demo.media.clips import png_text
+from dpm_demo.request.generate import comparison_of_query, read
 
 pytestmark = pytest.mark.browser
 

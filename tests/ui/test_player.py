@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from dpm_demo import media
-from dpm_demo.ui.player import Player
+from dpm_demo.media import clips as media
+from dpm_demo.ui.player.component import Player
 
 pytestmark = pytest.mark.browser
 

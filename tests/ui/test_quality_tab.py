@@ -21,20 +21,29 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, Route, expect
 
-from dpm_demo.comparison import References, rmse
-from dpm_demo.engine import Engine
+from dpm_demo.compare.figures import References, rmse
+from dpm_demo.engine.worker import Engine
 from dpm_demo.models.checkpoint import Model
 from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
-from dpm_demo.models.shelf import ModelShelf
-from dpm_demo.quality import report
-from dpm_demo.quality.report import Line, Results
-from dpm_demo.request import Limits, solver_of_text
-from dpm_demo.settings import Solver
+from dpm_demo.models.library import ModelShelf
+from dpm_demo.quality import results as report
+from dpm_demo.quality.results import Line, Results
+from dpm_demo.request.generate import Limits, solver_of_text
 from dpm_demo.solver import initial_noise, integrate
-from dpm_demo.ui import quality
-from dpm_demo.ui.board import about, brief, choose, column, make_files, plot_of, table, verdict
+from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.page import TABS, build
 from dpm_demo.ui.serving import Serving
+from dpm_demo.ui.tabs import quality
+from dpm_demo.ui.widgets.board import (
+    about,
+    brief,
+    choose,
+    column,
+    make_files,
+    plot_of,
+    table,
+    verdict,
+)
 
 MODEL = mixture_model(torch.device("cpu"))
 PATIENCE = 60_000  # ms; only a failure waits that long

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from dpm_demo.engine import run_inline
-from dpm_demo.events import Cancelled, Done, Failed, Job, Preview, Track
+from dpm_demo.engine.events import Cancelled, Done, Failed, Job, Preview, Track
+from dpm_demo.engine.worker import run_inline
 from dpm_demo.models.exact import mixture_model
-from dpm_demo.settings import Solver
-from dpm_demo.ui.wall import Wall
+from dpm_demo.solver.settings import Solver
+from dpm_demo.ui.player.wall import Wall
 
 MODEL = mixture_model(torch.device("cpu"))
 

@@ -1,0 +1,1 @@
+"""All trajectories of all requests, one batched network call a tick."""

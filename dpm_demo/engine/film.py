@@ -1,0 +1,93 @@
+"""The record of a trajectory: its points, and uint8 pictures of x0 and x_t at each of them."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from dpm_demo.engine.events import Point
+
+MAX_PICTURES = 64
+
+
+def to_uint8(x0: torch.Tensor) -> torch.Tensor:
+    """Data predictions `(n, c, …)` in [−1, 1] as uint8 `(n, …, c)`, on the same device.
+
+    round(127.5 (clip(x0, −1, 1) + 1)): pictures become `(n, h, w, c)`, videos `(n, f, h, w, c)`,
+    vectors stay as they are.
+    """
+    pixels = ((x0.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return pixels.movedim(1, -1).contiguous()
+
+
+def state_to_uint8(x: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
+    """Variance-preserving states x_t `(n, c, …)` at λ `(n,)` as uint8 `(n, …, c)`.
+
+    x is divided by α + 2σ and then shown as data is. That window holds the whole data range and
+    two standard deviations of noise on top: pure noise is clipped at ±2 (5 % of its pixels), and
+    at σ = 0 the mapping is that of the data prediction, so x_t and x0 end as the same picture.
+    """
+    window = torch.sigmoid(2 * lam.double()).sqrt() + 2 * torch.sigmoid(-2 * lam.double()).sqrt()
+    window = window.to(x.device, x.dtype)
+    return to_uint8(x / window.view(-1, *[1] * (x.ndim - 1)))
+
+
+@dataclass
+class Film:
+    """Points of one trajectory and its uint8 pictures, thinned evenly as they become many.
+
+    At most 2 · `MAX_PICTURES` are held, every `stride`-th one; `develop` chooses the final ones.
+    """
+
+    points: list[Point] = field(default_factory=list)
+    shot: int = 0
+    stride: int = 1
+    kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    latest: tuple[torch.Tensor, torch.Tensor] = field(init=False)
+
+    def add_point(self, nfe: int, lam: float, stage: int = 0) -> None:
+        """Notes an evaluation; it shows the latest picture until one is added for it."""
+        self.points.append(Point(nfe, lam, stage, self.shot - 1))
+
+    def add_picture(self, x0: torch.Tensor, x: torch.Tensor) -> None:
+        """Adds the picture of the last point: uint8 `(rows, …, c)` each."""
+        last = self.points[-1]
+        self.points[-1] = Point(last.nfe, last.lam, last.stage, self.shot)
+        if self.shot % self.stride == 0:
+            self.kept[self.shot] = (x0, x)
+        self.latest = (x0, x)
+        self.shot += 1
+        if len(self.kept) > 2 * MAX_PICTURES:
+            self.stride *= 2
+            self.kept = {k: v for k, v in self.kept.items() if k % self.stride == 0}
+
+    def develop(
+        self, row: int, count: int | None = None
+    ) -> tuple[tuple[Point, ...], np.ndarray, np.ndarray]:
+        """The first `count` points (all if None) of one row, with its x0 and x_t pictures.
+
+        The last picture always is among them; a point whose picture was thinned out shows the
+        nearest one before it.
+        """
+        points = self.points[:count]
+        last = max((p.picture for p in points), default=-1)
+        if last < 0:
+            nothing = np.zeros((0,), np.uint8)
+            return tuple(Point(p.nfe, p.lam, p.stage, -1) for p in points), nothing, nothing
+        frames = {k: v for k, v in self.kept.items() if k <= last}
+        if last == self.shot - 1:
+            frames[last] = self.latest
+        numbers = sorted(frames)
+        if len(numbers) > MAX_PICTURES:
+            even = np.linspace(0, len(numbers) - 1, MAX_PICTURES).round().astype(int)
+            numbers = [numbers[k] for k in even]
+        x0 = torch.stack([frames[k][0][row] for k in numbers]).cpu().numpy()
+        x = torch.stack([frames[k][1][row] for k in numbers]).cpu().numpy()
+        shown = tuple(
+            Point(p.nfe, p.lam, p.stage, max(0, bisect_right(numbers, p.picture) - 1))
+            for p in points
+        )
+        return shown, x0, x

@@ -1,0 +1,408 @@
+"""A job on its way through the engine: its trajectories, what they wait for, what they recorded.
+
+Everything here runs on the thread that drives the scheduler.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from dpm_demo.engine.events import (
+    Choice,
+    Done,
+    Failed,
+    Frame,
+    Job,
+    Picture,
+    Preview,
+    Row,
+    Ticket,
+    Tile,
+    Track,
+    TrackResult,
+)
+from dpm_demo.engine.film import Film, state_to_uint8, to_uint8
+from dpm_demo.solver import (
+    Decision,
+    Evaluation,
+    Measure,
+    initial_noise,
+    one_row,
+    trajectory,
+)
+
+Watch = Callable[[Frame], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a row ended, and how many evaluations and points it had by then."""
+
+    nfe: int
+    points: int
+    error: str
+
+
+class Run:
+    """One sampler generator and its record: a track, or one seed of it if adaptive.
+
+    It waits for the network with `todo`, the rows of its evaluation that no call has answered yet;
+    a call may take a part of them.
+    """
+
+    def __init__(self, request: Request, track: int, rows: range, first_tile: int) -> None:
+        self.request = request
+        self.number = track
+        self.track: Track = request.job.tracks[track]
+        self.rows = rows
+        self.first_tile = first_tile
+        self.seeds = [self.track.seeds[row] for row in rows]
+        conditions = self.track.conditions
+        self.conditions = None if conditions is None else [conditions[row] for row in rows]
+        self.key: Hashable = None
+        self.todo: list[int] = []
+        self.lam: list[float] = []
+        self.nfe = 0
+        self.ms = 0.0
+        self.film = Film()
+        self.choices: list[tuple[int, str, float, dict[str, Any]]] = []
+        self.errors: dict[int, Failure] = {}
+        self.sample: torch.Tensor | None = None
+        self.ended = False
+
+    def start(self, x: torch.Tensor) -> None:
+        """Makes the generator; `x` is `(rows, *shape)` at the first node."""
+        track = self.track
+        self.sampler = trajectory(
+            x,
+            track.solver,
+            lam_span=track.lam_span,
+            lambdas=None if track.lambdas is None else list(track.lambdas),
+            seeds=self.seeds,
+        )
+
+    def step(self, answer: Any) -> torch.Tensor | None:
+        """Sends an answer; returns the scalar it wants to know, if that is what comes next."""
+        while True:
+            try:
+                ask = self.sampler.send(answer)
+            except StopIteration as stop:
+                self._finish(stop.value)
+                return None
+            if isinstance(ask, Evaluation):
+                self._wait_for(ask)
+                return None
+            if isinstance(ask, Measure):
+                return ask.value
+            if not isinstance(ask, Decision):
+                raise TypeError(f"the sampler yielded {type(ask).__name__}")
+            self.choices.append((self.nfe, ask.kind, float(ask.lam), dict(ask.data)))
+            self.request.note_choice(self)
+            answer = None
+
+    def _wait_for(self, ask: Evaluation) -> None:
+        rows = len(ask.x)
+        if rows == 0 or rows % len(self.seeds) or tuple(ask.x.shape[1:]) != self.request.job.shape:
+            raise ValueError(f"an evaluation of {tuple(ask.x.shape)} is not made of its samples")
+        self.evaluation = ask
+        lam = ask.lam
+        self.lam = lam.tolist() if isinstance(lam, torch.Tensor) else [float(lam)] * rows
+        if len(self.lam) != rows:
+            raise ValueError(f"{len(self.lam)} values of λ do not match {rows} rows")
+        self.todo = [row for row in range(rows) if row % len(self.seeds) not in self.errors]
+        self.answer: torch.Tensor | None = None
+        job = self.request.job
+        self.key = (self.request.identity, job.shape, ask.x.dtype, self.conditions is None)
+        self.request.queue.append(self)
+
+    def take(self, most: int) -> Piece:
+        rows, self.todo = self.todo[:most], self.todo[most:]
+        return Piece(self, rows)
+
+    def fill(self, rows: list[int], x0: torch.Tensor) -> None:
+        """Puts the network's answer for some rows; rows never answered stay 0."""
+        if len(rows) == len(self.lam):
+            self.answer = x0
+            return
+        if self.answer is None:
+            self.answer = torch.zeros_like(self.evaluation.x)
+        self.answer[_index(rows)] = x0
+
+    @property
+    def newest(self) -> slice:
+        """Rows of the evaluation that a picture shows: of several points the furthest."""
+        return slice(len(self.lam) - len(self.seeds), None)
+
+    def _finish(self, sample: torch.Tensor) -> None:
+        # An adaptive trajectory at its cap ends before the last node, and says where.
+        stopped = self.choices and self.choices[-1][1] == "end"
+        lam = self.choices[-1][2] if stopped else self.track.lam_end
+        finite = torch.isfinite(sample).flatten(1).all(1).tolist()
+        for row, fine in enumerate(finite):
+            if not fine:
+                self.fail_row(row, "its sample is not finite")
+        self.sample = sample
+        self.film.add_point(self.nfe, lam)
+        if self.request.pictures:
+            lams = torch.full((len(sample),), self.track.lam_end, dtype=torch.float64)
+            self.film.add_picture(to_uint8(sample), state_to_uint8(sample, lams))
+        self.request.changed[self] = None
+        self.request.show(self, lam, sample, sample, final=True)
+        self.ended = True
+
+    def fail_row(self, row: int, reason: str) -> None:
+        """Ends one row; the others of the trajectory go on."""
+        if row in self.errors:
+            return
+        solver = self.track.solver
+        self.errors[row] = Failure(
+            self.nfe,
+            len(self.film.points),
+            f"The trajectory of seed {self.seeds[row]} ({solver.method}, order {solver.order}, "
+            f"{self.track.budget} evaluations) ended after {self.nfe} evaluations: {reason}.",
+        )
+        if len(self.errors) == len(self.seeds):
+            self._leave()
+
+    def fail(self, reason: str) -> None:
+        """Ends the trajectory, unless it has ended already."""
+        for row in range(len(self.seeds) if not self.ended else 0):
+            self.fail_row(row, reason)
+
+    def _leave(self) -> None:
+        self.ended, self.todo = True, []
+        if self in self.request.queue:
+            self.request.queue.remove(self)
+
+    def tile(self, row: int) -> Tile:
+        failure = self.errors.get(row)
+        state = "failed" if failure else "done" if self.ended else "running" if self.nfe else ""
+        points = self.film.points
+        return Tile(
+            track=self.number,
+            row=self.rows[row],
+            state=state or "waiting",
+            nfe=failure.nfe if failure else self.nfe,
+            budget=self.track.budget,
+            lam=points[-1].lam if points else self.lam[0] if self.lam else self.track.lam_end,
+            error=failure.error if failure else None,
+        )
+
+    def samples(self) -> list[np.ndarray]:
+        """The finished samples, float32 on the host; none before the end."""
+        if self.sample is None:
+            return []
+        return list(self.sample.detach().to("cpu", torch.float32).numpy())
+
+    def result(self) -> list[Row]:
+        tiles = range(self.first_tile, self.first_tile + len(self.seeds))
+        converged = all(data.get("converged", True) for _, _, _, data in self.choices)
+        samples = self.samples()
+        rows = []
+        for row, seed in enumerate(self.seeds):
+            failure = self.errors.get(row)
+            finished = bool(samples) and failure is None
+            points, x0, x = self.film.develop(row, failure.points if failure else None)
+            rows.append(
+                Row(
+                    seed=seed,
+                    sample=samples[row] if finished else None,
+                    points=points,
+                    x0=x0,
+                    x=x,
+                    nfe=failure.nfe if failure else self.nfe,
+                    converged=converged and finished,
+                    choices=tuple(Choice(tiles[row], *choice) for choice in self.choices),
+                    error=failure.error if failure else None,
+                )
+            )
+        return rows
+
+
+class Piece:
+    """Rows of one run's evaluation that travel in one network call."""
+
+    def __init__(self, run: Run, rows: list[int]) -> None:
+        self.run = run
+        self.rows = rows
+        everything = len(rows) == len(run.lam)
+        self.x = run.evaluation.x if everything else run.evaluation.x[_index(rows)]
+        self.lam = [run.lam[row] for row in rows]
+
+
+def _index(rows: list[int]) -> slice | list[int]:
+    """Neighbouring rows as a slice, which copies nothing."""
+    if rows[-1] - rows[0] + 1 == len(rows):
+        return slice(rows[0], rows[-1] + 1)
+    return rows
+
+
+class Request:
+    """One job on its way through the scheduler."""
+
+    def __init__(self, ticket: Ticket, watch: Watch | None, clock: Callable[[], float]) -> None:
+        self.ticket = ticket
+        self.job: Job = ticket.job
+        self.watch = watch
+        self.clock = clock
+        self.began = clock() if ticket.submitted is None else ticket.submitted
+        self.identity, self.device = _identity(self.job), _device(self.job)
+        self.queue: deque[Run] = deque()
+        self.attained = 0.0  # milliseconds of service
+        self.served = -1  # the tick that last served it
+        self.rows, self.call_ms = 0, 0.0
+        self.next_preview, self.seq = 0.0, 0
+        self.changed: dict[Run, None] = {}  # runs with a picture that no preview had yet
+        self.told: set[Run] = set()  # runs whose sample a preview has had
+        self.choices: list[Choice] = []
+        self.work = sum(len(t.seeds) * _expected(t) for t in self.job.tracks)
+        self.runs: list[Run] = []
+        first_tile = 0
+        for number, track in enumerate(self.job.tracks):
+            together = range(len(track.seeds))
+            alone = one_row(track.solver)
+            for rows in [range(k, k + 1) for k in together] if alone else [together]:
+                self.runs.append(Run(self, number, rows, first_tile))
+                first_tile += len(rows)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether anyone will want to see pictures."""
+        return self.job.record or self.ticket.subscribed
+
+    @property
+    def nfe(self) -> int:
+        return sum(run.nfe * len(run.seeds) for run in self.runs)
+
+    @property
+    def seconds(self) -> float:
+        return self.clock() - self.began
+
+    def note_choice(self, run: Run) -> None:
+        if self.ticket.subscribed:
+            for row in range(len(run.seeds)):
+                self.choices.append(Choice(run.first_tile + row, *run.choices[-1]))
+
+    def show(
+        self, run: Run, lam: float, x: torch.Tensor, x0: torch.Tensor, final: bool = False
+    ) -> None:
+        """Hands a trajectory point to whoever watches tensors: copies, which they may change."""
+        if self.watch is not None:
+            self.watch(
+                Frame(run.number, tuple(run.rows), run.nfe, lam, x.clone(), x0.clone(), final)
+            )
+
+    def start_states(self) -> Iterable[tuple[Run, torch.Tensor]]:
+        """First states of all runs; a track whose start is bad fails, and no other does."""
+        for number, track in enumerate(self.job.tracks):
+            runs = [run for run in self.runs if run.number == number]
+            try:
+                x = self._start_of(track)
+            except Exception as error:
+                for run in runs:
+                    run.fail(sentence(error))
+                continue
+            for run in runs:
+                yield run, x[run.rows.start : run.rows.stop]
+
+    def _start_of(self, track: Track) -> torch.Tensor:
+        start = track.start
+        if start is None:
+            start = initial_noise(track.seeds, self.job.shape)
+        elif callable(start) and not isinstance(start, torch.Tensor):
+            start = start()
+        x = torch.as_tensor(start).to(self.device)
+        wanted = (len(track.seeds), *self.job.shape)
+        if tuple(x.shape) != wanted:
+            raise ValueError(f"its start has shape {tuple(x.shape)}, not {wanted}")
+        return x
+
+    def preview(self) -> Preview:
+        """The newest state; pictures that changed go to the host in one transfer each."""
+        runs = [run for run in self.changed if run.film.shot]
+        pictures = {}
+        if runs:
+            x0 = torch.cat([run.film.latest[0] for run in runs]).cpu().numpy()
+            x = torch.cat([run.film.latest[1] for run in runs]).cpu().numpy()
+            place = 0
+            for run in runs:
+                # Inner stages come after the picture's own point, and may be the last now.
+                point = next(p for p in reversed(run.film.points) if p.stage == 0)
+                for row in range(len(run.seeds)):
+                    if row not in run.errors:
+                        tile = run.first_tile + row
+                        pictures[tile] = Picture(point.nfe, point.lam, x0[place], x[place])
+                    place += 1
+        tiles = (run.tile(row) for run in self.runs for row in range(len(run.seeds)))
+        samples = {
+            run.first_tile + row: sample
+            for run in self.runs
+            if run.sample is not None and run not in self.told
+            for row, sample in enumerate(run.samples())
+            if row not in run.errors
+        }
+        self.told.update(run for run in self.runs if run.sample is not None)
+        choices, self.choices, self.changed = tuple(self.choices), [], {}
+        self.seq += 1
+        return Preview(
+            seq=self.seq,
+            tiles=tuple(tiles),
+            pictures=pictures,
+            choices=choices,
+            nfe=self.nfe,
+            budget=self.job.budget,
+            seconds=self.seconds,
+            ms=self.call_ms,
+            rows=self.rows,
+            samples=samples,
+        )
+
+    def results(self) -> tuple[TrackResult, ...]:
+        tracks = []
+        for number in range(len(self.job.tracks)):
+            runs = [run for run in self.runs if run.number == number]
+            rows = tuple(row for run in runs for row in run.result())
+            tracks.append(TrackResult(rows, sum(run.ms for run in runs)))
+        return tuple(tracks)
+
+    def final(self) -> Done | Failed:
+        tracks, seconds = self.results(), self.seconds
+        done = Done(tracks, sum(track.nfe for track in tracks), seconds)
+        if any(row.sample is not None for track in tracks for row in track.rows):
+            return done
+        return Failed(done.error or "No sample was finished.", tracks, done.nfe, seconds)
+
+
+def _expected(track: Track) -> int:
+    """Evaluations that a row will about spend: an adaptive trajectory seldom needs its cap."""
+    return min(track.budget, 40) if track.solver.method == "adaptive" else track.budget
+
+
+def _identity(job: Job) -> Hashable:
+    """What makes two denoisers the same; bound methods are made anew at every access."""
+    if job.key is not None:
+        return ("key", job.key)
+    owner = getattr(job.denoise, "__self__", None)
+    if owner is None:
+        return ("id", id(job.denoise))
+    return ("method", id(owner), getattr(job.denoise, "__name__", ""))
+
+
+def _device(job: Job) -> torch.device:
+    for holder in (job, job.denoise, getattr(job.denoise, "__self__", None)):
+        device = getattr(holder, "device", None)
+        if device is not None:
+            return torch.device(device)
+    return torch.device("cpu")
+
+
+def sentence(error: BaseException) -> str:
+    """An error as the end of a sentence, short enough for a page."""
+    text = " ".join(str(error).split())[:300].rstrip(".") or "no message"
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"

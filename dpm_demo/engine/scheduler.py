@@ -1,0 +1,418 @@
+"""The tick: all running trajectories of one network advance by one batched call.
+
+`Scheduler` belongs to one thread at a time and starts none. The engine's worker drives it, and so
+does a plain loop where a worker cannot be had (`dpm_demo.engine.worker.run_inline`, `stream`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from dpm_demo.engine.events import Cancelled, Failed, Job, Stats, Ticket
+from dpm_demo.engine.film import state_to_uint8, to_uint8
+from dpm_demo.engine.run import Piece, Request, Run, Watch, sentence
+
+log = logging.getLogger(__name__)
+
+FIRST_ROWS = 1  # rows of the first call of a network whose speed nobody knows
+EASY_ROWS = 8  # rows that a call may always grow to, where the measured speed allows
+WORTH = 4.0  # a call is not split where its rows take less than this many times its fixed part
+STRETCH = 1.5  # how much longer than alone a request's call may become by rows of other requests
+
+
+class _Cost:
+    """Milliseconds of one network call, a + b·rows, fitted to the fastest of recent calls.
+
+    The fastest, because whatever else the machine does only ever adds to them: a busy machine
+    must not make the batches small, which would make it busier.
+    """
+
+    def __init__(self) -> None:
+        self.cap: int | None = None  # rows that fit into memory, once a call did not
+        self._seen: OrderedDict[int, deque[float]] = OrderedDict()
+        self._calls = 0
+
+    def add(self, rows: int, ms: float) -> None:
+        self._calls += 1
+        if self._calls == 2:
+            self._seen.clear()  # the first call of a network also paid for its set-up
+        self._seen.setdefault(rows, deque(maxlen=9)).append(ms)
+        self._seen.move_to_end(rows)
+        if len(self._seen) > 12:
+            self._seen.popitem(last=False)
+
+    def _line(self) -> tuple[float, float]:
+        rows = list(self._seen)
+        times = [min(self._seen[n]) for n in rows]
+        mean_rows, mean_time = sum(rows) / len(rows), sum(times) / len(rows)
+        spread = sum((n - mean_rows) ** 2 for n in rows)
+        if spread == 0:
+            return 0.0, mean_time / mean_rows
+        slope = (
+            sum((n - mean_rows) * (t - mean_time) for n, t in zip(rows, times, strict=True))
+            / spread
+        )
+        slope = min(max(slope, 1e-6), mean_time / mean_rows)
+        return mean_time - slope * mean_rows, slope
+
+    def ms(self, rows: int) -> float:
+        """Expected time of a call; 0 while nothing is known."""
+        if not self._seen:
+            return 0.0
+        fixed, each = self._line()
+        return fixed + each * rows
+
+    def rows_within(self, ms: float) -> int:
+        """Rows of which a call takes so many milliseconds, at least 1."""
+        if not self._seen:
+            return FIRST_ROWS
+        fixed, each = self._line()
+        return self._possible((ms - fixed) / each)
+
+    def rows_of_a_tick(self, ms: float) -> int:
+        """Rows that a tick of so many milliseconds may take, or more where few would be a waste.
+
+        Calls whose rows take less than `WORTH` times their fixed part are not made smaller. With
+        one batch size measured nobody knows what is fixed, so twice as many rows are tried once.
+        """
+        if not self._seen:
+            return FIRST_ROWS
+        fixed, each = self._line()
+        rows = max((ms - fixed) / each, WORTH * fixed / each)
+        if len(self._seen) == 1 and fixed + each * max(self._seen) <= 2 * ms:
+            rows = max(rows, 2 * max(self._seen))
+        return self._possible(rows)
+
+    def _possible(self, rows: float) -> int:
+        # Beyond twice the largest batch measured, the line would be a guess.
+        rows = min(rows, max(2 * max(self._seen), EASY_ROWS))
+        return max(1, int(rows if self.cap is None else min(rows, self.cap)))
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    )
+
+
+class Scheduler:
+    """Advances all trajectories of all requests, one network call a tick.
+
+    A tick serves one denoiser, shape and dtype. Three quarters of the time belong to the smallest
+    request (among about equals, to the one that has had the least), a quarter to the one that has
+    waited longest: a single picture passes grids and videos, and none of them starves. The request
+    that leads brings as many rows as fit into `tick_ms`; every other request of the same network
+    joins with as many rows as the leader, and with more where the call grows by no more than half.
+    A batch costs less than its rows alone, so those who share a call pay for it by rows.
+
+    `preview_hz` limits previews a second and request (infinite: every tick; 0: none). Clocks and
+    milliseconds are measured with `clock` (seconds).
+    """
+
+    def __init__(
+        self,
+        tick_ms: float = 200.0,
+        preview_hz: float = 15.0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if not tick_ms > 0:
+            raise ValueError(f"tick_ms must be above 0, got {tick_ms!r}.")
+        if not preview_hz >= 0:
+            raise ValueError(f"preview_hz must be 0 or above, got {preview_hz!r}.")
+        self.stats = Stats()
+        self._tick_ms = tick_ms
+        self._pause = 1 / preview_hz if preview_hz else float("inf")
+        self._clock = clock
+        self._requests: list[Request] = []
+        self._new: list[Request] = []
+        self._costs: OrderedDict[Hashable, _Cost] = OrderedDict()
+        self._owed = 0.0  # a third of the milliseconds that passed the one who waits longest
+        self._elder: Request | None = None
+        self._ticks = 0
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._requests or self._new)
+
+    def add(self, ticket: Ticket, watch: Watch | None = None) -> None:
+        """Admits a job; `watch` is called with the tensors of every trajectory point."""
+        self._new.append(Request(ticket, watch, self._clock))
+
+    @torch.no_grad()
+    def tick(self) -> bool:
+        """Advances some trajectories by one network call; False when there is nothing to do."""
+        self._drop_cancelled()
+        self._start_new()
+        pieces = self._plan()
+        if pieces:
+            began = self._clock()
+            try:
+                self._advance(pieces)
+            except Exception as error:
+                log.exception("a tick failed")
+                for piece in pieces:
+                    piece.run.fail(sentence(error))
+            self._charge(pieces, (self._clock() - began) * 1e3)
+        self._publish()
+        self.stats = replace(self.stats, requests=len(self._requests))
+        return self.busy
+
+    # Coming and going.
+
+    def _drop_cancelled(self) -> None:
+        for request in [r for r in self._requests + self._new if r.ticket.cancelled]:
+            (self._requests if request in self._requests else self._new).remove(request)
+            tracks = request.results() if request.ticket.subscribed else ()
+            request.ticket.finish(Cancelled(tracks, request.nfe, request.seconds))
+
+    def _start_new(self) -> None:
+        new, self._new = self._new, []
+        for request in new:
+            request.served = self._ticks
+            self._requests.append(request)
+            began: list[tuple[Run, Any]] = []
+            for run, x in request.start_states():
+                try:
+                    run.start(x)
+                    began.append((run, None))
+                except Exception as error:
+                    run.fail(sentence(error))
+            self._send(began)
+
+    def _publish(self) -> None:
+        now = self._clock()
+        for request in list(self._requests):
+            ended = all(run.ended for run in request.runs)
+            try:
+                if ended:
+                    self._requests.remove(request)
+                    request.ticket.finish(request.final())
+                elif (
+                    request.ticket.subscribed
+                    and request.served == self._ticks
+                    and now >= request.next_preview
+                    and self._pause < float("inf")
+                ):
+                    request.next_preview = now + self._pause
+                    request.ticket.offer(request.preview())
+            except Exception as error:
+                log.exception("a record failed")
+                if request in self._requests:
+                    self._requests.remove(request)
+                request.ticket.finish(Failed(f"The record could not be made: {sentence(error)}."))
+
+    # Whose turn it is.
+
+    def _cost(self, key: Hashable) -> _Cost:
+        cost = self._costs.setdefault(key, _Cost())
+        self._costs.move_to_end(key)
+        if len(self._costs) > 32:
+            self._costs.popitem(last=False)
+        return cost
+
+    def _plan(self) -> list[Piece]:
+        """Chooses the rows of this tick."""
+        waiting = [request for request in self._requests if request.queue]
+        if not waiting:
+            return []
+        leader = min(waiting, key=lambda r: (self._size(r), r.attained, r.served))
+        self._elder = min(waiting, key=lambda r: r.served)
+        if self._owed >= self._price(self._elder):
+            leader = self._elder
+        key = leader.queue[0].key
+        cost = self._cost(key)
+        limit = cost.rows_of_a_tick(self._tick_ms)
+        pieces = self._take(leader, key, limit)
+        share = sum(len(piece.rows) for piece in pieces)
+        total = share
+        others = sorted((r for r in waiting if r is not leader), key=lambda r: r.attained)
+        stretched = min(limit, cost.rows_within(STRETCH * cost.ms(share)))
+        for most, bound in ((share, limit), (limit, stretched)):
+            for request in others:
+                taken = self._take(request, key, min(most, bound - total))
+                total += sum(len(piece.rows) for piece in taken)
+                pieces += taken
+        return pieces
+
+    def _size(self, request: Request) -> int:
+        """How long a request would take alone, as a power of two: near equals share by turns."""
+        each = self._cost(request.queue[0].key).ms(1)
+        return int(math.log2(1 + request.work * each))
+
+    def _price(self, request: Request) -> float:
+        """Milliseconds of a tick that this request leads."""
+        cost = self._cost(request.queue[0].key)
+        rows = sum(len(run.todo) for run in request.queue)
+        return cost.ms(min(rows, cost.rows_of_a_tick(self._tick_ms)))
+
+    @staticmethod
+    def _take(request: Request, key: Hashable, most: int) -> list[Piece]:
+        """Up to `most` waiting rows of one request; its trajectories take turns."""
+        pieces = []
+        for run in list(request.queue):
+            if most <= 0:
+                break
+            if run.key == key:
+                pieces.append(run.take(most))
+                most -= len(pieces[-1].rows)
+                if not run.todo:
+                    request.queue.remove(run)
+        return pieces
+
+    def _charge(self, pieces: list[Piece], ms: float) -> None:
+        self._ticks += 1
+        total = sum(len(piece.rows) for piece in pieces)
+        for piece in pieces:
+            part = ms * len(piece.rows) / total
+            request = piece.run.request
+            piece.run.ms += part
+            request.attained += part
+            request.served = self._ticks
+            request.rows, request.call_ms = total, ms
+        paid = self._elder is None or self._elder.served == self._ticks
+        self._owed = 0.0 if paid else self._owed + ms / 3
+        self._elder = None
+        device = self.stats.device or _device_text(pieces[0].run.request.device)
+        self.stats = Stats(len(self._requests), self._ticks, total, ms, ms / total, device)
+
+    # The work.
+
+    def _advance(self, pieces: list[Piece]) -> None:
+        """Calls the network once for all pieces, and sends each trajectory its own rows."""
+        job = pieces[0].run.request.job
+        x = torch.cat([piece.x for piece in pieces]) if len(pieces) > 1 else pieces[0].x
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        lams = [lam for piece in pieces for lam in piece.lam]
+        lam = torch.tensor(lams, dtype=dtype, device=x.device)
+        cond: list[Any] | None = None
+        if pieces[0].run.conditions is not None:
+            cond = [
+                (piece.run.conditions or ())[row % len(piece.run.seeds)]
+                for piece in pieces
+                for row in piece.rows
+            ]
+        began = self._clock()
+        x0, failures = self._call(job, x, lam, cond, self._cost(pieces[0].run.key))
+        finite = torch.isfinite(x0).flatten(1).all(1).tolist()
+        if not failures:
+            self._cost(pieces[0].run.key).add(len(x), (self._clock() - began) * 1e3)
+        place = 0
+        for piece in pieces:
+            run = piece.run
+            answer = x0[place : place + len(piece.rows)]
+            bad = [k for k in range(len(piece.rows)) if not finite[place + k]]
+            if bad:  # zeros in the place of a failed row keep NaN from its neighbours
+                answer = answer.clone()
+                answer[bad] = 0
+            for k, row in enumerate(piece.rows):
+                reason = failures.get(place + k)
+                if reason is None and not finite[place + k]:
+                    at = run.lam[row]
+                    reason = f"the network's prediction at lambda = {at:.3f} is not finite"
+                if reason is not None:
+                    run.fail_row(row % len(run.seeds), reason)
+            place += len(piece.rows)
+            run.fill(piece.rows, answer)
+        # A trajectory may have several pieces in one call.
+        runs = dict.fromkeys(piece.run for piece in pieces)
+        complete = [run for run in runs if not run.todo and not run.ended]
+        self._observe(complete)
+        self._send([(run, run.answer) for run in complete])
+
+    def _call(
+        self, job: Job, x: torch.Tensor, lam: torch.Tensor, cond: list[Any] | None, cost: _Cost
+    ) -> tuple[torch.Tensor, dict[int, str]]:
+        """One network call; if it raises, halves of it, down to the rows that are to blame."""
+        failures: dict[int, str] = {}
+        whole: torch.Tensor | None = None
+        todo = [(0, len(x))]
+        while todo:
+            start, stop = todo.pop()
+            try:
+                some = None if cond is None else tuple(cond[start:stop])
+                args = (x[start:stop], lam[start:stop])
+                part = job.denoise(*args) if some is None else job.denoise(*args, cond=some)
+                if part.shape != args[0].shape:
+                    raise ValueError(
+                        f"the network answered {tuple(part.shape)} to {tuple(args[0].shape)}"
+                    )
+            except Exception as error:
+                reason, full = sentence(error), _out_of_memory(error)
+            else:
+                if stop - start == len(x):
+                    return part.to(x.dtype), {}
+                if whole is None:
+                    whole = torch.zeros_like(x)
+                whole[start:stop] = part
+                continue
+            if full:
+                cost.cap = max(1, (stop - start) // 2)
+                if x.is_cuda:
+                    torch.cuda.empty_cache()
+            if stop - start == 1:
+                failures[start] = reason
+            else:
+                middle = (start + stop) // 2
+                todo += [(middle, stop), (start, middle)]
+        return (torch.zeros_like(x) if whole is None else whole), failures
+
+    def _observe(self, runs: list[Run]) -> None:
+        """Notes what was evaluated: points, and pictures of all trajectory points at once."""
+        shown = []
+        for run in runs:
+            ask = run.evaluation
+            run.nfe += len(run.lam) // len(run.seeds)
+            run.film.add_point(run.nfe, run.lam[-1], ask.stage)
+            if ask.stage == 0 and run.answer is not None:
+                run.request.changed[run] = None
+                x, x0 = ask.x[run.newest], run.answer[run.newest]
+                run.request.show(run, run.lam[-1], x, x0)
+                if run.request.pictures:
+                    shown.append((run, x, x0))
+        if not shown:
+            return
+        x = torch.cat([x for _, x, _ in shown])
+        lam = torch.tensor([run.lam[-1] for run, _, x in shown for _ in x], dtype=torch.float64)
+        pixels0 = to_uint8(torch.cat([x0 for _, _, x0 in shown]))
+        pixels = state_to_uint8(x, lam)
+        sizes = [len(run.seeds) for run, _, _ in shown]
+        for (run, _, _), x0, x in zip(
+            shown, pixels0.split(sizes), pixels.split(sizes), strict=True
+        ):
+            run.film.add_picture(x0.clone(), x.clone())
+
+    def _send(self, answers: list[tuple[Run, Any]]) -> None:
+        """Sends answers until each trajectory waits for the network or has ended.
+
+        Scalars that the samplers want to know come to the host together, in one transfer.
+        """
+        while answers:
+            asked = []
+            for run, answer in answers:
+                try:
+                    value = run.step(answer)
+                except Exception as error:
+                    run.fail(sentence(error))
+                    continue
+                if value is not None:
+                    asked.append((run, value))
+            answers = []
+            for device in {value.device for _, value in asked}:
+                some = [(run, value) for run, value in asked if value.device == device]
+                values = torch.stack([value.double() for _, value in some]).tolist()
+                answers += [(run, value) for (run, _), value in zip(some, values, strict=True)]
+
+
+def _device_text(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}"
+    threads = torch.get_num_threads()
+    return f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"

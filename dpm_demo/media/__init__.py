@@ -1,0 +1,1 @@
+"""Pictures and clips as files and bytes; no torch."""

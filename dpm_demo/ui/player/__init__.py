@@ -1,0 +1,1 @@
+"""The canvas that paints a run, and what feeds it."""

@@ -1,0 +1,100 @@
+"""The player: one Gradio component that paints denoising as it happens and scrubs through it.
+
+It is a `gr.HTML` whose script (`player.js`) keeps everything in the page: canvases, scrubber,
+views, zoom and keyboard need no round trip. Python only ever sends it a JSON value:
+
+    {"run": str,                      a new one starts afresh; the same one keeps the scrub position
+     "seq": int,                      values of a run that arrive out of order are dropped
+     "final": bool,
+     "tile": {"w": 32, "h": 32, "frames": 1},
+     "columns": 4,
+     "row_titles": [str], "column_titles": [str],      both: a grid (a cell is row-major); else null
+     "fps": 12, "diff_scale": 4,                       optional
+     "tiles": [{"title": str, "caption": str, "state": "waiting|running|done|failed|stopped",
+                "error": str, "nfe": 7, "budget": 20, "lam": -0.3, "t": 0.5, "best": bool,
+                "record": {"x0": uri, "x": uri, "diff": uri,
+                           "points": [{"nfe", "lam", "t", "stage", "picture"}]}}],
+     "live": {"index": [tile numbers], "x0": uri, "x": uri, "diff": uri},
+     "status": {"text": str, "seconds", "ms", "left", "device": str, "others": int}}
+
+A `uri` is a PNG or WebP sheet as a data URI (`media.grid.sprite_sheet`): a row of height h for
+each listed tile (live) or each picture (record), and `frames` columns of width w. `points[k]` is
+scrub position k and names its picture; the last point is the sample. Everything is optional, and
+anything that is not what it should be is replaced by a default in the page, never thrown on.
+
+Events: `player.select(fn)` when a tile is opened; `gr.SelectData.index` is its number.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+_HERE = Path(__file__).parent
+
+
+def _script() -> str:
+    """player.js with its style sheet in front of it.
+
+    Not as `css_template`: Gradio compiles that as a Handlebars template and replaces the style
+    element at every new value, which would restyle the page twenty times a second.
+    """
+    style = (_HERE / "player.css").read_text(encoding="utf-8")
+    script = (_HERE / "player.js").read_text(encoding="utf-8")
+    return f'"use strict";\nconst STYLE = {json.dumps(style)};\n{script}'
+
+
+class Player(gr.HTML):
+    """A wall of pictures or looping videos with a timeline over network evaluations.
+
+    Args:
+        value: see the module; None shows `placeholder`.
+        placeholder: what an empty player says.
+        label: the name assistive technology reads out.
+        **options: passed on to `gr.HTML` (`elem_id`, `visible`, `scale`, ...).
+
+    Events that paint into it want `show_progress="hidden"`: Gradio dims a pending component.
+    """
+
+    def __init__(
+        self,
+        value: dict[str, Any] | None = None,
+        *,
+        placeholder: str = "Nothing here yet.",
+        label: str = "Player",
+        **options: Any,
+    ) -> None:
+        # The template never changes, so Gradio never touches what the script builds inside it.
+        super().__init__(
+            value=value,
+            label=label,
+            html_template='<section class="dpm-player" data-testid="player"></section>',
+            css_template="",
+            js_on_load=_script(),
+            apply_default_css=False,
+            placeholder=placeholder,
+            **options,
+        )
+
+    def preprocess(self, payload: Any) -> Any:
+        """What the page holds, or None if that is no player value."""
+        return payload if isinstance(payload, dict) else None
+
+    def postprocess(self, value: Any) -> Any:
+        """The value as it is; the page checks each of its fields."""
+        return value
+
+    def api_info(self) -> dict[str, Any]:
+        """The schema that the API page shows."""
+        return {"type": "object", "description": "the state of a player: see dpm_demo/ui/player/component.py"}
+
+    def example_payload(self) -> Any:
+        """A value for the API page."""
+        return {"run": "example", "tiles": []}
+
+    def example_value(self) -> Any:
+        """A value for the API page."""
+        return self.example_payload()

@@ -1,0 +1,647 @@
+"""Tab "Error control": adaptive steps as they are chosen, beside fixed steps at the same cost."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import plotly.graph_objects as go
+from gradio.components.plot import PlotData
+from plotly.subplots import make_subplots
+
+from dpm_demo.compare.figures import REFERENCE_NFE, References, layout, rmse, target_of
+from dpm_demo.engine.events import Choice, Done, Job, Preview, Row, Track
+from dpm_demo.models.checkpoint import Model
+from dpm_demo.request.generate import Comparison, GenerateRequest, Limits, check_cost, check_memory
+from dpm_demo.solver.settings import NFE_MAX, Solver
+from dpm_demo.ui.player.component import Player
+from dpm_demo.ui.player.wall import Wall
+from dpm_demo.ui.serving import STOPPED, Serving, ended, refuse
+from dpm_demo.ui.tabs.compare import fetch_references
+from dpm_demo.ui.widgets.controls import PREDICTIONS, LabelControls, request_of
+from dpm_demo.ui.widgets.plots import COLOURS, tidy
+
+METHODS = [("DPM-Solver-12 (orders 1 and 2)", 2), ("DPM-Solver-23 (orders 2 and 3)", 3)]
+CONTROLLERS = [("PI: smoother", "pi"), ("I: as published", "i")]
+ESTIMATORS = [("embedded pair", "embedded"), ("step doubling", "doubling")]
+TOLERANCES = (0.2, 0.05, 0.0125, 0.003)  # of the table
+SAMPLES_MAX = 4
+PLOT_SECONDS = 0.33  # between two updates of a plot: the page draws each of them anew
+PLOT_HEIGHT = 640
+SHOWN_ERRORS = (1e-12, 1e12)  # what a logarithmic axis can show of 0 and of infinity
+HEADERS = (
+    "tolerance",
+    "NFE (mean)",
+    "NFE (range)",
+    "accepted",
+    "rejected",
+    "RMSE adaptive",
+    "RMSE fixed, same NFE",
+    "note",
+)
+
+INTRO = """
+An **adaptive** solver tries a step, estimates its own error from two orders that share their
+evaluations, keeps the step if the error is within the tolerance (E ≤ 1) and tries a shorter one if
+not. Every sample chooses for itself. Afterwards fixed steps spend the **same number of
+evaluations** from the same noise.
+"""
+
+
+# ---------------------------------------------------------------- what was spent
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the samples of one adaptive setting cost: one entry a sample."""
+
+    nfe: tuple[int, ...]
+    accepted: tuple[int, ...]
+    rejected: tuple[int, ...]
+    converged: tuple[bool, ...]
+
+    @property
+    def mean(self) -> float:
+        return sum(self.nfe) / len(self.nfe)
+
+    @property
+    def fixed_nfe(self) -> int:
+        """The budget of fixed steps at the same cost: the mean, rounded."""
+        return max(1, round(self.mean))
+
+
+def spent_of(nfe: Sequence[int], choices: Sequence[Sequence[Choice]]) -> Spent:
+    """Counts the steps among the decisions of each sample, finished or still under way."""
+    tried = [[c.data["accepted"] for c in own if c.kind == "step"] for own in choices]
+    ends = [[c.data["converged"] for c in own if c.kind == "end"] for own in choices]
+    return Spent(
+        nfe=tuple(nfe),
+        accepted=tuple(sum(steps) for steps in tried),
+        rejected=tuple(len(steps) - sum(steps) for steps in tried),
+        converged=tuple(all(own) for own in ends),
+    )
+
+
+def cap_sentence(spent: Spent, cap: int) -> str:
+    """Says in words that the cap on evaluations was hit; nothing where it was not."""
+    missed = spent.converged.count(False)
+    if not missed:
+        return ""
+    who = "The sample" if len(spent.nfe) == 1 else f"{missed} of {len(spent.nfe)} samples"
+    return (
+        f"**Not converged.** {who} reached the cap of {cap} evaluations before the last step; "
+        "what is shown there is the last data prediction, not the solution."
+    )
+
+
+def pooled(samples: Sequence[np.ndarray | None], truths: Sequence[np.ndarray | None]) -> float:
+    """RMSE over all samples that have a truth; NaN where none has."""
+    errors = [
+        rmse(sample, truth)
+        for sample, truth in zip(samples, truths, strict=True)
+        if sample is not None and truth is not None
+    ]
+    return float(np.sqrt(np.mean(np.square(errors)))) if errors else math.nan
+
+
+# ---------------------------------------------------------------- plots
+
+
+def steps_figure(
+    choices: Sequence[Choice], titles: Sequence[str], span: tuple[float, float]
+) -> go.Figure:
+    """Step size, local error and order of every tried step, over λ; one colour a sample."""
+    figure = make_subplots(rows=3, shared_xaxes=True, vertical_spacing=0.05)
+    for k, title in enumerate(titles):
+        steps = [c for c in choices if c.tile == k and c.kind == "step"]
+        kept = [c for c in steps if c.data["accepted"]]
+        missed = [c for c in steps if not c.data["accepted"]]
+        for own, name, mark in (
+            (kept, title, {"mode": "lines+markers", "marker": {"size": 7}}),
+            (missed, f"{title}, rejected", {"mode": "markers", "marker": {"symbol": "x-thin"}}),
+        ):
+            for row, value in ((1, _step_size), (2, _local_error)):
+                _scatter(figure, row, own, value, name, k, mark)
+        # samples of the same order would hide each other
+        shift = 0.05 * (k - (len(titles) - 1) / 2)
+        figure.add_scatter(
+            x=[x for c in kept for x in (c.lam, c.lam + c.data["h"])],
+            y=[c.data["order"] + shift for c in kept for _ in range(2)],
+            mode="lines",
+            line={"color": COLOURS[k % len(COLOURS)]},
+            name=title,
+            legendgroup=title,
+            showlegend=False,
+            hovertemplate="λ %{x:.3f}<extra>" + title + "</extra>",
+            row=3,
+            col=1,
+        )
+        changed = [c for c in choices if c.tile == k and c.kind == "stability"]
+        figure.add_scatter(
+            x=[c.lam for c in changed],
+            y=[c.data["order"] + shift for c in changed],
+            text=[ACTIONS[c.data["action"]] for c in changed],
+            mode="markers",
+            marker={"symbol": "diamond-open", "size": 11, "color": COLOURS[k % len(COLOURS)]},
+            name=f"{title}, stability",
+            legendgroup=title,
+            showlegend=False,
+            hovertemplate="λ %{x:.3f}: %{text}<extra>" + title + "</extra>",
+            row=3,
+            col=1,
+        )
+    _axes(figure, span)
+    return tidy(figure, PLOT_HEIGHT).update_layout(legend={"y": -0.12}, uirevision="steps")
+
+
+ACTIONS = {
+    "lower": "stability control lowered the order and halved the step",
+    "restore": "stability control raised the order again",
+}
+
+
+def _step_size(choice: Choice) -> float:
+    return float(choice.data["h"])
+
+
+def _local_error(choice: Choice) -> float:
+    return min(max(float(choice.data["error"]), SHOWN_ERRORS[0]), SHOWN_ERRORS[1])
+
+
+def _scatter(
+    figure: go.Figure,
+    row: int,
+    steps: Sequence[Choice],
+    value: Any,
+    name: str,
+    sample: int,
+    mark: Mapping[str, Any],
+) -> None:
+    colour = COLOURS[sample % len(COLOURS)]
+    rejected = mark["mode"] == "markers"
+    marker = {"color": colour, "size": 9, **mark["marker"]}
+    figure.add_scatter(
+        x=[c.lam for c in steps],
+        y=[value(c) for c in steps],
+        customdata=[[c.nfe, c.data["h"], c.data["error"], c.data["order"]] for c in steps],
+        mode=mark["mode"],
+        line={"color": colour, "width": 1},
+        # a thin cross has no area: its line carries the colour
+        marker={**marker, "line": {"width": 2, "color": colour}} if rejected else marker,
+        name=name,
+        legendgroup=name,
+        showlegend=row == 1 and bool(steps),
+        hovertemplate="λ %{x:.3f}, h %{customdata[1]:.3g}, E %{customdata[2]:.3g}, "
+        "order %{customdata[3]}, after %{customdata[0]} evaluations<extra>" + name + "</extra>",
+        row=row,
+        col=1,
+    )
+
+
+def _axes(figure: go.Figure, span: tuple[float, float]) -> None:
+    figure.add_hline(y=1, line={"dash": "dot", "color": "#808080"}, row=2, col=1)
+    figure.update_xaxes(range=[span[0] - 0.2, span[1] + 0.2])
+    figure.update_xaxes(title_text="λ (noise left, picture right)", row=3, col=1)
+    figure.update_yaxes(title_text="step size h", rangemode="tozero", row=1, col=1)
+    figure.update_yaxes(
+        title_text="local error E",
+        type="log",
+        exponentformat="power",
+        nticks=6,
+        row=2,
+        col=1,
+    )
+    figure.update_yaxes(title_text="order", range=[0.6, 3.4], tickvals=[1, 2, 3], row=3, col=1)
+
+
+def drawn(choices: Sequence[Choice], titles: Sequence[str], span: tuple[float, float]) -> PlotData:
+    """`steps_figure` as the page takes it, so that writing it out is done off the event loop."""
+    return PlotData(type="plotly", plot=steps_figure(choices, titles, span).to_json())
+
+
+class Throttle:
+    """Says at most once in `seconds` that it is time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._next = seconds, 0.0
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
+
+
+# ---------------------------------------------------------------- requests
+
+
+def read_request(
+    values: Mapping[str, Any], model: Model, limits: Limits, settings: int = 1
+) -> GenerateRequest:
+    """The checked adaptive request; `settings` are the tolerances that are run with it.
+
+    Its cost is all that it brings along: the cap, as much again for the fixed steps, and the
+    reference. Raises ValueError, one sentence.
+    """
+    request = request_of({**values, "method": "adaptive"}, model, limits)
+    if request.count > SAMPLES_MAX:
+        raise ValueError(f"count must be at most {SAMPLES_MAX} here, not {request.count}")
+    reference = 0 if model.flow is not None else REFERENCE_NFE
+    rows = model.rows(model.condition(request.label, request.guidance)) * model.frames
+    evaluations = 2 * settings * request.solver.nfe + reference
+    check_cost(request.count * evaluations * rows, limits)
+    caps = [request.solver.nfe] * (settings * request.count)
+    check_memory(caps, math.prod(model.shape), limits)
+    return request
+
+
+def fixed_solver(solver: Solver, nfe: int) -> Solver:
+    """Fixed multistep steps of the same order and form as an adaptive solver."""
+    return Solver(nfe=nfe, order=solver.order, prediction=solver.prediction)
+
+
+def job_of(request: GenerateRequest, model: Model, solvers: Sequence[Solver]) -> Job:
+    """One track a solver, all from the same noise, in float32 as every comparison."""
+    cond = model.condition(request.label, request.guidance) if model.labels else None
+    tracks = tuple(Track(s, request.seeds, cond=cond, lam_span=model.lam_span) for s in solvers)
+    return Job(model.exact, model.shape, tracks, device=model.device)
+
+
+async def truths(
+    serving: Serving, request: GenerateRequest, model: Model, kept: References
+) -> list[np.ndarray | None]:
+    """The converged sample of each seed: exact where the flow is known; None if it failed."""
+    same = Comparison(
+        request.model,
+        request.label,
+        request.guidance,
+        request.seed,
+        request.count,
+        rows=(Solver(),),
+        budgets=(1,),
+    )
+    await fetch_references(serving, same, model, kept, layout(same, model))
+    return [kept.get(target_of(same, model, same.rows[0], seed)) for seed in request.seeds]
+
+
+# ---------------------------------------------------------------- one run
+
+
+@dataclass(frozen=True)
+class News:
+    """What changed in the tab; None is no change."""
+
+    adaptive: dict[str, Any] | None = None
+    fixed: dict[str, Any] | None = None
+    plot: PlotData | None = None
+    text: str | None = None
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        return self.adaptive, self.fixed, self.plot, self.text
+
+
+async def watch(
+    serving: Serving, request: GenerateRequest, model: Model, kept: References
+) -> AsyncGenerator[News, None]:
+    """Runs the adaptive solver, then fixed steps at the same cost, then says both errors."""
+    reference = asyncio.create_task(truths(serving, request, model, kept))
+    titles = [f"seed {seed}" for seed in request.seeds]
+    try:
+        job = job_of(request, model, [request.solver])
+        wall = Wall(job, device=str(model.device), titles=titles)
+        note = f"adaptive {request.model} tolerance={request.solver.tolerance:g}"
+        throttle, choices = Throttle(PLOT_SECONDS), list[Choice]()
+        async with aclosing(serving.play(job, wall, f"{note} count={request.count}")) as events:
+            async for value, event in events:
+                if isinstance(event, Preview):
+                    choices += event.choices
+                    # of the cap, which few runs need, nobody knows the time left
+                    value["status"]["left"] = None
+                    plot = None
+                    if choices and throttle.due():
+                        plot = await serving.encode(drawn, choices, titles, model.lam_span)
+                    yield News(adaptive=value, plot=plot)
+        rows = _rows(event)
+        choices = [choice for row in rows for choice in row.choices]
+        plot = await serving.encode(drawn, choices, titles, model.lam_span)
+        if not isinstance(event, Done):
+            yield News(value, plot=plot, text=ended(event))
+            return
+        spent = spent_of([row.nfe for row in rows], [row.choices for row in rows])
+        yield News(value, plot=plot, text=cap_sentence(spent, request.solver.nfe))
+        solver = fixed_solver(request.solver, spent.fixed_nfe)
+        job = job_of(request, model, [solver])
+        wall = Wall(job, device=str(model.device), titles=titles)
+        note = f"fixed {request.model} nfe={solver.nfe} count={request.count}"
+        async with aclosing(serving.play(job, wall, note)) as events:
+            async for value, event in events:
+                end = event
+                yield News(fixed=value)
+        if not isinstance(end, Done):
+            yield News(text=ended(end))
+            return
+        truth = await reference
+        if serving.stopping:
+            yield News(text=STOPPED)
+            return
+        errors = [pooled([row.sample for row in r], truth) for r in (rows, _rows(end))]
+        yield News(text=verdict(request, model, spent, rows, *errors))
+    finally:
+        reference.cancel()
+
+
+def _rows(event: Any) -> list[Row]:
+    return [row for track in event.tracks for row in track.rows]
+
+
+def method_name(solver: Solver) -> str:
+    return f"DPM-Solver-{'12' if solver.order == 2 else '23'}"
+
+
+def verdict(
+    request: GenerateRequest,
+    model: Model,
+    spent: Spent,
+    rows: Sequence[Row],
+    adaptive: float,
+    fixed: float,
+) -> str:
+    """Cost and error of both, and what kept the adaptive run from its end if anything did."""
+    solver = request.solver
+    truth = "exact solution" if model.flow is not None else "converged sample"
+    lines = [
+        f"| | NFE | RMSE to the {truth} |",
+        "|---|---|---|",
+        f"| adaptive, {method_name(solver)}, tolerance {solver.tolerance:g} | "
+        f"{_mean_and_range(spent)} | {adaptive:.2g} |",
+        f"| fixed, multistep order {solver.order}, even in λ | {spent.fixed_nfe} | {fixed:.2g} |",
+        "",
+    ]
+    if adaptive > 0 and fixed > 0 and spent.fixed_nfe > 1:
+        nearer, ratio = ("adaptive", fixed / adaptive)
+        if ratio < 1:
+            nearer, ratio = "fixed", 1 / ratio
+        lines.append(f"At this cost the **{nearer}** steps end {_times(ratio)} times nearer.")
+    count = len(spent.nfe)
+    changes = sum(c.kind == "stability" for row in rows for c in row.choices)
+    lines.append(
+        f"A sample took {sum(spent.accepted) / count:.3g} accepted and "
+        f"{sum(spent.rejected) / count:.3g} rejected steps"
+        + (f"; stability control stepped in {_often(changes)}." if changes else ".")
+    )
+    if model.rows(model.condition(request.label, request.guidance)) == 2:
+        lines.append("With guidance, an evaluation computes two network rows.")
+    lines.append(cap_sentence(spent, solver.nfe))
+    lines += sorted({f"**{row.error}**" for row in rows if row.error})
+    return "\n".join(lines[:5]) + "\n" + " ".join(line for line in lines[5:] if line)
+
+
+def _often(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
+
+
+def _mean_and_range(spent: Spent) -> str:
+    low, high = min(spent.nfe), max(spent.nfe)
+    return f"{low}" if low == high else f"{spent.mean:.1f} ({low} … {high})"
+
+
+# ---------------------------------------------------------------- the table
+
+
+async def tabulate(
+    serving: Serving, request: GenerateRequest, model: Model, kept: References
+) -> AsyncGenerator[tuple[list[list[Any]], str], None]:
+    """The table's lines as they fill: all tolerances advance together, then fixed steps.
+
+    Beside them what there is to say: why it ended before its end.
+    """
+    reference = asyncio.create_task(truths(serving, request, model, kept))
+    solvers = [replace(request.solver, tolerance=t) for t in TOLERANCES]
+    job = job_of(request, model, solvers)
+    count, cap = request.count, request.solver.nfe
+    throttle, choices = Throttle(PLOT_SECONDS), list[Choice]()
+    spent: list[Spent] = []
+    try:
+        note = f"tolerance table {request.model} count={count}"
+        async with aclosing(serving.run(job, note)) as events:
+            async for event in events:
+                if isinstance(event, Preview):
+                    choices += event.choices
+                    if throttle.due():
+                        nfe = [tile.nfe for tile in event.tiles]
+                        own = [[c for c in choices if c.tile == k] for k in range(len(nfe))]
+                        spent = [
+                            spent_of(nfe[k : k + count], own[k : k + count])
+                            for k in range(0, len(nfe), count)
+                        ]
+                        yield table(solvers, spent, cap), ""
+        if not isinstance(event, Done):
+            yield table(solvers[: len(spent)], spent, cap), ended(event)
+            return
+        tracks = event.tracks
+        spent = [spent_of([r.nfe for r in t.rows], [r.choices for r in t.rows]) for t in tracks]
+        yield table(solvers, spent, cap), ""
+        fixed = [fixed_solver(request.solver, s.fixed_nfe) for s in spent]
+        job = replace(job_of(request, model, fixed), record=False)
+        async with aclosing(serving.run(job, f"{note}, fixed")) as events:
+            *_, end = [event async for event in events]
+        truth = await reference
+        errors = [
+            [pooled([row.sample for row in track.rows], truth) for track in known]
+            for known in (tracks, end.tracks if isinstance(end, Done) else ())
+        ]
+        yield table(solvers, spent, cap, *errors), STOPPED if serving.stopping else ended(end)
+    finally:
+        reference.cancel()
+
+
+def table(
+    solvers: Sequence[Solver],
+    spent: Sequence[Spent],
+    cap: int,
+    adaptive: Sequence[float] = (),
+    fixed: Sequence[float] = (),
+) -> list[list[Any]]:
+    """A line a tolerance, as in `HEADERS`; errors that are not known yet stay empty."""
+    lines = []
+    for k, (solver, s) in enumerate(zip(solvers, spent, strict=True)):
+        low, high = min(s.nfe), max(s.nfe)
+        missed = s.converged.count(False)
+        lines.append(
+            [
+                solver.tolerance,
+                round(s.mean, 1),
+                f"{low} … {high}",
+                round(sum(s.accepted) / len(s.nfe), 1),
+                round(sum(s.rejected) / len(s.nfe), 1),
+                _figure(adaptive, k),
+                _figure(fixed, k),
+                f"not converged: {missed} of {len(s.nfe)} at the cap of {cap}" if missed else "",
+            ]
+        )
+    return lines
+
+
+def _figure(errors: Sequence[float], k: int) -> float | None:
+    known = k < len(errors) and math.isfinite(errors[k])
+    return float(f"{errors[k]:.3g}") if known else None
+
+
+# ---------------------------------------------------------------- the tab
+
+
+def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) -> None:
+    """Builds the tab inside the current Blocks."""
+    kept = References()
+    gr.Markdown(INTRO)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            labels = LabelControls(models, first, 1.0)
+            widgets = _controls()
+            with gr.Row():
+                go_ = gr.Button("Run", variant="primary", min_width=100, elem_id="errors-go")
+                fill = gr.Button("Tolerance table", min_width=100, elem_id="errors-fill")
+                stop = gr.Button("Stop", variant="stop", min_width=100, elem_id="errors-stop")
+        with gr.Column(scale=3, min_width=300, elem_classes="player-first"):
+            with gr.Row():
+                with gr.Column(min_width=200):
+                    gr.Markdown("#### Adaptive steps")
+                    player = Player(
+                        elem_id="errors-player",
+                        label="Adaptive steps",
+                        placeholder="Press Run: every sample chooses its own steps.",
+                    )
+                with gr.Column(min_width=200):
+                    gr.Markdown("#### Fixed steps, same cost")
+                    beside = Player(
+                        elem_id="errors-fixed",
+                        label="Fixed steps at the same cost",
+                        placeholder="Follows the adaptive run, from the same noise.",
+                    )
+            note = gr.Markdown(elem_id="errors-note")
+    # its height is reserved (page.CSS), as each update draws it anew; so hidden until there is one
+    plot = gr.Plot(show_label=False, elem_id="errors-plot", visible=False)
+    shown = gr.Dataframe(
+        headers=list(HEADERS),
+        interactive=False,
+        label="Cost and error against tolerance",
+        elem_id="errors-table",
+        wrap=True,
+    )
+    inputs = [*labels.inputs, *widgets.values()]
+    n = len(labels.inputs)
+
+    async def checked(args: tuple[Any, ...], settings: int) -> tuple[GenerateRequest, Model]:
+        flat = labels.values(args[:n]) | dict(zip(widgets, args[n:], strict=True))
+        model = await serving.model(str(flat["model"]))
+        try:
+            return read_request(flat, model, serving.limits, settings), model
+        except ValueError as error:
+            raise refuse(error) from error
+
+    async def run(*args: Any) -> AsyncGenerator[Any, None]:
+        request, model = await checked(args, 1)
+        yield gr.skip(), None, gr.skip(), ""
+        # What is unchanged is sent again, which costs an empty difference. A skip would be a
+        # difference that empties, in the page, a value that it may not have read yet.
+        known = News()
+        async with aclosing(watch(serving, request, model, kept)) as stream:
+            async for news in stream:
+                known = News(
+                    *(new or old for new, old in zip(news.parts, known.parts, strict=True))
+                )
+                plot = gr.update(value=known.plot, visible=True) if known.plot else gr.skip()
+                yield known.adaptive or gr.skip(), known.fixed, plot, known.text
+
+    async def fill_table(*args: Any) -> AsyncGenerator[Any, None]:
+        # the table brings its own tolerances, so that field need not make sense
+        at = n + list(widgets).index("tolerance")
+        request, model = await checked(
+            (*args[:at], TOLERANCES[0], *args[at + 1 :]), len(TOLERANCES)
+        )
+        async with aclosing(tabulate(serving, request, model, kept)) as stream:
+            async for lines, text in stream:
+                yield lines, text
+
+    async def relabel(name: str) -> list[Any]:
+        return labels.show(await serving.model(name))[1:]
+
+    engine: dict[str, Any] = {
+        "concurrency_id": "engine",
+        "concurrency_limit": 32,
+        "show_progress": "hidden",
+        "api_visibility": "private",
+        "scroll_to_output": False,
+    }
+    go_.click(serving.stoppable("errors", run), inputs, [player, beside, plot, note], **engine)
+    fill.click(serving.stoppable("errors", fill_table), inputs, [shown, note], **engine)
+    serving.stops("errors", stop)
+    labels.model.input(
+        relabel, labels.model, [*labels.axes, labels.guidance], api_visibility="private"
+    )
+
+
+def _controls() -> dict[str, gr.components.Component]:
+    """Widgets by the request's field that each of them sets."""
+    default = Solver(method="adaptive", stability=True)
+    w: dict[str, gr.components.Component] = {}
+    w["tolerance"] = gr.Textbox(
+        f"{default.tolerance:g}",
+        max_lines=1,
+        label="Tolerance",
+        info="Local error aimed at: 0.2 is coarse, 0.05 as published, 0.0005 fine.",
+        elem_id="errors-tolerance",
+    )
+    w["order"] = gr.Dropdown(METHODS, value=default.order, label="Method")
+    with gr.Row():
+        w["seed"] = gr.Number(0, label="Seed", min_width=120)
+        w["count"] = gr.Slider(
+            1,
+            SAMPLES_MAX,
+            2,
+            step=1,
+            label="Samples",
+            min_width=120,
+            info="Each a trajectory of its own.",
+        )
+    w["nfe"] = gr.Slider(
+        5,
+        NFE_MAX,
+        default.nfe,
+        step=5,
+        label="Cap on evaluations",
+        info="Where a run ends that cannot meet its tolerance; the page then says so.",
+    )
+    w["stability"] = gr.Checkbox(
+        default.stability,
+        label="Stability control",
+        info="Three errors growing in a row lower the order and halve the step.",
+    )
+    with gr.Accordion("More", open=False):
+        w["prediction"] = gr.Radio(PREDICTIONS, value=default.prediction, label="Prediction form")
+        w["controller"] = gr.Radio(
+            CONTROLLERS,
+            value=default.controller,
+            label="Step-size controller",
+            info="I dares longer steps, and has more of them rejected.",
+        )
+        w["error"] = gr.Radio(
+            ESTIMATORS,
+            value=default.error,
+            label="Error estimator",
+            info="Two orders that share evaluations, or one step against two halves (dearer).",
+        )
+    return w

@@ -1,0 +1,601 @@
+"""Tab "Compare": solvers side by side, from the same noise, at the same cost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from dpm_demo.compare.figures import (
+    HEADERS,
+    Cell,
+    Figures,
+    Layout,
+    Outcome,
+    References,
+    best_cells,
+    caption,
+    csv_text,
+    figures,
+    grid_picture,
+    job_of,
+    keep_references,
+    layout,
+    missing_references,
+    row_title,
+    table,
+    target_of,
+)
+from dpm_demo.engine.events import Cancelled, Done, Event, Preview, Row
+from dpm_demo.media.clips import gif, mp4, png, zip_files
+from dpm_demo.models.checkpoint import Model
+from dpm_demo.request.generate import (
+    COLUMNS_MAX,
+    ROWS_MAX,
+    SEED_MAX,
+    Comparison,
+    budgets_of_text,
+    comparison_of_query,
+    comparison_query,
+    solver_of_text,
+    solver_text,
+)
+from dpm_demo.solver.settings import CHOICES, Solver
+from dpm_demo.ui.player.component import Player
+from dpm_demo.ui.player.wall import Wall, picture_at, uint8
+from dpm_demo.ui.serving import STOPPED, Kept, Serving, ended, refuse
+from dpm_demo.ui.widgets import links
+from dpm_demo.ui.widgets.controls import ANY, METHODS, PREDICTIONS, SCHEDULES, LabelControls
+from dpm_demo.ui.widgets.plots import convergence, lam_axis
+
+DIFF_SCALE = 8
+CLIP_FPS = 12  # of a video model's grid, as in the player
+PRESETS: dict[str, tuple[str, ...]] = {
+    "orders": ("order=1", "order=2", "order=3"),
+    "methods": (
+        "order=2 method=multistep",
+        "order=2 method=singlestep",
+        "order=3 method=multistep",
+        "order=3 method=singlestep",
+    ),
+    "forms": (
+        "order=2 prediction=data",
+        "order=2 prediction=noise",
+        "order=3 prediction=data",
+        "order=3 prediction=noise",
+    ),
+    "schedules": tuple(f"order=2 schedule={name}" for name in CHOICES["schedule"]),
+    "published against exact weights": (
+        "order=2 weights=exact",
+        "order=2 weights=published",
+        "order=3 weights=exact",
+        "order=3 weights=published",
+    ),
+}
+ROW_FIELDS = ("order", "method", "prediction", "schedule")
+MORE = ("weights", "corrector", "eta", "denoise_to_zero", "threshold", "window", "tolerance")
+EMPTY = "nothing"
+
+
+class _Rows:
+    """Six editable solver rows: four menus and a line for everything else."""
+
+    def __init__(self, rows: tuple[Solver, ...]) -> None:
+        self.widgets: list[gr.components.Component] = []
+        orders = [("off", EMPTY), ("1", "1"), ("2", "2"), ("3", "3"), ("auto", "auto")]
+        for k in range(ROWS_MAX):
+            shown = self.of(rows[k] if k < len(rows) else None)
+            with gr.Row(elem_classes="solver-row"):
+                menus = (
+                    ("Order", orders),
+                    ("Method", [(title.split(":")[0], v) for title, v in METHODS]),
+                    ("Form", PREDICTIONS),
+                    ("Schedule", SCHEDULES),
+                )
+                for (title, choices), value in zip(menus, shown, strict=False):
+                    self.widgets.append(
+                        gr.Dropdown(
+                            choices,
+                            value=value,
+                            label=f"{title} {k + 1}",
+                            min_width=90,
+                            elem_id=f"row-{k + 1}-{title.lower()}",
+                        )
+                    )
+                self.widgets.append(
+                    gr.Textbox(
+                        shown[-1],
+                        label=f"More {k + 1}",
+                        min_width=120,
+                        max_lines=1,
+                        placeholder="weights=published eta=0.5",
+                    )
+                )
+
+    @staticmethod
+    def of(solver: Solver | None) -> list[str]:
+        """What the five widgets of a row hold for a solver; None is an empty row."""
+        if solver is None:
+            return [EMPTY, "multistep", "data", "logsnr", ""]
+        words = dict(word.split("=") for word in solver_text(solver).split())
+        more = " ".join(f"{k}={v}" for k, v in words.items() if k not in ROW_FIELDS)
+        return [*(str(getattr(solver, name)) for name in ROW_FIELDS), more]
+
+    @staticmethod
+    def read(args: tuple[Any, ...]) -> tuple[Solver, ...]:
+        """The solvers of the rows that are not off. Raises ValueError, naming the row."""
+        solvers = []
+        for k in range(ROWS_MAX):
+            *menus, more = args[5 * k : 5 * k + 5]
+            if menus[0] == EMPTY:
+                continue
+            words = dict(zip(ROW_FIELDS, menus, strict=True))
+            if words["method"] == "adaptive":
+                words.pop("schedule")
+            text = " ".join(f"{name}={value}" for name, value in words.items())
+            try:
+                solvers.append(solver_of_text(f"{text} {more or ''}"))
+            except ValueError as error:
+                raise ValueError(f"row {k + 1}: {error}") from error
+        return tuple(solvers)
+
+
+async def run_comparison(
+    serving: Serving,
+    comparison: Comparison,
+    model: Model,
+    kept: References,
+    wall: Wall,
+    cells: Layout,
+) -> AsyncGenerator[tuple[dict[str, Any], dict[Cell, Figures], Event], None]:
+    """Runs all cells in one job and their reference beside it: player value, figures, event."""
+    samples: dict[int, np.ndarray] = {}
+    values: dict[Cell, Figures] = {}
+    reference = asyncio.create_task(fetch_references(serving, comparison, model, kept, cells))
+
+    def update(ms: Mapping[int, float], spent: Mapping[int, int]) -> None:
+        for cell in cells.cells:
+            tile = cells.tile(cell)
+            if tile in samples:
+                values[cell] = figures(
+                    cell,
+                    samples,
+                    cells,
+                    comparison,
+                    model,
+                    kept,
+                    spent.get(tile),
+                    ms.get(cell.track),
+                )
+        best = best_cells(cells, values)
+        wall.captions = {k: caption(values[c]) for k, c in enumerate(cells.cells) if c in values}
+        wall.best = {k for k, cell in enumerate(cells.cells) if cell in best}
+
+    note = f"compare {comparison.model} {len(cells.cells)} cells"
+    spent: dict[int, int] = {}
+    try:
+        async with aclosing(serving.run(wall.job, note)) as events:
+            async for event in events:
+                if isinstance(event, Preview):
+                    samples.update(event.samples)
+                    spent = {k: tile.nfe for k, tile in enumerate(event.tiles)}
+                    update({}, spent)
+                    yield await serving.encode(wall.live, event, serving.others), values, event
+                    continue
+                if isinstance(event, Cancelled) or not event.tracks:
+                    yield await serving.encode(wall.final, event, serving.others), values, event
+                    return
+                await reference
+                rows = [row for track in event.tracks for row in track.rows]
+                samples = {k: r.sample for k, r in enumerate(rows) if r.sample is not None}
+                # a shared network call is charged by rows
+                ms = {k: t.ms / len(t.rows) for k, t in enumerate(event.tracks)}
+                update(ms, {k: row.nfe for k, row in enumerate(rows)})
+                wall.truth = {
+                    cells.tile(cell): uint8(truth)
+                    for cell in cells.cells
+                    if cell.solver.eta == 0
+                    and (
+                        truth := kept.get(target_of(comparison, model, cell.solver, cells.seeds[0]))
+                    )
+                    is not None
+                }
+                yield await serving.encode(wall.final, event, serving.others), values, event
+    finally:
+        reference.cancel()
+
+
+async def fetch_references(
+    serving: Serving, comparison: Comparison, model: Model, kept: References, cells: Layout
+) -> None:
+    job, targets = missing_references(comparison, model, cells, kept)
+    if job is None:
+        return
+    if model.flow is not None:
+        truths = await asyncio.wrap_future(
+            serving.engine.call(partial(exact_references, model, targets))
+        )
+        for target, sample in zip(targets, truths, strict=True):
+            kept.put(target, sample)
+        return
+    async with aclosing(serving.run(job, f"reference {comparison.model}")) as events:
+        async for event in events:
+            if isinstance(event, Done):
+                keep_references(event, targets, kept)
+
+
+def exact_references(model: Model, targets: list[Any]) -> list[np.ndarray]:
+    """The known solution at the end of the span for each target's seed (on the engine's thread)."""
+    from dpm_demo.solver import initial_noise
+
+    assert model.flow is not None
+    x = initial_noise([t.seed for t in targets], model.shape)
+    return list(model.flow(x, *model.lam_span).float().numpy())
+
+
+# ---------------------------------------------------------------- files
+
+
+def cell_pictures(
+    outcome: Outcome, nfe: int | None = None, frame: int = 0
+) -> dict[Cell, np.ndarray]:
+    """The picture of each cell, its sample or its state after `nfe` evaluations; of clips one."""
+    shown = {}
+    for cell, row in outcome.rows.items():
+        if len(row.x0):
+            picture = row.x0[-1] if nfe is None else picture_at(row, nfe)
+            shown[cell] = picture if picture.ndim == 3 else picture[frame]
+    return shown
+
+
+def grid_png(outcome: Outcome) -> bytes:
+    """The grid with labels burnt in; the link's query in its text chunk "dpm-demo"."""
+    c = outcome.comparison
+    picture = grid_picture(c, outcome.cells, outcome.values, cell_pictures(outcome))
+    return png(picture, {"dpm-demo": comparison_query(c), "Software": "dpm-demo"})
+
+
+def grid_loop(outcome: Outcome) -> np.ndarray | None:
+    """The whole grid of finished clips in step, a frame of theirs each; None for pictures."""
+    frames = {row.x0.shape[1] for row in outcome.rows.values() if row.x0.ndim == 5}
+    if not frames:
+        return None
+    c = outcome.comparison
+    return np.stack(
+        [
+            grid_picture(c, outcome.cells, outcome.values, cell_pictures(outcome, frame=k), scale=3)
+            for k in range(min(frames))
+        ]
+    )
+
+
+def grid_frames(outcome: Outcome) -> np.ndarray:
+    """The whole grid denoising in step, one frame an evaluation, with its final figures."""
+    last = max(len(row.points) for row in outcome.rows.values())
+    return np.stack(
+        [
+            grid_picture(
+                outcome.comparison,
+                outcome.cells,
+                outcome.values,
+                cell_pictures(outcome, k),
+                scale=3,
+            )
+            for k in range(1, last + 1)
+        ]
+    )
+
+
+def settings_json(comparison: Comparison) -> str:
+    return json.dumps(
+        {
+            "model": comparison.model,
+            "label": comparison.label,
+            "guidance": comparison.guidance,
+            "seed": comparison.seed,
+            "count": comparison.count,
+            "no_taper": comparison.no_taper,
+            "budgets": list(comparison.budgets),
+            "rows": [solver_text(row) for row in comparison.rows],
+            "link": "?" + comparison_query(comparison),
+        },
+        indent=2,
+    )
+
+
+def make_files(outcome: Outcome, serving: Serving) -> dict[str, Path]:
+    """CSV, PNG, GIF, MP4 and a ZIP of all of them with settings.json."""
+    stem = f"compare-{outcome.comparison.model}-{outcome.comparison.seed}"
+    folder = serving.path(stem).parent
+    files = {kind: folder / f"{stem}.{kind}" for kind in ("csv", "png", "gif", "mp4", "zip")}
+    files["csv"].write_text(csv_text(outcome.comparison, outcome.cells, outcome.values))
+    files["png"].write_bytes(grid_png(outcome))
+    loop = grid_loop(outcome)
+    if loop is not None:
+        gif(loop, CLIP_FPS, 1, files["gif"])
+        mp4(loop, CLIP_FPS, 1, files["mp4"])
+    else:
+        frames = grid_frames(outcome)
+        gif(frames, 6, 1, files["gif"], hold=1.5)
+        mp4(np.concatenate([frames, frames[-1:].repeat(9, axis=0)]), 6, 1, files["mp4"])
+    packed = {files[k].name: files[k].read_bytes() for k in ("csv", "png", "gif", "mp4")}
+    packed["settings.json"] = settings_json(outcome.comparison).encode()
+    zip_files(packed, files["zip"])
+    return files
+
+
+# ---------------------------------------------------------------- the tab
+
+
+def build(
+    serving: Serving, models: list[tuple[str, str]], first: Model | None, demo: gr.Blocks
+) -> None:
+    """Builds the tab inside the current Blocks and wires its links."""
+    kept = References()
+    results: Kept[Outcome] = Kept()
+    start = Comparison(model=first.name if first else "mixture")
+    gr.Markdown(
+        "Every cell starts from the **same noise**; a column spends the **same number of model "
+        "evaluations**. Under each cell stands its error to the converged sample. "
+        "*mixture (exact)* has a known solution: with the taper off and the budgets "
+        "24, 48, 96, 192 its slopes come out near 1, 2 and 3, and the preset *published against "
+        "exact weights* shows that the published order 3 is of order 2. Few evaluations show "
+        "neither."
+    )
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            preset = gr.Dropdown(
+                [*PRESETS], value="orders", label="Preset", info="Fills in the solver rows below."
+            )
+            budgets = gr.Textbox(
+                ", ".join(map(str, start.budgets)),
+                label="Budgets",
+                info=f"Model evaluations of the columns, up to {COLUMNS_MAX}.",
+                max_lines=1,
+                elem_id="compare-budgets",
+            )
+            with gr.Row():
+                go = gr.Button("Compare", variant="primary", elem_id="compare-go")
+                stop = gr.Button("Stop", variant="stop", elem_id="compare-stop")
+        with gr.Column(scale=1, min_width=280):
+            labels = LabelControls(models, first, start.guidance)
+        with gr.Column(scale=1, min_width=280):
+            seed = gr.Number(start.seed, label="Seed", info="The noise that all cells share.")
+            count = gr.Slider(
+                1,
+                8,
+                start.count,
+                step=1,
+                label="Seeds",
+                info="Errors are over all of them; the grid shows the first.",
+            )
+            no_taper = gr.Checkbox(
+                start.no_taper,
+                label="Without the final taper",
+                info="Lower orders at the end are steadier but hide the slope.",
+            )
+    with gr.Accordion("Solver rows", open=False):
+        rows = _Rows(start.rows)
+        gr.Markdown(
+            "*More* takes `field=value` words: " + ", ".join(f"`{name}`" for name in MORE) + "."
+        )
+    player = Player(
+        elem_id="compare-player",
+        label="Comparison",
+        placeholder=("Press Compare: every cell starts from the same noise."),
+    )
+    note = gr.Markdown(elem_id="compare-note")
+    plot = gr.Plot(show_label=False, elem_id="compare-plot", visible=False)
+    axis = gr.Plot(show_label=False, elem_id="compare-axis", visible=False)
+    shown = gr.Dataframe(
+        headers=list(HEADERS),
+        interactive=False,
+        show_search="filter",
+        label="Figures",
+        elem_id="compare-table",
+        wrap=True,
+    )
+    with gr.Row():
+        make = gr.Button("Make files", size="sm", interactive=False, elem_id="compare-make")
+        downloads = {
+            kind: gr.DownloadButton(kind.upper(), size="sm", interactive=False)
+            for kind in ("csv", "png", "gif", "mp4", "zip")
+        }
+    with gr.Row():
+        link = links.box("compare-link")
+    done_run = gr.State("")
+
+    inputs = [*labels.inputs, budgets, seed, count, no_taper, *rows.widgets]
+    n = len(labels.inputs)
+
+    async def checked(args: tuple[Any, ...]) -> tuple[Comparison, Model]:
+        values = labels.values(args[:n])
+        model = await serving.model(str(values["model"]))
+        try:
+            seed_, count_ = (
+                _whole(k, v) for k, v in zip(("seed", "count"), args[n + 1 : n + 3], strict=True)
+            )
+            comparison = Comparison(
+                **values,
+                seed=seed_,
+                count=count_,
+                budgets=tuple(budgets_of_text(str(args[n]))),
+                rows=rows.read(args[n + 4 :]),
+                no_taper=args[n + 3],
+            )
+            condition = model.condition(comparison.label, comparison.guidance)
+            rows_a_sample = model.rows(condition) * model.frames
+            comparison.check(serving.limits, rows_a_sample, math.prod(model.shape))
+            return comparison, model
+        except ValueError as error:
+            raise refuse(error) from error
+
+    async def run(*args: Any) -> AsyncGenerator[Any, None]:
+        async with aclosing(serving.telling(str(args[0]), checked(args))) as steps:
+            async for step in steps:
+                if isinstance(step, str):
+                    yield gr.skip(), step, *[gr.skip()] * (len(outputs) - 2)
+                else:
+                    comparison, model = step
+        cells = layout(comparison, model)
+        wall = Wall(
+            job_of(comparison, model, cells),
+            device=str(model.device),
+            row_titles=[row_title(comparison, k) for k in range(len(comparison.rows))],
+            column_titles=[f"{nfe} NFE" for nfe in comparison.budgets],
+            columns=len(comparison.budgets),
+            shown=[cells.tile(cell) for cell in cells.cells],
+            diff_scale=DIFF_SCALE,
+        )
+        off = [gr.update(interactive=False)] * (1 + len(downloads))
+        skip = [gr.skip()] * (1 + len(downloads))
+        query = "?" + comparison_query(comparison)
+        axes = gr.update(value=lam_axis(comparison, model.lam_span, {}), visible=True)
+        yield gr.skip(), "", gr.skip(), axes, gr.skip(), *off, query, ""
+        finished = 0
+        stream = run_comparison(serving, comparison, model, kept, wall, cells)
+        async with aclosing(stream):
+            async for value, values, event in stream:
+                done = event if isinstance(event, Done) else None
+                known = sum(v.rmse is not None for v in values.values())
+                news = [gr.skip(), gr.skip()]
+                if known > finished or not isinstance(event, Preview):
+                    finished = known
+                    news = [
+                        gr.update(value=convergence(comparison, cells, values), visible=True),
+                        table(comparison, cells, values),
+                    ]
+                if done is None:
+                    yield (
+                        value,
+                        ended(event),
+                        news[0],
+                        gr.skip(),
+                        news[1],
+                        *skip,
+                        gr.skip(),
+                        gr.skip(),
+                    )
+                    continue
+                outcome = _outcome(comparison, cells, values, done)
+                results.put(wall.run, outcome)
+                axes = lam_axis(comparison, model.lam_span, outcome.spans)
+                on = [gr.update(interactive=True), *skip[1:]]
+                text = _note(comparison, cells, values, done, model)
+                if serving.stopping:  # the cells had ended, and their reference was under way
+                    text = STOPPED
+                yield value, text, news[0], axes, news[1], *on, gr.skip(), wall.run
+
+    async def files(run_id: str) -> list[Any]:
+        made = await serving.encode(make_files, results.get(run_id), serving)
+        return [gr.DownloadButton(value=str(made[kind]), interactive=True) for kind in downloads]
+
+    def use_preset(name: str) -> list[Any]:
+        solvers = [solver_of_text(text) for text in PRESETS.get(name, PRESETS["orders"])]
+        wanted = [*solvers, *[None] * (ROWS_MAX - len(solvers))]
+        return [v for solver in wanted for v in rows.of(solver)]
+
+    async def open_link(request: gr.Request) -> list[Any]:
+        pairs = links.pairs(request, "compare")
+        if not pairs:
+            return [gr.skip()] * (len(inputs) + 2)
+        comparison, complaints = comparison_of_query(pairs)
+        model = first
+        try:
+            model = await serving.model(comparison.model)
+            model.condition(comparison.label, comparison.guidance)
+        except (ValueError, gr.Error) as error:
+            complaints.append(f"{getattr(error, 'message', error)} The default is used.")
+            comparison = replace(comparison, model=first.name if first else "mixture", label=ANY)
+            model = model or first
+        shown_labels = (
+            labels.show(model, comparison.label, comparison.guidance)
+            if model is not None
+            else [gr.skip()] * n
+        )
+        wanted = [*comparison.rows, *[None] * (ROWS_MAX - len(comparison.rows))]
+        return [
+            *shown_labels,
+            ", ".join(map(str, comparison.budgets)),
+            comparison.seed,
+            comparison.count,
+            comparison.no_taper,
+            *[v for solver in wanted for v in rows.of(solver)],
+            links.note(complaints),
+            "?" + comparison_query(comparison),
+        ]
+
+    outputs = [player, note, plot, axis, shown, make, *downloads.values(), link, done_run]
+    started = go.click(
+        serving.stoppable("compare", run),
+        inputs,
+        outputs,
+        concurrency_id="engine",
+        concurrency_limit=32,
+        show_progress="hidden",
+        api_visibility="private",
+        scroll_to_output=False,
+    )
+    # the address bar becomes the experiment; the text box shows the whole link to copy
+    started.then(
+        None,
+        link,
+        link,
+        api_visibility="private",
+        js=links.SHOW,
+    )
+    labels.follow(serving, note)
+    serving.stops("compare", stop)
+    make.click(files, done_run, list(downloads.values()), api_visibility="private")
+    preset.input(use_preset, preset, rows.widgets, queue=False, api_visibility="private")
+    demo.load(open_link, None, [*inputs, note, link], api_visibility="private")
+
+
+def _outcome(
+    comparison: Comparison, cells: Layout, values: Mapping[Cell, Figures], done: Done
+) -> Outcome:
+    flat: list[Row] = [row for track in done.tracks for row in track.rows]
+    rows = {cell: flat[cells.tile(cell)] for cell in cells.cells}
+    spans = {
+        cell.row: [p.lam for p in rows[cell].points]
+        for cell in cells.cells
+        if cell.solver.method == "adaptive"
+    }
+    return Outcome(comparison, cells, dict(values), rows, spans)
+
+
+def _note(
+    comparison: Comparison, cells: Layout, values: Mapping[Cell, Figures], done: Done, model: Model
+) -> str:
+    shared = len(cells.cells) - len(cells.solvers)
+    text = f"{len(cells.cells)} cells in {done.seconds:.2f} s"
+    if shared:
+        one, were = ("is", "was") if shared == 1 else ("are", "were")
+        text += f"; {shared} of them {one} the same work as another and {were} computed once"
+    if model.flow is not None:
+        text += ". The reference is the exact solution."
+    else:
+        text += ". The reference is order 3 at 200 evaluations, from the same noise, in float32."
+    if model.rows(model.condition(comparison.label, comparison.guidance)) == 2:
+        text += " With guidance, an evaluation computes two network rows."
+    text += " The time under a cell is its share, by rows, of the network calls that it was in."
+    if any(v.note for v in values.values()):
+        text += " *Another target*: a row with its own noise (η > 0) does not aim at the reference."
+    if done.error:
+        text += f" **{done.error}**"
+    return text
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1:
+        raise ValueError(f"{name} must be a whole number from 0 to {SEED_MAX}, not {value!r:.60}")
+    return int(value)

@@ -1,0 +1,143 @@
+"""Tab "Generate": one solver setting, some seeds, and every evaluation as it is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from dpm_demo.engine.events import Done, Job, Track
+from dpm_demo.media.clips import gif, png, sheet
+from dpm_demo.models.checkpoint import Model
+from dpm_demo.request.generate import GenerateRequest, to_text
+from dpm_demo.solver.settings import Solver
+from dpm_demo.ui.player import recorded
+from dpm_demo.ui.player.component import Player
+from dpm_demo.ui.player.wall import Wall, picture_at, uint8
+from dpm_demo.ui.serving import Kept, Serving, ended
+from dpm_demo.ui.tabs import from_picture as start
+from dpm_demo.ui.widgets import links
+from dpm_demo.ui.widgets.form import RequestForm
+
+#: In the sweep with the label and guidance that the page starts with, it shares the best place at
+#: 15 evaluations (README, "Quality").
+DEFAULT = GenerateRequest(solver=Solver(nfe=15, order=2, schedule="quadratic", corrector=True))
+
+
+def job_of(request: GenerateRequest, model: Model, exact: bool = False) -> Job:
+    """The engine's job for a checked request."""
+    condition = model.condition(request.label, request.guidance)
+    track = Track(
+        request.solver,
+        request.seeds,
+        cond=condition if model.labels else None,
+        lam_span=model.lam_span,
+    )
+    return Job(model.exact if exact else model.denoise, model.shape, (track,), device=model.device)
+
+
+def sheet_png(done: Done, request: GenerateRequest) -> bytes:
+    """The samples as one PNG at their own size, settings in its text chunk "dpm-demo"."""
+    samples = [uint8(s) for s in done.tracks[0].samples]
+    columns = math.ceil(math.sqrt(len(samples)))
+    return png(sheet(samples, columns), {"dpm-demo": to_text(request), "Software": "dpm-demo"})
+
+
+def denoising_gif(done: Done, path: Path, fps: float = 8) -> Path:
+    """All samples denoising together, one frame an evaluation."""
+    rows = done.tracks[0].rows
+    columns = math.ceil(math.sqrt(len(rows)))
+    last = max(len(row.points) for row in rows)
+    frames = [sheet([picture_at(row, k) for row in rows], columns) for k in range(1, last + 1)]
+    scale = max(1, 384 // max(frames[0].shape[:2]))
+    return gif(np.stack(frames), fps, scale, path, hold=1.0)
+
+
+def build(
+    serving: Serving, models: list[tuple[str, str]], first: Model | None, demo: gr.Blocks
+) -> None:
+    """Builds the tab inside the current Blocks and wires its links."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320):
+            form = RequestForm(serving, "generate", models, first, DEFAULT, most=16)
+        with gr.Column(scale=3, min_width=320, elem_classes="player-first"):
+            player = Player(elem_id="generate-player", label="Denoising")
+            note = gr.Markdown(elem_id="generate-note")
+            with gr.Row():
+                save_png = gr.DownloadButton("PNG", size="sm", interactive=False)
+                save_gif = gr.DownloadButton("GIF of the denoising", size="sm", interactive=False)
+            recorded.build(player, note, [save_png, save_gif])
+            form.code()
+            start.build(serving, form.labels, form.solver, form.count, form.seed, player)
+            link = links.box("generate-link")
+    done_run = gr.State("")
+    results: Kept[tuple[GenerateRequest, Done]] = Kept()
+
+    async def run(*args: Any) -> AsyncGenerator[Any, None]:
+        async with aclosing(serving.telling(str(args[0]), form.checked(args))) as steps:
+            async for step in steps:
+                if isinstance(step, str):
+                    yield gr.skip(), step, *[gr.skip()] * 4
+                else:
+                    request, model = step
+        job = job_of(request, model)
+        wall = Wall(job, device=str(model.device), titles=[f"seed {s}" for s in request.seeds])
+        off = gr.DownloadButton(interactive=False)
+        yield gr.skip(), "", off, off, request.seed, ""
+        note = f"generate {request.model} {request.solver.method} nfe={request.solver.nfe}"
+        async with aclosing(serving.play(job, wall, f"{note} count={request.count}")) as events:
+            async for value, event in events:
+                if isinstance(event, Done) and event.error is None:
+                    results.put(wall.run, (request, event))
+                    text = summary(request, event, model)
+                    yield value, text, gr.skip(), gr.skip(), gr.skip(), wall.run
+                else:
+                    yield value, ended(event), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+
+    async def files(run_id: str) -> list[Any]:
+        if not run_id:  # stopped or failed: there is no file
+            return [gr.skip(), gr.skip()]
+        made_files = await serving.encode(made, *results.get(run_id))
+        return [gr.DownloadButton(value=str(f), interactive=True) for f in made_files]
+
+    def made(request: GenerateRequest, done: Done) -> tuple[Path, Path]:
+        stem = f"{request.model}-{request.seed}-nfe{request.solver.nfe}"
+        picture = serving.path(f"{stem}.png")
+        picture.write_bytes(sheet_png(done, request))
+        return picture, denoising_gif(done, serving.path(f"{stem}.gif"))
+
+    started = form.go.click(
+        serving.stoppable(form.tab, run),
+        form.inputs,
+        [player, note, save_png, save_gif, form.last_seed, done_run],
+        concurrency_id="engine",
+        concurrency_limit=32,
+        show_progress="hidden",
+        api_visibility="private",
+        scroll_to_output=False,
+    )
+    # an event of its own, so that the button takes the next click while files are made
+    started.success(files, done_run, [save_png, save_gif], api_visibility="private")
+    form.wire(demo, started, note, link)
+
+
+def summary(request: GenerateRequest, done: Done, model: Model) -> str:
+    """One line under the player: what was spent."""
+    rows = done.tracks[0].rows
+    spent = sorted({row.nfe for row in rows})
+    nfe = str(spent[0]) if len(spent) == 1 else f"{spent[0]} to {spent[-1]}"
+    guided = model.rows(model.condition(request.label, request.guidance)) == 2
+    text = f"{len(rows)} × {nfe} evaluations in {done.seconds:.2f} s on {model.device}."
+    if guided:
+        text += " With guidance, each evaluation computed two network rows."
+    ticks = [c.data["ticks"] for row in rows for c in row.choices if "ticks" in c.data]
+    if ticks:
+        text += f" Parallel in time: {max(ticks)} sequential ticks."
+    if not all(row.converged for row in rows):
+        text += " **The cap on evaluations was reached before the end: not converged.**"
+    return text

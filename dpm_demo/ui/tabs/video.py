@@ -1,0 +1,264 @@
+"""Tab "Video": clips as they are denoised, all frames at once, and files that play anywhere."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import gradio as gr
+import numpy as np
+
+from dpm_demo.engine.events import Done
+from dpm_demo.media.clips import (
+    animated_webp,
+    data_uri,
+    gif,
+    mp4,
+    png,
+    sheet,
+    sprite_sheet,
+    zip_files,
+)
+from dpm_demo.media.smoothing import smooth
+from dpm_demo.models.checkpoint import Model
+from dpm_demo.quality.motion import differences
+from dpm_demo.request.generate import GenerateRequest, settings
+from dpm_demo.solver.settings import Solver
+from dpm_demo.ui.player.component import Player
+from dpm_demo.ui.player.wall import Wall, uint8
+from dpm_demo.ui.serving import Kept, Serving, ended, refuse
+from dpm_demo.ui.tabs.generate import job_of, summary
+from dpm_demo.ui.widgets import links
+from dpm_demo.ui.widgets.code import KINDS
+from dpm_demo.ui.widgets.form import RequestForm
+
+#: More guidance than this, which pictures bear, washes out the colours of clips.
+DEFAULT = GenerateRequest(count=1, guidance=2.0, solver=Solver(nfe=20))
+FPS = 12  # as the player's loops
+SHOWN = 384  # pixels of a written file's longer side, reached by whole multiples
+KINDS_OF_FILE = ("mp4", "gif", "webp", "zip")
+
+MISSING = (
+    "**No trained video model is installed here:** put one into `checkpoints/emoji-video` "
+    "(`python -m dpm_demo train --help` says how); until then the exact model below moves."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """Finished samples of one request, float32 `(n, 3, frames, h, w)` in [-1, 1]."""
+
+    request: GenerateRequest
+    samples: np.ndarray
+
+    def pixels(self, sigma: float = 0.0, loop: bool = True) -> np.ndarray:
+        """uint8 `(n, frames, h, w, 3)`, smoothed along time by `sigma` frames."""
+        smoothed = smooth(self.samples, sigma, loop=loop, axis=2)
+        return np.stack([uint8(sample) for sample in smoothed])
+
+
+# ---------------------------------------------------------------- files
+
+
+def wall_of_clips(pixels: np.ndarray) -> np.ndarray:
+    """`(n, frames, h, w, 3)` as one video `(frames, H, W, 3)`, all clips in step."""
+    columns = math.ceil(math.sqrt(len(pixels)))
+    return np.stack([sheet(pixels[:, k], columns) for k in range(pixels.shape[1])])
+
+
+def clip_files(
+    clips: Clips, folder: Path, sigma: float = 0.0, loop: bool = True
+) -> dict[str, Path]:
+    """MP4, GIF, lossless WebP and a ZIP of every frame as PNG with settings.json, by kind."""
+    request, pixels = clips.request, clips.pixels(sigma, loop)
+    stem = f"{request.model}-{request.seed}-nfe{request.solver.nfe}".replace("/", "-")
+    path = {kind: folder / f"{stem}.{kind}" for kind in KINDS_OF_FILE}
+    frames = wall_of_clips(pixels)
+    scale = max(1, SHOWN // max(frames.shape[1:3]))
+    mp4(frames, FPS, scale, path["mp4"])
+    gif(frames, FPS, scale, path["gif"])
+    animated_webp(frames, FPS, scale, path["webp"])
+    packed = {
+        f"seed-{seed}/frame-{k:02d}.png": png(frame)
+        for seed, clip in zip(request.seeds, pixels, strict=True)
+        for k, frame in enumerate(clip)
+    }
+    about = {**settings(request), "fps": FPS, "smoothing": {"sigma": sigma, "loop": loop}}
+    packed["settings.json"] = json.dumps(about, indent=2).encode()
+    zip_files(packed, path["zip"])
+    return path
+
+
+def before_and_after(clips: Clips, sigma: float, loop: bool) -> dict[str, Any]:
+    """The player's value: each clip as it was sampled, and beside it the smoothed one."""
+    pairs = [clips.pixels(), clips.pixels(sigma, loop)]
+    names = ("as sampled", f"smoothed, σ = {sigma:g}")
+    moved = [differences(np.moveaxis(pixels, -1, 1)) for pixels in pairs]
+    tiles = []
+    for k, seed in enumerate(clips.request.seeds):
+        for name, pixels, motion in zip(names, pairs, moved, strict=True):
+            uri = data_uri(png(sprite_sheet(pixels[k : k + 1])))
+            point = {"nfe": 1, "lam": None, "t": 0.0, "stage": 0, "picture": 0}
+            tiles.append(
+                {
+                    "title": f"seed {seed}, {name}",
+                    "caption": f"|difference| of neighbouring frames {motion[k]:.2f} of 255",
+                    "state": "done",
+                    "nfe": 1,
+                    "budget": 1,
+                    "record": {"x0": uri, "x": uri, "points": [point]},
+                }
+            )
+    _, frames, height, width, _ = pairs[0].shape
+    return {
+        "run": uuid4().hex,
+        "seq": 0,
+        "final": True,
+        "tile": {"w": width, "h": height, "frames": frames},
+        "columns": 2,
+        "fps": FPS,
+        "tiles": tiles,
+        "status": {"text": "done"},
+    }
+
+
+# ---------------------------------------------------------------- the tab
+
+
+def first_model(serving: Serving, models: Sequence[tuple[str, str]]) -> Model | None:
+    """The first of `models` that can be loaded; called before the page is served."""
+    for _, name in models:
+        try:
+            return serving.load(name).result()
+        except ValueError:
+            continue
+    return None
+
+
+def build(serving: Serving, demo: gr.Blocks) -> None:
+    """Builds the tab inside the current Blocks and wires its links."""
+    models = serving.shelf.choices(video=True)
+    first = first_model(serving, models)
+    kept: Kept[Clips] = Kept()
+    if not any(o.frames > 1 and o.kind == "checkpoint" for o in serving.shelf.offered()):
+        gr.Markdown(MISSING, elem_id="video-missing")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320):
+            form = RequestForm(serving, "video", models, first, DEFAULT, most=8, clips=True)
+        with gr.Column(scale=3, min_width=320, elem_classes="player-first"):
+            player = Player(
+                elem_id="video-player",
+                label="Denoising of all frames",
+                placeholder="Press Generate: all frames come out of the noise together.",
+            )
+            note = gr.Markdown(elem_id="video-note")
+            video = gr.Video(
+                label="The clip",
+                interactive=False,
+                autoplay=True,
+                loop=True,
+                buttons=[],
+                height=SHOWN,
+                elem_id="video-result",
+            )
+            with gr.Row():
+                titles = ("MP4", "GIF", "WebP (lossless)", "ZIP of PNGs")
+                downloads = [gr.DownloadButton(t, size="sm", interactive=False) for t in titles]
+            with gr.Row():
+                sigma = gr.Slider(
+                    0,
+                    4,
+                    0,
+                    step=0.25,
+                    label="Smoothing over time (σ, frames)",
+                    info="A Gaussian along time, after sampling; calms flicker, blurs motion. "
+                    "0 is off.",
+                    elem_id="video-sigma",
+                )
+                loop = gr.Checkbox(
+                    True,
+                    label="Closed loop",
+                    info="The last frame's neighbour is the first one; if not, ends are repeated.",
+                    elem_id="video-loop",
+                )
+            pair = Player(elem_id="video-pair", label="Before and after smoothing", visible=False)
+            form.code(KINDS[:2])
+            link = links.box("video-link")
+    last_run = gr.State("")
+    waiting = [gr.skip()] * (2 + len(downloads))  # pair, video and the files, as they are
+
+    async def run(*args: Any) -> AsyncGenerator[Any, None]:
+        *settings_of, width, closed = args
+        way = serving.telling(str(args[0]), form.checked(settings_of))
+        async with aclosing(way) as steps:
+            async for step in steps:
+                if isinstance(step, str):
+                    yield gr.skip(), step, *waiting, gr.skip(), gr.skip()
+                else:
+                    request, model = step
+        job = job_of(request, model)
+        wall = Wall(job, device=str(model.device), titles=[f"seed {s}" for s in request.seeds])
+        off = [gr.DownloadButton(interactive=False)] * len(downloads)
+        yield gr.skip(), "", gr.update(visible=False), None, *off, request.seed, ""
+        text = f"video {request.model} {request.solver.method} nfe={request.solver.nfe}"
+        async with aclosing(serving.play(job, wall, f"{text} count={request.count}")) as events:
+            async for value, event in events:
+                if isinstance(event, Done) and event.error is None:
+                    clips = Clips(request, event.tracks[0].samples)
+                    kept.put(wall.run, clips)
+                    text = summary(request, event, model)
+                    yield value, text, *waiting, gr.skip(), wall.run
+                    yield (
+                        gr.skip(),
+                        gr.skip(),
+                        *await made(clips, width, closed),
+                        gr.skip(),
+                        gr.skip(),
+                    )
+                else:
+                    yield value, ended(event), *waiting, gr.skip(), gr.skip()
+
+    async def made(clips: Clips, width: float, closed: bool) -> list[Any]:
+        """Updates of the pair, of the video and of its files."""
+        folder = serving.path("clip").parent
+        try:
+            files = await serving.encode(clip_files, clips, folder, width, bool(closed))
+            shown: Any = gr.update(visible=False)
+            if width:
+                value = await serving.encode(before_and_after, clips, width, bool(closed))
+                shown = gr.update(value=value, visible=True)
+        except ValueError as error:
+            raise refuse(error) from error
+        on = [gr.DownloadButton(value=str(files[k]), interactive=True) for k in KINDS_OF_FILE]
+        return [shown, str(files["mp4"]), *on]
+
+    async def resmooth(run_id: str, width: float, closed: bool) -> list[Any]:
+        return await made(kept.get(run_id), width, closed) if run_id else waiting
+
+    results = [pair, video, *downloads]
+    started = form.go.click(
+        serving.stoppable(form.tab, run),
+        [*form.inputs, sigma, loop],
+        [player, note, *results, form.last_seed, last_run],
+        concurrency_id="engine",
+        concurrency_limit=32,
+        show_progress="hidden",
+        api_visibility="private",
+        scroll_to_output=False,
+    )
+    form.wire(demo, started, note, link)
+    gr.on(
+        [sigma.input, loop.input],
+        resmooth,
+        [last_run, sigma, loop],
+        results,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        api_visibility="private",
+    )

@@ -1,0 +1,1 @@
+"""Parts of tabs: controls, forms, links, code, plots."""

@@ -1,0 +1,300 @@
+"""One metric of some results as the page shows it: winner, plot, table, files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components.plot import PlotData
+
+from dpm_demo.quality import results as report
+from dpm_demo.quality.results import ERRORS, METRICS, Line, Results, value_text
+from dpm_demo.ui.serving import Serving
+from dpm_demo.ui.widgets import links
+from dpm_demo.ui.widgets.plots import MARKS, log_ticks, tidy
+
+DDIM = "order=1"
+BEST = 8  # solvers shown at first, and DDIM
+EVERY = "all"  # in the menu of budgets
+DISTANCES = ("fd", "kid")
+KINDS = ("csv", "json", "png", "html")
+# of the table's columns, without ± and with it; so a phone shows more than the first
+WIDTHS = {4: ["46%", "15%", "22%", "17%"], 5: ["36%", "13%", "19%", "17%", "15%"]}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A metric, the solvers that are drawn, and one budget (None: all) for table and verdict."""
+
+    metric: str
+    solvers: tuple[str, ...]
+    nfe: int | None = None
+
+
+def choose(results: Results, metric: Any, solvers: Any, nfe: Any) -> Choice | None:
+    """What of a menu's values these results have; the rest is replaced. None: nothing measured."""
+    measured = results.measured()
+    if not measured:
+        return None
+    metric = metric if metric in measured else measured[0]
+    ranking = results.ranking(metric)
+    wanted = [
+        s for s in dict.fromkeys(solvers or ()) if any(line.solver == s for line in results.lines)
+    ]
+    if not set(wanted) & set(ranking):
+        wanted = list(dict.fromkeys([*ranking[:BEST], *([DDIM] if DDIM in ranking else [])]))
+    budgets = budgets_of(results, metric)
+    # of a single one there is nothing to sum up
+    budget = next((n for n in budgets if str(n) == str(nfe) or len(budgets) == 1), None)
+    return Choice(metric, tuple(wanted), budget)
+
+
+def budgets_of(results: Results, metric: str) -> list[int]:
+    return sorted({line.nfe for line in results.lines if getattr(line, metric) is not None})
+
+
+def table(results: Results, choice: Choice) -> tuple[list[str], list[list[Any]]]:
+    """Headers and a row a line, by budget, the best first; ± is there for metrics that have one."""
+    metric = choice.metric
+    deviation = report.DEVIATION.get(metric)
+    known = [
+        line
+        for line in results.lines
+        if line.solver in choice.solvers
+        and choice.nfe in (None, line.nfe)
+        and getattr(line, metric) is not None
+    ]
+    sign = 1 if METRICS[metric].lower_is_better else -1
+    rows = []
+    for line in sorted(known, key=lambda x: (x.nfe, sign * getattr(x, metric))):
+        row = [line.solver, line.nfe, float(f"{getattr(line, metric):.4g}")]
+        if deviation:
+            spread = getattr(line, deviation)
+            row.append(None if spread is None else float(f"{spread:.2g}"))
+        rows.append([*row, count_of(line, metric)])
+    return ["solver", "NFE", results.title(metric), *(["±"] if deviation else []), "n"], rows
+
+
+def column(title: str) -> str:
+    """A metric's title short enough for a column on a phone: without of what it is."""
+    return re.split(r" \(| to | of ", title)[0]
+
+
+def count_of(line: Line, metric: str) -> int:
+    return line.n_error if metric in ERRORS else line.n
+
+
+def verdict(results: Results, choice: Choice) -> str:
+    """Names the winner among all solvers, at the budget that is chosen or over all of them."""
+    metric, title = choice.metric, results.title(choice.metric)
+    if choice.nfe is None:
+        best = results.ranking(metric)[0]
+        mean = "geometric mean" if METRICS[metric].log else "mean"
+        budgets = ", ".join(map(str, results.shared(metric)))
+        return f"**{_code(best)}** has the best {title} over {budgets} evaluations ({mean})."
+    line = results.best(metric, choice.nfe)
+    if line is None:
+        return ""
+    return (
+        f"At {choice.nfe} evaluations **{_code(line.solver)}** has the best {title}: "
+        f"{value_text(line, metric)} (n = {count_of(line, metric):,})."
+    )
+
+
+def unmeasured(results: Results, choice: Choice) -> str:
+    """Names the chosen solvers that have no figure of the metric."""
+    known = {x.solver for x in results.lines if getattr(x, choice.metric) is not None}
+    names = ", ".join(_code(name) for name in choice.solvers if name not in known)
+    return f"Without {results.title(choice.metric)}, so not drawn: {names}." if names else ""
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("`", "'") + "`"
+
+
+def about(results: Results, metric: str) -> str:
+    """What was measured, on how much, and what has to be known before numbers are compared."""
+    counts = sorted({count_of(x, metric) for x in results.lines if getattr(x, metric) is not None})
+    n = ", ".join(f"{count:,}" for count in counts)
+    text = f"Label {links.escape(results.label)}, guidance {results.guidance:g}, n = {n}"
+    if metric in ERRORS:
+        return f"{text}; the converged sample is order 3 at {results.reference_nfe} evaluations."
+    held = results.held_out
+    if held is not None and getattr(held, metric) is not None:
+        text += f"; held-out real pictures have {value_text(held, metric)} (n = {held.n:,})"
+    return f"{text}. " + (report.warning(counts[0]) if metric in DISTANCES else "")
+
+
+def plot_of(results: Results, choice: Choice) -> PlotData:
+    """The plot as the page takes it, so that writing it out is done off the event loop.
+
+    The legend has the settings' values alone, which fit a phone; whole names come on hovering.
+    """
+    figure = results.figure(choice.metric, choice.solvers)
+    for k, trace in enumerate(figure.data):
+        trace.name = brief(trace.name)
+        trace.marker = {"symbol": MARKS[k % len(MARKS)], "size": 8}
+    lines = len(figure.data)
+    tidy(figure, 400 + 20 * lines)
+    figure.update_layout(
+        showlegend=True,
+        legend={"orientation": "v", "yanchor": "top", "y": -60 / 380, "x": 0},
+        margin={"b": 60 + 20 * lines, "r": 15},
+    )
+    figure.update_shapes(line_color="#808080")
+    if choice.nfe is not None:
+        figure.add_vline(x=choice.nfe, line={"dash": "dot", "color": "#808080", "width": 1})
+    figure.update_yaxes(title_standoff=8, automargin=True)
+    values = [y for trace in figure.data for y in trace.y if y > 0]
+    if METRICS[choice.metric].log and values:
+        figure.update_yaxes(log_ticks(values))
+    return PlotData(type="plotly", plot=figure.to_json())
+
+
+def brief(solver: str) -> str:
+    """ "order=3 method=singlestep corrector=true" -> "order 3, singlestep, corrector"."""
+    words = []
+    for word in solver.split():
+        name, _, value = word.partition("=")
+        if value == "true":
+            words.append(name)
+        else:
+            speaking = value.isalpha() and value not in ("false", "auto")
+            words.append(value if speaking else f"{name} {value}")
+    return ", ".join(words) or solver
+
+
+def make_files(results: Results, choice: Choice, stem: str, serving: Serving) -> dict[str, Path]:
+    """The table as CSV, all results as JSON, the plot as PNG and as a page for any browser."""
+    folder = serving.path(stem).parent
+    files = {kind: folder / f"{stem}.{kind}" for kind in KINDS}
+    headers, rows = table(results, choice)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(headers)
+    writer.writerows(rows)
+    files["csv"].write_text(out.getvalue())
+    files["json"].write_text(results.to_json())
+    files["png"].write_bytes(results.png([choice.metric], choice.solvers))
+    files["html"].write_text(results.figure(choice.metric, choice.solvers).to_html())
+    return files
+
+
+class Board:
+    """One metric of some results: a verdict, a plot, a table, and files of them."""
+
+    def __init__(self, name: str, filters: bool) -> None:
+        self.stem, self.filters = name, filters
+        with gr.Row():
+            self.model = gr.Dropdown(
+                [], label="Model", min_width=140, visible=False, elem_id=f"{name}-model"
+            )
+            self.metric = gr.Dropdown(
+                [], label="Metric", min_width=220, visible=False, elem_id=f"{name}-metric"
+            )
+            self.nfe = gr.Dropdown(
+                [EVERY],
+                value=EVERY,
+                label="Budget (NFE) of table and winner",
+                min_width=140,
+                visible=False,
+                elem_id=f"{name}-nfe",
+            )
+        self.solvers = gr.Dropdown(
+            [],
+            multiselect=True,
+            label="Solvers of plot and table (the menu has the best first)",
+            visible=False,
+            elem_id=f"{name}-solvers",
+        )
+        self.text = gr.Markdown(elem_id=f"{name}-text")
+        self.plot = gr.Plot(show_label=False, visible=False, elem_id=f"{name}-plot")
+        self.table = gr.Dataframe(
+            interactive=False,
+            visible=False,
+            show_search="filter" if filters else "none",
+            label="Figures",
+            max_height=420,
+            wrap=True,
+            elem_id=f"{name}-table",
+        )
+        with gr.Row():
+            self.make = gr.Button("Make files", size="sm", visible=False, elem_id=f"{name}-make")
+            self.downloads = [
+                gr.DownloadButton(kind.upper(), size="sm", visible=False) for kind in KINDS
+            ]
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        return [
+            self.metric,
+            self.solvers,
+            self.nfe,
+            self.text,
+            self.plot,
+            self.table,
+            self.make,
+            *self.downloads,
+        ]
+
+    @property
+    def choices(self) -> list[gr.components.Component]:
+        return [self.metric, self.solvers, self.nfe]
+
+    def nothing(self, text: str) -> list[Any]:
+        """Updates that show a sentence and nothing else."""
+        off = gr.update(visible=False)
+        return [off if widget is not self.text else text for widget in self.outputs]
+
+    async def show(
+        self, serving: Serving, results: Results, values: Sequence[Any], more: str = ""
+    ) -> list[Any]:
+        """Updates for `outputs`. Raises what a file of something else may make of it."""
+        choice = choose(results, *values)
+        if choice is None:
+            return self.nothing("Nothing was measured.")
+        headers, rows = table(results, choice)
+        ranking = results.ranking(choice.metric)
+        names = dict.fromkeys([*ranking, *(line.solver for line in results.lines)])
+        text = [
+            verdict(results, choice),
+            about(results, choice.metric),
+            unmeasured(results, choice),
+            more,
+        ]
+        return [
+            gr.update(
+                choices=[(results.title(m), m) for m in results.measured()],
+                value=choice.metric,
+                visible=True,
+            ),
+            gr.update(choices=list(names), value=list(choice.solvers), visible=self.filters),
+            gr.update(
+                choices=[EVERY, *map(str, budgets_of(results, choice.metric))],
+                value=EVERY if choice.nfe is None else str(choice.nfe),
+                visible=self.filters,
+            ),
+            "\n\n".join(part for part in text if part),
+            gr.update(value=await serving.encode(plot_of, results, choice), visible=True),
+            gr.update(
+                value={"headers": [column(h) for h in headers], "data": rows},
+                column_widths=WIDTHS[len(headers)],
+                visible=True,
+            ),
+            gr.update(visible=True),
+            *[gr.update(visible=True, interactive=False)] * len(KINDS),
+        ]
+
+    async def files(self, serving: Serving, results: Results, values: Sequence[Any]) -> list[Any]:
+        choice = choose(results, *values)
+        if choice is None:
+            raise gr.Error("Nothing was measured.", print_exception=False)
+        stem = f"{self.stem}-{results.model}-{choice.metric}"
+        made = await serving.encode(make_files, results, choice, stem, serving)
+        return [gr.DownloadButton(value=str(made[kind]), interactive=True) for kind in KINDS]

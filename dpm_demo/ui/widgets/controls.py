@@ -1,0 +1,284 @@
+"""The controls of a solver and of a model's label, shared by the tabs that generate."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import gradio as gr
+
+from dpm_demo.models.checkpoint import Model
+from dpm_demo.request.generate import GenerateRequest, Limits, read
+from dpm_demo.solver.settings import ADAPTIVE_FIELDS, CHOICES, FIXED_FIELDS, Solver
+from dpm_demo.ui.serving import LOOK, Serving
+
+SCHEDULES = [
+    ("even in log-SNR (λ)", "logsnr"),
+    ("even in cosine time", "cosine"),
+    ("even in linear-β time", "linear"),
+    ("quadratic in linear-β time", "quadratic"),
+    ("Karras, ρ = 7", "karras"),
+]
+METHODS = [
+    ("multistep: reuse past evaluations", "multistep"),
+    ("singlestep: look ahead inside a step", "singlestep"),
+    ("adaptive: choose step sizes by error", "adaptive"),
+]
+PREDICTIONS = [("data (DPM-Solver++)", "data"), ("noise (DPM-Solver)", "noise")]
+ANY = "any"
+
+
+class Dial(gr.Slider):
+    """A slider whose value comes as it is, so that the request's own check says what is wrong."""
+
+    def get_block_name(self) -> str:
+        return "slider"  # the page knows no component of this name
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload
+
+
+class SolverControls:
+    """Widgets for every field of `Solver`; `values(args)` turns what they hold into settings."""
+
+    def __init__(self, default: Solver) -> None:
+        self.widgets: dict[str, gr.components.Component] = {}
+        w = self.widgets
+        w["nfe"] = Dial(
+            1,
+            100,
+            default.nfe,
+            step=1,
+            label="Model evaluations (NFE)",
+            info="How often the network is called for a sample: what sampling costs. "
+            "Up to 100 here, 1000 in Python.",
+        )
+        w["order"] = Dial(
+            1,
+            3,
+            3 if default.order == "auto" else default.order,
+            step=1,
+            label="Order",
+            info="1 is DDIM. Halving the step divides the error by 2, 4 or 8 at order 1, 2 or 3.",
+        )
+        w["auto"] = gr.Checkbox(
+            False,
+            label="Dynamic order",
+            info="1 for the first fifth of the evaluations, 2 until three fifths, then 3.",
+        )
+        w["method"] = gr.Dropdown(
+            METHODS, value=default.method, label="Method", info="How higher order is reached."
+        )
+        w["schedule"] = gr.Dropdown(
+            SCHEDULES,
+            value=default.schedule,
+            label="Schedule",
+            info="Where the evaluations lie between noise and picture.",
+        )
+        w["prediction"] = gr.Radio(
+            PREDICTIONS,
+            value=default.prediction,
+            label="Prediction form",
+            info="What is held constant (or linear, or quadratic) within a step.",
+        )
+        with gr.Accordion("More solver settings", open=False):
+            self._advanced(default)
+
+    def _advanced(self, default: Solver) -> None:
+        w = self.widgets
+        w["lower_order_final"] = gr.Checkbox(
+            default.lower_order_final,
+            label="Lower order at the end",
+            info="Tapers the order over the last steps; steadier with few evaluations.",
+        )
+        w["denoise_to_zero"] = gr.Checkbox(
+            default.denoise_to_zero,
+            label="Denoise to zero",
+            info="The last evaluation returns the network's picture itself.",
+        )
+        w["corrector"] = gr.Checkbox(
+            default.corrector,
+            label="UniPC corrector (multistep)",
+            info="Redoes each step once the next evaluation is known, at no extra cost.",
+        )
+        w["weights"] = gr.Radio(
+            list(CHOICES["weights"]),
+            value=default.weights,
+            label="Weights",
+            info='"published" are the formulas in print; their multistep order 3 is of order 2.',
+        )
+        w["threshold"] = gr.Radio(
+            [("none", "none"), ("static", "static"), ("dynamic", "dynamic")],
+            value=str(default.threshold).lower(),
+            label="Thresholding",
+            info="Clips the predicted picture (data form only).",
+        )
+        w["eta"] = Dial(
+            0,
+            1,
+            default.eta,
+            step=0.05,
+            label="Noise η",
+            info="0 is the ODE; 1 the full reverse SDE (data form, orders 1 and 2).",
+        )
+        w["window"] = Dial(
+            0,
+            16,
+            default.window,
+            step=1,
+            label="Parallel window",
+            info="0: one after the other. 2 or more: Picard sweeps over that many steps.",
+        )
+        w["tolerance"] = gr.Number(
+            default.tolerance,
+            label="Tolerance (adaptive)",
+            info="Local error aimed at; smaller is more exact and costs more evaluations.",
+        )
+
+    @property
+    def inputs(self) -> list[gr.components.Component]:
+        return list(self.widgets.values())
+
+    def values(self, args: tuple[Any, ...]) -> dict[str, Any]:
+        """Settings for `read`: fields that mean nothing with the method are left out."""
+        flat = dict(zip(self.widgets, args, strict=True))
+        if flat.pop("auto"):
+            flat["order"] = "auto"
+        adaptive = flat["method"] == "adaptive"
+        for name in FIXED_FIELDS if adaptive else ADAPTIVE_FIELDS:
+            flat.pop(name, None)
+        # it is on at first, and has no meaning with these
+        if flat["method"] != "multistep" or flat["eta"] or flat["window"]:
+            flat.pop("corrector", None)
+        return flat
+
+    def show(self, solver: Solver) -> list[Any]:
+        """Updates that make the widgets show `solver` (a link, a preset, another default)."""
+        shown = {name: getattr(solver, name) for name in self.widgets if name != "auto"}
+        shown["auto"] = solver.order == "auto"
+        shown["order"] = 3 if solver.order == "auto" else solver.order
+        shown["threshold"] = str(solver.threshold).lower()
+        return [gr.update(value=shown[name]) for name in self.widgets]
+
+
+class LabelControls:
+    """Model, its label axes (at most two) and guidance; `START` is chosen where it is a label."""
+
+    START = "smileys"  # a first click should show something that one recognises
+
+    def __init__(self, models: list[tuple[str, str]], first: Model | None, guidance: float) -> None:
+        name = first.name if first else (models[0][1] if models else None)
+        self.model = gr.Dropdown(
+            models, value=name, label="Model", info="A pretrained network, or an exact one."
+        )
+        axes = list(first.labels.items()) if first else []
+        self.axes = []
+        with gr.Row():
+            for k in (1, 0):
+                names = axes[k][1] if k < len(axes) else ()
+                title = axes[k][0].capitalize() if k < len(axes) else "Label"
+                self.axes.append(
+                    gr.Dropdown(
+                        [ANY, *names],
+                        value=self.START if self.START in names else ANY,
+                        label=title,
+                        info=_axis_info(axes[k][0] if k < len(axes) else ""),
+                        visible=bool(names),
+                        min_width=120,
+                    )
+                )
+        self.guidance = Dial(
+            0,
+            6,
+            guidance,
+            step=0.25,
+            label="Guidance",
+            info="Follows the label more strictly; other than 0 and 1 each evaluation computes "
+            "two network rows.",
+            visible=bool(axes),
+        )
+
+    @property
+    def inputs(self) -> list[gr.components.Component]:
+        return [self.model, *self.axes, self.guidance]
+
+    @staticmethod
+    def values(args: tuple[Any, ...]) -> dict[str, Any]:
+        model, *words, guidance = args
+        label = " ".join(str(w) for w in words if w and w != ANY) or ANY
+        return {"model": model, "label": label, "guidance": guidance}
+
+    def show(self, model: Model, label: str = ANY, guidance: float | None = None) -> list[Any]:
+        """Updates for `inputs` when another model is chosen or a link is read."""
+        axes = list(model.labels.items())
+        words = label.split()
+        updates: list[Any] = [gr.update(value=model.name)]
+        for k in (1, 0):
+            names = axes[k][1] if k < len(axes) else ()
+            title = axes[k][0].capitalize() if k < len(axes) else "Label"
+            value = next((w for w in words if w in names), ANY)
+            updates.append(
+                gr.update(
+                    choices=[ANY, *names],
+                    value=value,
+                    label=title,
+                    info=_axis_info(title.lower()),
+                    visible=bool(names),
+                )
+            )
+        shown: dict[str, Any] = {} if guidance is None else {"value": guidance}
+        updates.append(gr.update(visible=bool(axes), **shown))
+        return updates
+
+    def follow(self, serving: Serving, note: gr.Markdown) -> None:
+        """Shows the labels of whichever model is chosen, and in `note` its way to here."""
+        coming: dict[str | None, str] = {}  # by visitor: the chosen model, if it is not there yet
+        skips = [gr.skip()] * (len(self.axes) + 1)
+
+        async def relabel(name: str, one: str, two: str, request: gr.Request) -> list[Any]:
+            coming.pop(request.session_hash, None)
+            kept = " ".join(str(word) for word in (one, two) if word)  # as far as it has them
+            try:
+                return self.show(await asyncio.wait_for(serving.model(name), LOOK), kept)[1:]
+            except asyncio.TimeoutError:
+                coming[request.session_hash] = name
+                return skips
+
+        async def way(name: str, request: gr.Request) -> AsyncIterator[Any]:
+            yield gr.skip()  # without any, Gradio would empty the note
+            of = note._id, request.session_hash
+            async with aclosing(serving.way(str(name), of)) as sentences:
+                async for sentence in sentences:
+                    yield sentence
+
+        async def relabel_late(name: str, request: gr.Request) -> list[Any]:
+            if coming.get(request.session_hash) != name:
+                return skips
+            updates = self.show(await serving.model(name))[1:]
+            # in the meantime another one may have been chosen
+            return updates if coming.pop(request.session_hash, "") == name else skips
+
+        # The page runs the events of one trigger in turn: a model that is there has its labels at
+        # once, any other has them after its way. The labels do not stream, as a slider that a
+        # stream skips loses its value. "multiple": a choice during a download counts.
+        shared: dict[str, Any] = {"trigger_mode": "multiple", "api_visibility": "private"}
+        labels = [*self.axes, self.guidance]
+        self.model.input(relabel, [self.model, *self.axes], labels, **shared)
+        self.model.input(way, self.model, note, show_progress="hidden", **shared)
+        self.model.input(relabel_late, self.model, labels, show_progress="hidden", **shared)
+
+
+def _axis_info(axis: str) -> str:
+    return "In whose hand." if axis == "style" else "What to draw."
+
+
+def request_of(values: Mapping[str, Any], model: Model, limits: Limits) -> GenerateRequest:
+    """The checked request. Raises ValueError, one sentence, for anything bad in it."""
+    request = read(values)
+    condition = model.condition(request.label, request.guidance)
+    rows = model.rows(condition) * model.frames
+    request.check(limits, rows_a_sample=rows, numbers=math.prod(model.shape))
+    return request

@@ -1,0 +1,156 @@
+"""The form of one request, as the tabs "Generate" and "Video" have it: widgets, link and code."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from dpm_demo.models.checkpoint import Model
+from dpm_demo.models.exact import MIXTURE_NAME, VIDEO_MIXTURE_NAME
+from dpm_demo.request.generate import SEED_MAX, GenerateRequest, read, read_leniently, to_query
+from dpm_demo.ui.serving import Serving, refuse
+from dpm_demo.ui.widgets import links
+from dpm_demo.ui.widgets.code import KINDS, code_for
+from dpm_demo.ui.widgets.controls import ANY, Dial, LabelControls, SolverControls, request_of
+
+#: On a phone the player stands above the form: a click should be seen to do something.
+_TO_PLAYER = (
+    "() => { if (innerWidth <= 640) document.querySelector('#TAB-player')"
+    ".scrollIntoView({behavior: 'smooth'}); }"
+)
+
+
+class RequestForm:
+    """What describes a `GenerateRequest`. Built inside a column; `wire` ties it to the page.
+
+    `clips` says which models it takes. `first` is the model that its controls start with.
+    """
+
+    def __init__(
+        self,
+        serving: Serving,
+        tab: str,
+        models: list[tuple[str, str]],
+        first: Model | None,
+        default: GenerateRequest,
+        most: int,
+        clips: bool = False,
+    ) -> None:
+        self.serving, self.tab, self.first, self.clips = serving, tab, first, clips
+        one, many = ("clip", "Clips") if clips else ("picture", "Pictures")
+        self.labels = LabelControls(models, first, default.guidance)
+        with gr.Row():
+            self.go = gr.Button("Generate", variant="primary", elem_id=f"{tab}-go")
+            self.stop = gr.Button("Stop", variant="stop", elem_id=f"{tab}-stop")
+        self.solver = SolverControls(default.solver)
+        with gr.Row():
+            self.count = Dial(
+                1, most, default.count, step=1, label=many, info="One seed each.", min_width=140
+            )
+            self.seed = gr.Number(
+                default.seed,
+                label="Seed",
+                info=f"The same seed is the same {one}, whoever else is served.",
+                min_width=140,
+                elem_id=f"{tab}-seed",
+            )
+        with gr.Row():
+            self.new = gr.Button("New seed", size="sm")
+            self.reuse = gr.Button("Reuse last seed", size="sm")
+        self.last_seed = gr.State(default.seed)
+        self.inputs = [*self.labels.inputs, *self.solver.inputs, self.count, self.seed]
+
+    def code(self, kinds: Sequence[str] = KINDS) -> None:
+        """The accordion with the settings as code, in the current column."""
+        with gr.Accordion("Copy as code", open=False):
+            self.kind = gr.Radio(kinds, value=kinds[0], label="Copy as", show_label=False)
+            self.text = gr.Code(language="python", interactive=False, show_label=False, lines=6)
+
+    # ------------------------------------------------------------ what it says
+
+    def values(self, args: Sequence[Any]) -> dict[str, Any]:
+        """The settings in the order of `inputs`, flat."""
+        a = len(self.labels.inputs)
+        b = a + len(self.solver.inputs)
+        flat = self.labels.values(tuple(args[:a])) | self.solver.values(tuple(args[a:b]))
+        return flat | {"count": args[b], "seed": args[b + 1]}
+
+    async def checked(self, args: Sequence[Any]) -> tuple[GenerateRequest, Model]:
+        """The request and its model. Raises gr.Error with one sentence for a bad one."""
+        values = self.values(args)
+        model = await self.serving.model(str(values["model"]))
+        try:
+            self._check_kind(model)
+            return request_of(values, model, self.serving.limits), model
+        except ValueError as error:
+            raise refuse(error) from error
+
+    def _check_kind(self, model: Model) -> None:
+        if (model.frames > 1) != self.clips:
+            made, other = ("pictures", "Generate") if self.clips else ("clips", "Video")
+            raise ValueError(f"model: {model.name} makes {made}; the tab {other} has it.")
+
+    def query(self, *args: Any) -> str:
+        return f"?tab={self.tab}&" + to_query(read(self.values(args)))
+
+    async def open_link(self, request: gr.Request) -> list[Any]:
+        """Updates for `inputs` and the note, from a visitor's link; what is bad in it is named."""
+        pairs = dict(links.pairs(request, self.tab))
+        if not pairs:
+            return [gr.skip()] * (len(self.inputs) + 1)
+        exact = VIDEO_MIXTURE_NAME if self.clips else MIXTURE_NAME
+        if self.clips:  # a request's own default makes pictures
+            pairs.setdefault("model", self.first.name if self.first else exact)
+        wanted, complaints = read_leniently(pairs)
+        try:
+            model = await self.serving.model(wanted.model)
+            self._check_kind(model)
+            model.condition(wanted.label)
+        except (ValueError, gr.Error) as error:
+            complaints.append(f"{getattr(error, 'message', error)} The default is used.")
+            model = self.first or await self.serving.model(exact)
+            wanted = replace(wanted, label=ANY)
+        return [
+            *self.labels.show(model, wanted.label, wanted.guidance),
+            *self.solver.show(wanted.solver),
+            wanted.count,
+            wanted.seed,
+            links.note(complaints),
+        ]
+
+    async def show_code(self, kind: str, *args: Any) -> Any:
+        try:
+            request, _ = await self.checked(args)
+        except gr.Error:  # a click on Generate says what is wrong, once
+            return gr.skip()
+        return gr.Code(
+            code_for(kind, request), language="shell" if kind == "Command line" else "python"
+        )
+
+    # ------------------------------------------------------------ events
+
+    def wire(self, demo: gr.Blocks, started: Any, note: gr.Markdown, link: gr.Textbox) -> None:
+        """Everything but the run: `started` is its event. Called after `code`."""
+        private: dict[str, Any] = {"api_visibility": "private"}
+        self.go.click(None, None, None, js=_TO_PLAYER.replace("TAB", self.tab), **private)
+        started.success(self.query, self.inputs, link, **private).then(
+            None, link, link, js=links.SHOW, **private
+        )
+        demo.load(self.open_link, None, [*self.inputs, note], **private)
+        self.labels.follow(self.serving, note)
+        self.serving.stops(self.tab, self.stop)
+        self.new.click(lambda: random.randint(0, SEED_MAX), None, self.seed, queue=False, **private)
+        self.reuse.click(lambda s: s, self.last_seed, self.seed, queue=False, **private)
+        gr.on(
+            [demo.load, self.kind.change, *[w.change for w in self.inputs]],  # type: ignore[attr-defined]
+            self.show_code,
+            [self.kind, *self.inputs],
+            self.text,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            **private,
+        )

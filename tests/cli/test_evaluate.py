@@ -1,0 +1,70 @@
+"""`python -m dpm_demo evaluate`, as it is called."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from dpm_demo.__main__ import main
+from dpm_demo.quality.results import Results
+
+SMALL = "evaluate --model mixture --nfe 2,4 -n 24 --error-seeds 2 --solvers order=1"
+
+
+def test_evaluate_writes_a_report_and_goes_on_where_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SMALL.split(), "--out", str(tmp_path)]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert "**FD (emoji features)**, n = 24" in text
+    assert "FID" not in text
+    assert "below 2,000" in text
+    found = Results.read(tmp_path / "results.json")
+    lines = {(line.solver, line.nfe): line for line in found.lines}
+    assert lines["order=1", 2].rmse > lines["order=1", 4].rmse > 0  # type: ignore[operator]
+    assert all(lines["order=1", n].fd is not None for n in (2, 4))
+    assert found.held_out is not None
+    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    assert {row["nfe"] for row in rows} >= {"2", "4"}
+    for name in ("results.md", "results.html", "results.png"):
+        assert (tmp_path / name).stat().st_size > 500
+
+    written = {p: p.stat().st_mtime_ns for p in (tmp_path / "units").iterdir()}
+    assert main([*words, "--solvers", "order=2", "--metrics", "rmse"]) == 0
+    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "units").iterdir()}
+    assert {p: after[p] for p in written} == written, "a unit was computed again"
+    merged = Results.read(tmp_path / "results.json")
+    assert next(x for x in merged.lines if x.solver == "order=2").rmse is not None
+    assert next(x for x in merged.lines if x.solver == "order=1").fd is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--metrics fid", "metrics"),
+        ("--nfe 0", "budgets"),
+        ("--seed-range 5:5", "seed-range must be like 0:2000"),
+        ("--seed-range 0:5 -n 9", "n must be at most the 5 seeds"),
+        ("-n 0", "n must be a whole number from 1"),
+        ("--solvers quick", "field=value"),
+        ("--solvers best:6", "errors in --out first"),
+        ("--features vgg", "features must be one of"),
+        ("--features inception", "torch-fidelity"),
+        ("--guidance much", "guidance must be a number"),
+        ("--model nowhere", "no checkpoint"),
+        ("--model mixture-video", "--data"),
+        ("--error-seeds -1", "error-seeds"),
+        ("--per-class -1", "per-class"),
+        ("--precision fast", "too coarse for errors"),
+        ("--label drawn --metrics fd", "give --data"),
+    ],
+)
+def test_bad_input_gives_one_sentence_and_exit_code_1(
+    words: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["evaluate", "--model", "mixture", "--out", str(tmp_path)]
+    assert main([*base, *words.split()]) == 1
+    error = capsys.readouterr().err.strip()
+    assert sentence.lower() in error.lower()
+    assert len(error.splitlines()) == 1
