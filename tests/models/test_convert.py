@@ -19,8 +19,8 @@ from dpm_demo.__main__ import main
 from dpm_demo.models.checkpoint import CheckpointError
 from dpm_demo.models.diffusers import convert as module
 from dpm_demo.models.diffusers.convert import convert
+from dpm_demo.models.diffusers.offered import OFFERED, Offered
 from dpm_demo.models.library import ModelShelf
-from dpm_demo.solver.settings import OFFERED, Offered
 
 PICKLE = "unet/diffusion_pytorch_model.bin"
 

@@ -20,8 +20,8 @@ from dpm_demo.engine.worker import Engine
 from dpm_demo.models import library as shelf
 from dpm_demo.models.checkpoint import CheckpointError
 from dpm_demo.models.diffusers.hub import load_diffusers
+from dpm_demo.models.diffusers.offered import Offered
 from dpm_demo.models.library import ModelShelf
-from dpm_demo.solver.settings import Offered
 from dpm_demo.ui.page import serve
 from dpm_demo.ui.serving import Serving
 

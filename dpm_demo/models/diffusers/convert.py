@@ -35,7 +35,7 @@ from dpm_demo.models.diffusers.hub import (
     sha256,
     snapshot,
 )
-from dpm_demo.solver.settings import OFFERED
+from dpm_demo.models.diffusers.offered import OFFERED
 
 __all__ = ["convert"]
 

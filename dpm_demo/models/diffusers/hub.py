@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from dpm_demo.models.checkpoint import CheckpointError, Model
 from dpm_demo.models.denoiser import Denoiser, Target
 from dpm_demo.models.device import processor_precision
+from dpm_demo.models.diffusers.offered import OFFERED, Offered
 from dpm_demo.solver.schedule import ALPHA_BAR_MIN, COSINE_LAM_MIN
-from dpm_demo.solver.settings import OFFERED, Offered
 
 __all__ = [
     "OFFERED",

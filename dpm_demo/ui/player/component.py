@@ -89,7 +89,10 @@ class Player(gr.HTML):
 
     def api_info(self) -> dict[str, Any]:
         """The schema that the API page shows."""
-        return {"type": "object", "description": "the state of a player: see dpm_demo/ui/player/component.py"}
+        return {
+            "type": "object",
+            "description": "the state of a player: see dpm_demo/ui/player/component.py",
+        }
 
     def example_payload(self) -> Any:
         """A value for the API page."""
