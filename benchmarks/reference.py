@@ -25,7 +25,7 @@ def main() -> None:
 
     def sample(nfe: int, order: int = 3):
         solver = dpm.Solver(nfe=nfe, order=order)
-        return integrate(model.exact, x, solver, lam_span=model.lam_span, cond=cond)
+        return integrate(model.denoise_float32, x, solver, lam_span=model.lam_span, cond=cond)
 
     budgets = [int(n) for n in options.nfe.split(",")]
     samples = {n: sample(n) for n in {*budgets, *(2 * n for n in budgets)}}
@@ -35,8 +35,13 @@ def main() -> None:
         print(f"| {n} | {apart:.2e} |")
     rough = (sample(160) - sample(240)).square().mean().sqrt().item()
     print(f"roughness (order 3, 160 against 240 evaluations): {rough:.2e}")
-    if isinstance(model.exact, Denoiser):
-        half = Denoiser(model.exact.network, model.exact.target, model.exact.axes, "bfloat16")
+    if isinstance(model.denoise_float32, Denoiser):
+        half = Denoiser(
+            model.denoise_float32.network,
+            model.denoise_float32.target,
+            model.denoise_float32.axes,
+            "bfloat16",
+        )
         solver = dpm.Solver(nfe=20, order=2)
         low = integrate(half, x, solver, lam_span=model.lam_span, cond=cond)
         apart = (low - sample(20, order=2)).square().mean().sqrt().item()

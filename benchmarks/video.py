@@ -180,11 +180,11 @@ def errors(
     x = initial_noise(seeds, model.shape).to(model.device)
 
     def solve(solver: Solver) -> np.ndarray:
-        x0 = integrate(model.exact, x, solver, lam_span=model.lam_span, cond=cond)
+        x0 = integrate(model.denoise_float32, x, solver, lam_span=model.lam_span, cond=cond)
         return x0.cpu().numpy()
 
-    if model.flow is not None:
-        truth = model.flow(x, *model.lam_span).cpu().numpy()
+    if model.exact_solution is not None:
+        truth = model.exact_solution(x, *model.lam_span).cpu().numpy()
     else:
         truth = solve(Solver(nfe=reference_nfe, order=3))
     return {(o, n): rmse(solve(Solver(nfe=n, order=o)), truth) for o in ORDERS for n in BUDGETS}

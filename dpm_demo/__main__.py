@@ -128,7 +128,7 @@ def compare(options: argparse.Namespace) -> None:
         raise ValueError("the run ended without a result")
 
     job, targets = core.missing_references(comparison, model, cells, kept)
-    if job is not None and model.flow is not None:
+    if job is not None and model.exact_solution is not None:
         for target, truth in zip(targets, exact_references(model, targets), strict=True):
             kept.put(target, truth)
     elif job is not None:

@@ -38,7 +38,7 @@ def test_the_exact_models_clips_move_as_its_own_do() -> None:
     exact = PictureMixture(size=16, frames=8, falloff=2.0, slowness=2.0)
     device = torch.device("cpu")
     args = (exact.denoise, exact.denoise, device)
-    model = Model("exact", (3, 8, 16, 16), (-5.0, 4.6), *args, flow=exact.flow)
+    model = Model("exact", (3, 8, 16, 16), (-5.0, 4.6), *args, exact_solution=exact.flow)
     noise = torch.randn(24, 3, 8, 16, 16, generator=torch.Generator().manual_seed(5))
     clips = ((exact.flow(noise, -5.0, 4.6).clamp(-1, 1) + 1) * 127.5).round().byte()
     n = len(clips)

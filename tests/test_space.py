@@ -24,7 +24,7 @@ from PIL import Image
 
 from dpm_demo.engine.worker import Engine
 from dpm_demo.models.checkpoint import CHECKPOINTS
-from dpm_demo.models.library import ModelShelf
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.ui.page import credentials, serve
 from dpm_demo.ui.player.recorded import FOLDER, opened, read_recordings
 from dpm_demo.ui.serving import Serving
@@ -46,7 +46,7 @@ def front() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def locked() -> Iterator[str]:
     """The address of a page that wants a password."""
-    serving = Serving(Engine(), ModelShelf("cpu", offered=()))
+    serving = Serving(Engine(), ModelLibrary("cpu", offered=()))
     first = serving.load("mixture").result(60)
     demo, address = serve(serving, first, auth=credentials("ada:se:cret"), quiet=True)
     yield address

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dpm_demo.engine.events import Done, Job, Row, Track
+from dpm_demo.engine.events import Done, Job, SampleRecord, Track
 from dpm_demo.media.clips import labelled_grid
 from dpm_demo.models.checkpoint import Model
 from dpm_demo.request.generate import Comparison, solver_text
@@ -99,7 +99,7 @@ def job_of(comparison: Comparison, model: Model, cells: Layout, record: bool = T
     tracks = tuple(
         Track(solver, cells.seeds, cond=cond, lam_span=model.lam_span) for solver in cells.solvers
     )
-    return Job(model.exact, model.shape, tracks, device=model.device, record=record)
+    return Job(model.denoise_float32, model.shape, tracks, device=model.device, record=record)
 
 
 # ---------------------------------------------------------------- the reference
@@ -188,7 +188,7 @@ def missing_references(
         Track(solver, tuple(t.seed for t in targets), cond=cond, lam_span=model.lam_span)
         for solver, targets in wanted.items()
     )
-    job = Job(model.exact, model.shape, tracks, device=model.device, record=False)
+    job = Job(model.denoise_float32, model.shape, tracks, device=model.device, record=False)
     return job, [target for targets in wanted.values() for target in targets]
 
 
@@ -353,5 +353,5 @@ class Outcome:
     comparison: Comparison
     cells: Layout
     values: dict[Cell, Figures]
-    rows: dict[Cell, Row]
+    rows: dict[Cell, SampleRecord]
     spans: dict[int, list[float]] = field(default_factory=dict)

@@ -151,7 +151,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Choice:
+class SolverDecision:
     """A sampler's decision (a rejected step, a lowered order), after `nfe` evaluations."""
 
     tile: int
@@ -189,7 +189,7 @@ class Preview:
     """The newest state of a running job.
 
     `tiles` has every sample; `pictures`, `samples` (float32, of tiles that have ended) and
-    `choices` only what is new since the preview that the reader took last. `nfe` counts row
+    `decisions` only what is new since the preview that the reader took last. `nfe` counts row
     evaluations over all tiles, out of `budget`; `ms` is the time of the last network call this
     job had a part in, `rows` its rows, whoever's they were.
     """
@@ -197,7 +197,7 @@ class Preview:
     seq: int
     tiles: tuple[Tile, ...]
     pictures: dict[int, Picture]
-    choices: tuple[Choice, ...]
+    decisions: tuple[SolverDecision, ...]
     nfe: int
     budget: int
     seconds: float
@@ -213,12 +213,12 @@ class Preview:
             self,
             pictures={**old.pictures, **self.pictures},
             samples={**old.samples, **self.samples},
-            choices=old.choices + self.choices,
+            decisions=old.decisions + self.decisions,
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class SampleRecord:
     """One sample with its record, complete however slow the reader was.
 
     `sample` is float32 `(*shape)`, None if the row failed (`error` says why) or was cancelled.
@@ -233,7 +233,7 @@ class Row:
     x: np.ndarray
     nfe: int
     converged: bool
-    choices: tuple[Choice, ...]
+    decisions: tuple[SolverDecision, ...]
     error: str | None = None
 
 
@@ -244,7 +244,7 @@ class TrackResult:
     A network call shared with others is charged by rows.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[SampleRecord, ...]
     ms: float
 
     @property

@@ -1,4 +1,4 @@
-"""Several GPUs: an engine and a shelf of models for each, every request to the least busy one."""
+"""Several GPUs: an engine and a library of models for each, every request to the least busy one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 from dpm_demo.engine.events import Job, Stats, Ticket
 from dpm_demo.engine.worker import Engine
 from dpm_demo.models.checkpoint import Model
-from dpm_demo.models.library import ModelShelf
+from dpm_demo.models.library import ModelLibrary
 
 __all__ = ["Pool"]
 
@@ -24,18 +24,18 @@ class Pool:
     requests (of equals, the one whose turn was longest ago), and `submit` follows the job's device.
     """
 
-    def __init__(self, places: Sequence[tuple[Engine, ModelShelf]]) -> None:
-        devices = [shelf.device for _, shelf in places]
+    def __init__(self, places: Sequence[tuple[Engine, ModelLibrary]]) -> None:
+        devices = [library.device for _, library in places]
         if not devices or len(set(devices)) < len(devices):
             raise ValueError(f"places must be engines of different devices, got {devices}.")
-        self._places = {shelf.device: (engine, shelf) for engine, shelf in places}
+        self._places = {library.device: (engine, library) for engine, library in places}
         self._lock = threading.Lock()
         self._turns = dict.fromkeys(devices, 0)
 
     def load(self, name: str) -> Future[Model]:
         """The model of that name on the least busy device, loaded there on first use."""
-        engine, shelf = self._least_busy()
-        return shelf.load(name, engine.call)
+        engine, library = self._least_busy()
+        return library.load(name, engine.call)
 
     def submit(self, job: Job) -> Ticket:
         """Queues a job where its model is; raises as `Engine.submit`, ValueError elsewhere."""
@@ -65,7 +65,7 @@ class Pool:
         for engine, _ in self._places.values():
             engine.close()
 
-    def _least_busy(self) -> tuple[Engine, ModelShelf]:
+    def _least_busy(self) -> tuple[Engine, ModelLibrary]:
         with self._lock:
             requests = {d: engine.stats().requests for d, (engine, _) in self._places.items()}
             device = min(self._turns, key=lambda d: (requests[d], self._turns[d]))

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from dpm_demo.engine.events import (
-    Choice,
     Done,
     Failed,
     Frame,
     Job,
     Picture,
     Preview,
-    Row,
+    SampleRecord,
+    SolverDecision,
     Ticket,
     Tile,
     Track,
@@ -56,7 +56,7 @@ class Run:
     a call may take a part of them.
     """
 
-    def __init__(self, request: Request, track: int, rows: range, first_tile: int) -> None:
+    def __init__(self, request: ActiveJob, track: int, rows: range, first_tile: int) -> None:
         self.request = request
         self.number = track
         self.track: Track = request.job.tracks[track]
@@ -71,7 +71,7 @@ class Run:
         self.nfe = 0
         self.ms = 0.0
         self.film = Film()
-        self.choices: list[tuple[int, str, float, dict[str, Any]]] = []
+        self.decisions: list[tuple[int, str, float, dict[str, Any]]] = []
         self.errors: dict[int, Failure] = {}
         self.sample: torch.Tensor | None = None
         self.ended = False
@@ -102,8 +102,8 @@ class Run:
                 return ask.value
             if not isinstance(ask, Decision):
                 raise TypeError(f"the sampler yielded {type(ask).__name__}")
-            self.choices.append((self.nfe, ask.kind, float(ask.lam), dict(ask.data)))
-            self.request.note_choice(self)
+            self.decisions.append((self.nfe, ask.kind, float(ask.lam), dict(ask.data)))
+            self.request.note_decision(self)
             answer = None
 
     def _wait_for(self, ask: Evaluation) -> None:
@@ -141,8 +141,8 @@ class Run:
 
     def _finish(self, sample: torch.Tensor) -> None:
         # An adaptive trajectory at its cap ends before the last node, and says where.
-        stopped = self.choices and self.choices[-1][1] == "end"
-        lam = self.choices[-1][2] if stopped else self.track.lam_end
+        stopped = self.decisions and self.decisions[-1][1] == "end"
+        lam = self.decisions[-1][2] if stopped else self.track.lam_end
         finite = torch.isfinite(sample).flatten(1).all(1).tolist()
         for row, fine in enumerate(finite):
             if not fine:
@@ -200,9 +200,9 @@ class Run:
             return []
         return list(self.sample.detach().to("cpu", torch.float32).numpy())
 
-    def result(self) -> list[Row]:
+    def result(self) -> list[SampleRecord]:
         tiles = range(self.first_tile, self.first_tile + len(self.seeds))
-        converged = all(data.get("converged", True) for _, _, _, data in self.choices)
+        converged = all(data.get("converged", True) for _, _, _, data in self.decisions)
         samples = self.samples()
         rows = []
         for row, seed in enumerate(self.seeds):
@@ -210,7 +210,7 @@ class Run:
             finished = bool(samples) and failure is None
             points, x0, x = self.film.develop(row, failure.points if failure else None)
             rows.append(
-                Row(
+                SampleRecord(
                     seed=seed,
                     sample=samples[row] if finished else None,
                     points=points,
@@ -218,7 +218,9 @@ class Run:
                     x=x,
                     nfe=failure.nfe if failure else self.nfe,
                     converged=converged and finished,
-                    choices=tuple(Choice(tiles[row], *choice) for choice in self.choices),
+                    decisions=tuple(
+                        SolverDecision(tiles[row], *decision) for decision in self.decisions
+                    ),
                     error=failure.error if failure else None,
                 )
             )
@@ -243,7 +245,7 @@ def _index(rows: list[int]) -> slice | list[int]:
     return rows
 
 
-class Request:
+class ActiveJob:
     """One job on its way through the scheduler."""
 
     def __init__(self, ticket: Ticket, watch: Watch | None, clock: Callable[[], float]) -> None:
@@ -260,7 +262,7 @@ class Request:
         self.next_preview, self.seq = 0.0, 0
         self.changed: dict[Run, None] = {}  # runs with a picture that no preview had yet
         self.told: set[Run] = set()  # runs whose sample a preview has had
-        self.choices: list[Choice] = []
+        self.decisions: list[SolverDecision] = []
         self.work = sum(len(t.seeds) * _expected(t) for t in self.job.tracks)
         self.runs: list[Run] = []
         first_tile = 0
@@ -284,10 +286,10 @@ class Request:
     def seconds(self) -> float:
         return self.clock() - self.began
 
-    def note_choice(self, run: Run) -> None:
+    def note_decision(self, run: Run) -> None:
         if self.ticket.subscribed:
             for row in range(len(run.seeds)):
-                self.choices.append(Choice(run.first_tile + row, *run.choices[-1]))
+                self.decisions.append(SolverDecision(run.first_tile + row, *run.decisions[-1]))
 
     def show(
         self, run: Run, lam: float, x: torch.Tensor, x0: torch.Tensor, final: bool = False
@@ -348,13 +350,13 @@ class Request:
             if row not in run.errors
         }
         self.told.update(run for run in self.runs if run.sample is not None)
-        choices, self.choices, self.changed = tuple(self.choices), [], {}
+        decisions, self.decisions, self.changed = tuple(self.decisions), [], {}
         self.seq += 1
         return Preview(
             seq=self.seq,
             tiles=tuple(tiles),
             pictures=pictures,
-            choices=choices,
+            decisions=decisions,
             nfe=self.nfe,
             budget=self.job.budget,
             seconds=self.seconds,

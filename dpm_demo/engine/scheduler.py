@@ -18,7 +18,7 @@ import torch
 
 from dpm_demo.engine.events import Cancelled, Failed, Job, Stats, Ticket
 from dpm_demo.engine.film import state_to_uint8, to_uint8
-from dpm_demo.engine.run import Piece, Request, Run, Watch, sentence
+from dpm_demo.engine.run import ActiveJob, Piece, Run, Watch, sentence
 
 log = logging.getLogger(__name__)
 
@@ -131,11 +131,11 @@ class Scheduler:
         self._tick_ms = tick_ms
         self._pause = 1 / preview_hz if preview_hz else float("inf")
         self._clock = clock
-        self._requests: list[Request] = []
-        self._new: list[Request] = []
+        self._requests: list[ActiveJob] = []
+        self._new: list[ActiveJob] = []
         self._costs: OrderedDict[Hashable, _Cost] = OrderedDict()
         self._owed = 0.0  # a third of the milliseconds that passed the one who waits longest
-        self._elder: Request | None = None
+        self._elder: ActiveJob | None = None
         self._ticks = 0
 
     @property
@@ -144,7 +144,7 @@ class Scheduler:
 
     def add(self, ticket: Ticket, watch: Watch | None = None) -> None:
         """Admits a job; `watch` is called with the tensors of every trajectory point."""
-        self._new.append(Request(ticket, watch, self._clock))
+        self._new.append(ActiveJob(ticket, watch, self._clock))
 
     @torch.no_grad()
     def tick(self) -> bool:
@@ -242,19 +242,19 @@ class Scheduler:
                 pieces += taken
         return pieces
 
-    def _size(self, request: Request) -> int:
+    def _size(self, request: ActiveJob) -> int:
         """How long a request would take alone, as a power of two: near equals share by turns."""
         each = self._cost(request.queue[0].key).ms(1)
         return int(math.log2(1 + request.work * each))
 
-    def _price(self, request: Request) -> float:
+    def _price(self, request: ActiveJob) -> float:
         """Milliseconds of a tick that this request leads."""
         cost = self._cost(request.queue[0].key)
         rows = sum(len(run.todo) for run in request.queue)
         return cost.ms(min(rows, cost.rows_of_a_tick(self._tick_ms)))
 
     @staticmethod
-    def _take(request: Request, key: Hashable, most: int) -> list[Piece]:
+    def _take(request: ActiveJob, key: Hashable, most: int) -> list[Piece]:
         """Up to `most` waiting rows of one request; its trajectories take turns."""
         pieces = []
         for run in list(request.queue):

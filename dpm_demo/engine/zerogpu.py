@@ -236,7 +236,12 @@ def _sentence(error: BaseException) -> str:
 
 def _parts(model: Model) -> dict[str, Any]:
     """What of a model a job or a call may refer to; it travels by name."""
-    parts = {"": model, "denoise": model.denoise, "exact": model.exact, "flow": model.flow}
+    parts = {
+        "": model,
+        "denoise": model.denoise,
+        "denoise_float32": model.denoise_float32,
+        "exact_solution": model.exact_solution,
+    }
     return {name: part for name, part in parts.items() if part is not None}
 
 

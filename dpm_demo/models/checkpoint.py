@@ -33,20 +33,21 @@ class CheckpointError(ValueError):
 class Model:
     """A pretrained network with what is needed to sample it.
 
-    Called through `denoise(x, lam, cond)`; `exact` is the same network in float32 (comparisons
-    and their reference). `labels` maps an axis to its choices; `digest` names the weights.
+    Called through `denoise(x, lam, cond)`; `denoise_float32` is the same network in float32
+    (comparisons and their reference). `labels` maps an axis to its choices; `digest` names the
+    weights.
     """
 
     name: str
     shape: tuple[int, ...]
     lam_span: tuple[float, float]
     denoise: Callable[..., Tensor]
-    exact: Callable[..., Tensor]
+    denoise_float32: Callable[..., Tensor]
     device: torch.device
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     digest: str = ""
     title: str = ""
-    flow: Callable[[Tensor, float, float], Tensor] | None = None  # the exact solution, if known
+    exact_solution: Callable[[Tensor, float, float], Tensor] | None = None  # if known
 
     @property
     def frames(self) -> int:
@@ -55,7 +56,11 @@ class Model:
 
     def rows(self, condition: Condition) -> int:
         """Network rows that one evaluation of such a row costs: 2 where it is guided."""
-        return self.exact.network_rows([condition]) if isinstance(self.exact, Denoiser) else 1
+        return (
+            self.denoise_float32.network_rows([condition])
+            if isinstance(self.denoise_float32, Denoiser)
+            else 1
+        )
 
     def condition(
         self, label: str | Mapping[str, str] | None = None, guidance: float = 1.0
@@ -192,7 +197,7 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Model:
         shape=tuple(config["shape"]),
         lam_span=(float(config["lam_min"]), float(config["lam_max"])),
         denoise=quick,
-        exact=exact,
+        denoise_float32=exact,
         device=where,
         labels={axis: tuple(names) for axis, names in config["labels"].items()},
         digest=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16],

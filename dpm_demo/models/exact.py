@@ -241,9 +241,9 @@ def _model(
         shape=shape,
         lam_span=(-5.0, 4.6),
         denoise=exact.denoise,
-        exact=exact.denoise,
+        denoise_float32=exact.denoise,
         device=device,
         digest="exact",
         title=title,
-        flow=exact.flow,
+        exact_solution=exact.flow,
     )

@@ -42,7 +42,7 @@ from dpm_demo.models.exact import (
     mixture_video_model,
 )
 
-__all__ = ["MEMORY_BYTES", "BuiltIn", "ModelShelf", "Offer", "State", "model_bytes"]
+__all__ = ["MEMORY_BYTES", "BuiltIn", "ModelLibrary", "Offer", "State", "model_bytes"]
 
 #: Weights that are kept at most: four float32 models of 256 × 256, or all the embedded ones.
 MEMORY_BYTES = 2 * 2**30
@@ -93,13 +93,13 @@ class State:
 
 def model_bytes(model: Model) -> int:
     """Bytes that the network of a model holds; 0 for a model without one."""
-    network = getattr(model.exact, "network", None)
+    network = getattr(model.denoise_float32, "network", None)
     if not isinstance(network, nn.Module):
         return 0
     return sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
 
 
-class ModelShelf:
+class ModelLibrary:
     """Models by name, for many threads: each loaded once, on first use, and the rest of them wait.
 
     Names are those of the folders in `root` (our checkpoints, or pipelines in diffusers' format),

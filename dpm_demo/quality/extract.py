@@ -35,13 +35,13 @@ class Extractor:
 
     name: str
     digest: str
-    look: Callable[[Tensor], tuple[Tensor, Tensor]]
+    extract: Callable[[Tensor], tuple[Tensor, Tensor]]
 
     def __call__(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         if samples.ndim == 5:
             samples = samples.transpose(1, 2).flatten(0, 1)
         with torch.no_grad():
-            parts = [self.look(x.clamp(-1, 1)) for x in samples.float().split(_AT_ONCE)]
+            parts = [self.extract(x.clamp(-1, 1)) for x in samples.float().split(_AT_ONCE)]
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
 
@@ -62,7 +62,7 @@ def _emoji(folder: Path | None, device: torch.device) -> Extractor:
     folder = folder or EMOJI_FEATURES
     network = load_features(folder).to(device)
 
-    def look(x: Tensor) -> tuple[Tensor, Tensor]:
+    def extract(x: Tensor) -> tuple[Tensor, Tensor]:
         x = x.to(device)
         if x.shape[-2:] != (PIXELS, PIXELS):
             x = F.interpolate(x, (PIXELS, PIXELS), mode="bilinear", antialias=True)
@@ -70,7 +70,7 @@ def _emoji(folder: Path | None, device: torch.device) -> Extractor:
         return features.cpu(), network.heads["category"](features).cpu()
 
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
-    return Extractor("emoji features", digest, look)
+    return Extractor("emoji features", digest, extract)
 
 
 _GET_INCEPTION = (
@@ -92,12 +92,12 @@ def _inception(weights: Path | None, device: torch.device) -> Extractor:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise ValueError(f"{_GET_INCEPTION} ({reason}).") from error
 
-    def look(x: Tensor) -> tuple[Tensor, Tensor]:
+    def extract(x: Tensor) -> tuple[Tensor, Tensor]:
         pictures = ((x + 1) * 127.5).round().to(torch.uint8).to(device)
         features, logits = network(pictures)
         return features.cpu(), logits.cpu()
 
-    return Extractor("Inception", "pt_inception-2015-12-05", look)
+    return Extractor("Inception", "pt_inception-2015-12-05", extract)
 
 
 # ---------------------------------------------------------------- the real side

@@ -33,7 +33,7 @@ from dpm_demo.engine.worker import Engine
 from dpm_demo.media.clips import data_uri, png, sheet
 from dpm_demo.models.checkpoint import Model
 from dpm_demo.models.device import pick_device, pick_devices
-from dpm_demo.models.library import ModelShelf
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.generate import Limits, settings
 from dpm_demo.ui.player.wall import uint8
 from dpm_demo.ui.serving import Serving, refuse
@@ -78,10 +78,10 @@ def build(serving: Serving, first: Model | None) -> gr.Blocks:
     """The Blocks of the whole page. `first` is the model whose labels the controls start with."""
     with gr.Blocks(title="DPM-Solver, watched", analytics_enabled=False) as demo:
         gr.Markdown(HEADER)
-        models = serving.shelf.choices(video=False)
+        models = serving.library.choices(video=False)
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id="compare"):
-                compare.build(serving, serving.shelf.choices(), first, demo)
+                compare.build(serving, serving.library.choices(), first, demo)
             with gr.Tab("Generate", id="generate"):
                 generate.build(serving, models, first, demo)
             with gr.Tab("Video", id="video"):
@@ -310,7 +310,7 @@ def make_serving(
         serving = serving_on_zerogpu(limits)
     else:
         serving = serving_on(pick_devices(device), limits, allow_hub)
-    for offer in sorted(serving.shelf.offered(), key=lambda offer: offer.frames > 1):
+    for offer in sorted(serving.library.offered(), key=lambda offer: offer.frames > 1):
         try:
             return serving, serving.load(offer.name).result()
         except ValueError as error:
@@ -319,16 +319,16 @@ def make_serving(
 
 
 def serving_on(devices: Sequence[torch.device], limits: Limits, allow_hub: bool = False) -> Serving:
-    """An engine and a shelf of models for each device."""
+    """An engine and a library of models for each device."""
     # rounded up, so that together they admit at least what was asked for
     each = -(-limits.requests // len(devices))
-    places = [(Engine(max_requests=each), ModelShelf(d, allow_hub=allow_hub)) for d in devices]
-    engine, shelf = places[0]
+    places = [(Engine(max_requests=each), ModelLibrary(d, allow_hub=allow_hub)) for d in devices]
+    engine, library = places[0]
     if len(places) == 1:
-        return Serving(engine, shelf, limits, str(devices[0]))
+        return Serving(engine, library, limits, str(devices[0]))
     pool = Pool(places)
     note = "A request runs on the least busy of them."
-    return Serving(pool, shelf, limits, ", ".join(map(str, devices)), pool.load, note)
+    return Serving(pool, library, limits, ", ".join(map(str, devices)), pool.load, note)
 
 
 def serving_on_zerogpu(limits: Limits) -> Serving:
@@ -336,15 +336,15 @@ def serving_on_zerogpu(limits: Limits) -> Serving:
     import spaces
 
     # what the operator has put on the Space is to be there, whatever its size
-    shelf = ModelShelf(pick_device("auto"), memory_bytes=sys.maxsize)
+    library = ModelLibrary(pick_device("auto"), memory_bytes=sys.maxsize)
     models = []
-    for offer in shelf.offered():
+    for offer in library.offered():
         try:
-            models.append(shelf.get(offer.name))
+            models.append(library.get(offer.name))
         except ValueError as error:
             log.warning("%s", error)
     zero = zerogpu.ZeroGPU(models, spaces.GPU, limits.requests)
-    return Serving(zero, shelf, limits, "ZeroGPU", zero.load, zerogpu.NOTE)
+    return Serving(zero, library, limits, "ZeroGPU", zero.load, zerogpu.NOTE)
 
 
 def credentials(text: str | None) -> tuple[str, str] | None:

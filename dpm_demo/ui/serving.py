@@ -31,7 +31,7 @@ from dpm_demo.engine.events import (
     Ticket,
 )
 from dpm_demo.models.checkpoint import Model
-from dpm_demo.models.library import ModelShelf
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.generate import Limits
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.widgets import links
@@ -97,12 +97,12 @@ class Kept(Generic[T]):
 class Serving:
     """The running service. Handlers are async; torch runs on the engine's thread alone.
 
-    `loader` gives a model where one engine's shelf is not the way to it; `note` is a sentence for
+    `loader` gives a model where one engine's library is not the way to it; `note` is a sentence for
     the page about how requests are run.
     """
 
     engine: Runner
-    shelf: ModelShelf
+    library: ModelLibrary
     limits: Limits = field(default_factory=Limits)
     device_text: str = "cpu"
     loader: Callable[[str], Future[Model]] | None = None
@@ -186,7 +186,7 @@ class Serving:
         """
         future = self._fetching.get(name)
         if future is None:
-            future = self._fetching[name] = self._fetcher.submit(self.shelf.fetch, name)
+            future = self._fetching[name] = self._fetcher.submit(self.library.fetch, name)
             future.add_done_callback(lambda _: self._fetching.pop(name, None))
         return future
 
@@ -241,7 +241,7 @@ class Serving:
             yield ""
 
     def _standing(self, name: str) -> str:
-        state, title = self.shelf.state(name), links.escape(self.shelf.title(name))
+        state, title = self.library.state(name), links.escape(self.library.title(name))
         if state.kind in ("ready", "failed"):  # whoever asked for it says more in a moment
             return ""
         if state.fraction is None:
@@ -252,7 +252,7 @@ class Serving:
         """The model of that name where the request for it is to run; a CheckpointError if none."""
         if self.loader is not None:
             return self.loader(name)
-        return self.shelf.load(name, self.engine.call)
+        return self.library.load(name, self.engine.call)
 
     async def encode(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._encoder, work, *args)

@@ -42,7 +42,7 @@ def test_a_cell_equals_the_same_setting_run_alone() -> None:
     cells, samples, _ = _run(BASE)
     for cell in cells.cells:
         x = initial_noise(BASE.seeds, MODEL.shape)
-        alone = integrate(MODEL.exact, x, cell.solver, lam_span=MODEL.lam_span)
+        alone = integrate(MODEL.denoise_float32, x, cell.solver, lam_span=MODEL.lam_span)
         for k in range(2):
             assert np.allclose(samples[cells.tile(cell, k)], alone[k].numpy(), atol=1e-5)
 
@@ -69,7 +69,7 @@ def test_a_prefix_of_a_longer_run_is_not_shared() -> None:
 def test_figures_are_the_error_to_the_exact_solution() -> None:
     cells, samples, values = _run(BASE)
     x = initial_noise(BASE.seeds, MODEL.shape)
-    truth = MODEL.flow(x, *MODEL.lam_span).numpy()
+    truth = MODEL.exact_solution(x, *MODEL.lam_span).numpy()
     for cell in cells.cells:
         errors = [core.rmse(samples[cells.tile(cell, k)], truth[k]) for k in range(2)]
         assert values[cell].rmse == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-4)

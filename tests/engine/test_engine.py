@@ -145,7 +145,7 @@ def test_adaptive_run_at_its_cap_is_not_called_converged(engine):
     one = track(4, (0,), Condition(1), method="adaptive", order=2, tolerance=1e-4)
     row = engine.submit(job(Network(), one)).result(WAIT).tracks[0].rows[0]
     assert not row.converged and row.nfe <= 4 and row.sample is not None
-    assert row.choices
+    assert row.decisions
 
 
 def test_scalars_of_a_tick_come_to_the_host_in_one_transfer(engine, monkeypatch):
@@ -370,7 +370,7 @@ def test_previews_of_slow_readers_keep_every_tiles_newest_picture():
 
 
 def test_without_a_reader_no_preview_is_made(engine, monkeypatch):
-    monkeypatch.setattr(runs_module.Request, "preview", _raise_any)
+    monkeypatch.setattr(runs_module.ActiveJob, "preview", _raise_any)
     assert engine.submit(job(Network(), track(50))).result(WAIT).nfe == 50
 
 

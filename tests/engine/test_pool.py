@@ -14,7 +14,7 @@ from dpm_demo.engine.pool import Pool
 from dpm_demo.engine.worker import Busy, Done, Engine, Job, Track, run_inline
 from dpm_demo.models.checkpoint import Model
 from dpm_demo.models.exact import mixture_model
-from dpm_demo.models.library import BuiltIn, ModelShelf
+from dpm_demo.models.library import BuiltIn, ModelLibrary
 from dpm_demo.solver.settings import Solver
 
 DEVICES = [torch.device("cpu", 0), torch.device("cpu", 1)]
@@ -28,8 +28,8 @@ class Places:
         self.threads: dict[torch.device, set[int]] = {device: set() for device in DEVICES}
         built_in = (BuiltIn("mixture", "mixture", self.make),)
         self.engines = [Engine(max_requests) for _ in DEVICES]
-        shelves = [ModelShelf(device, built_in=built_in) for device in DEVICES]
-        self.pool = Pool(list(zip(self.engines, shelves, strict=True)))
+        libraries = [ModelLibrary(device, built_in=built_in) for device in DEVICES]
+        self.pool = Pool(list(zip(self.engines, libraries, strict=True)))
         for _ in DEVICES:
             self.pool.load("mixture").result(30)
 
@@ -39,7 +39,7 @@ class Places:
         def denoise(x, lam, cond=None):
             self.threads[device].add(threading.get_ident())
             assert self.go.wait(30)
-            return model.exact(x, lam)
+            return model.denoise_float32(x, lam)
 
         return replace(model, denoise=denoise)
 
@@ -94,7 +94,7 @@ def test_a_full_pool_refuses_and_an_unknown_device_is_one_sentence(places: Place
     with pytest.raises(ValueError, match="device: cpu:7 is none of this pool's: cpu:0, cpu:1"):
         places.pool.submit(job)
     with pytest.raises(ValueError, match="different devices"):
-        Pool([(Engine(), ModelShelf(DEVICES[0])) for _ in range(2)])
+        Pool([(Engine(), ModelLibrary(DEVICES[0])) for _ in range(2)])
 
 
 def test_the_page_serves_several_devices_through_a_pool_and_one_through_its_engine():

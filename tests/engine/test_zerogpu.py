@@ -57,7 +57,7 @@ class Network:
             raise RuntimeError("the network is ill")
         if wish == DEADLY:
             os._exit(1)
-        return self.model.exact(x, lam)
+        return self.model.denoise_float32(x, lam)
 
 
 @pytest.fixture

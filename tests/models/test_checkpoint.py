@@ -15,7 +15,7 @@ from dpm_demo.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from dpm_demo.models.library import ModelShelf
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.unet import UNet
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
@@ -36,7 +36,9 @@ def folder(tmp_path: Path) -> Path:
 def test_a_saved_network_comes_back_to_16_bits(folder: Path) -> None:
     model = load_checkpoint(folder)
     assert (model.name, model.shape, dict(model.labels)) == ("tiny", (3, 32, 32), LABELS)
-    x0 = model.exact(torch.randn(2, 3, 32, 32), torch.zeros(2), [model.condition("food")] * 2)
+    x0 = model.denoise_float32(
+        torch.randn(2, 3, 32, 32), torch.zeros(2), [model.condition("food")] * 2
+    )
     assert x0.dtype == torch.float32 and x0.isfinite().all()
     assert all(w.dtype == torch.float16 for w in load_file(folder / "model.safetensors").values())
 
@@ -108,10 +110,10 @@ def test_a_harmed_folder_gives_one_sentence_and_the_other_models_go_on(
         load_checkpoint(folder)
     assert "tiny" in str(caught.value) and "\n" not in str(caught.value)
     assert list_checkpoints(folder.parent) == ["good", "tiny"]
-    shelf = ModelShelf(root=folder.parent)
+    library = ModelLibrary(root=folder.parent)
     with pytest.raises(CheckpointError, match=words):
-        shelf.get("tiny")
-    assert shelf.get("good").name == "good"
+        library.get("tiny")
+    assert library.get("good").name == "good"
 
 
 @pytest.mark.parametrize("name", list_checkpoints())
@@ -125,7 +127,7 @@ def test_every_landed_model_loads_samples_and_has_a_card_with_data_and_licence(n
     model = load_checkpoint(folder)
     x = initial_noise([0], model.shape)
     sample = integrate(
-        model.exact, x, Solver(nfe=6), lam_span=model.lam_span, cond=[model.condition()]
+        model.denoise_float32, x, Solver(nfe=6), lam_span=model.lam_span, cond=[model.condition()]
     )
     # a picture: inside the range, and mostly of even areas where noise has none
     assert sample.abs().max() < 2

@@ -20,7 +20,7 @@ from dpm_demo.models.checkpoint import CheckpointError
 from dpm_demo.models.diffusers import convert as module
 from dpm_demo.models.diffusers.convert import convert
 from dpm_demo.models.diffusers.offered import OFFERED, Offered
-from dpm_demo.models.library import ModelShelf
+from dpm_demo.models.library import ModelLibrary
 
 PICKLE = "unet/diffusion_pytorch_model.bin"
 
@@ -77,13 +77,13 @@ def test_a_pickled_pipeline_is_refused_converted_and_then_denoises_as_its_networ
     lam = torch.tensor([-1.0, 2.0])
     alpha, sigma = lam.mul(2).sigmoid().sqrt(), lam.mul(-2).sigmoid().sqrt()
     with torch.no_grad():
-        noise = network()(x, model.exact.time_of(lam)).sample
+        noise = network()(x, model.denoise_float32.time_of(lam)).sample
     wanted = (x - sigma.view(-1, 1, 1, 1) * noise) / alpha.view(-1, 1, 1, 1)
-    assert torch.allclose(model.exact(x, lam), wanted, atol=1e-5, rtol=1e-5)
+    assert torch.allclose(model.denoise_float32(x, lam), wanted, atol=1e-5, rtol=1e-5)
 
-    shelf = ModelShelf("cpu", root=root, built_in=(), offered=())
-    assert shelf.choices() == [("made", "made")]
-    assert shelf.get("made").digest == model.digest
+    library = ModelLibrary("cpu", root=root, built_in=(), offered=())
+    assert library.choices() == [("made", "made")]
+    assert library.get("made").digest == model.digest
     assert not list((root / "made").rglob("*.bin"))
     assert [path.name for path in root.iterdir()] == ["made"]
 

@@ -1,4 +1,4 @@
-"""Other people's models and the shelf, on tiny random pipelines that diffusers itself saved."""
+"""Other people's models and the library, on tiny random pipelines that diffusers itself saved."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dpm_demo.models import library as shelf
+from dpm_demo.models import library
 from dpm_demo.models.checkpoint import CheckpointError, Model
 from dpm_demo.models.diffusers import hub
 from dpm_demo.models.diffusers.hub import (
@@ -36,7 +36,7 @@ from dpm_demo.models.diffusers.hub import (
     load_diffusers,
     schedule_lambdas,
 )
-from dpm_demo.models.library import BuiltIn, ModelShelf, model_bytes
+from dpm_demo.models.library import BuiltIn, ModelLibrary, model_bytes
 from dpm_demo.solver import integrate
 from dpm_demo.solver.settings import Solver
 
@@ -171,7 +171,7 @@ def test_the_published_solver_makes_the_picture_that_diffusers_makes(tmp_path, t
 
     model = load_diffusers(folder)
     solver = Solver(order=order, weights="published", lower_order_final=taper)
-    ours = integrate(model.exact, noise(), solver, lambdas=lambdas)
+    ours = integrate(model.denoise_float32, noise(), solver, lambdas=lambdas)
 
     assert (ours - theirs).abs().max() < 2e-5 * theirs.abs().max()
 
@@ -191,7 +191,7 @@ def test_order_one_is_the_ddim_of_diffusers(tmp_path):
     model = load_diffusers(folder)
     labels = LabelMap(schedule_lambdas(dict(pipeline.scheduler.config)))
     lambdas = labels.lam(scheduler.timesteps.double()).tolist()
-    ours = integrate(model.exact, noise(), Solver(order=1), lambdas=lambdas)
+    ours = integrate(model.denoise_float32, noise(), Solver(order=1), lambdas=lambdas)
 
     assert (ours - theirs).abs().max() < 2e-5 * theirs.abs().max()
 
@@ -199,9 +199,11 @@ def test_order_one_is_the_ddim_of_diffusers(tmp_path):
 def test_the_network_is_told_the_float_label_of_each_row(folder):
     model = load_diffusers(folder)
     seen = []
-    model.exact.network.unet.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    model.denoise_float32.network.unet.register_forward_pre_hook(
+        lambda module, args: seen.append(args[1])
+    )
     lam = torch.tensor([-5.0, 0.123, 4.6])
-    model.exact(noise(3), lam)
+    model.denoise_float32(noise(3), lam)
     table = DDPMScheduler().alphas_cumprod.double()
     at = 0.5 * (table / (1 - table)).log()
     expected = np.interp(-lam.numpy(), -at.numpy(), np.arange(1000))
@@ -212,8 +214,8 @@ def test_the_network_is_told_the_float_label_of_each_row(folder):
 def test_rows_at_different_levels_share_a_call(plain):
     model = load_diffusers(plain)
     x, lam = noise(3), torch.tensor([-4.0, 0.0, 4.0])
-    together = model.exact(x, lam)
-    alone = torch.cat([model.exact(x[i : i + 1], lam[i : i + 1]) for i in range(3)])
+    together = model.denoise_float32(x, lam)
+    alone = torch.cat([model.denoise_float32(x[i : i + 1], lam[i : i + 1]) for i in range(3)])
     assert torch.allclose(together, alone, atol=1e-4 * float(alone.abs().max()))
 
 
@@ -221,11 +223,11 @@ def test_a_learned_variance_is_left_out(tmp_path):
     unet = tiny_unet(out_channels=6)
     model = load_diffusers(saved(tmp_path / "tiny", unet, variance_type="learned_range"))
     lam, x = torch.zeros(2), noise()
-    label = model.exact.time_of(lam)
+    label = model.denoise_float32.time_of(lam)
     with torch.no_grad():
         mean = unet.eval()(x, label).sample[:, :3]
     half = math.sqrt(0.5)  # α = σ at λ = 0
-    assert torch.allclose(model.exact(x, lam), (x - half * mean) / half, atol=1e-4)
+    assert torch.allclose(model.denoise_float32(x, lam), (x - half * mean) / half, atol=1e-4)
 
 
 # --- labels ---------------------------------------------------------------------------------------
@@ -262,7 +264,7 @@ def test_whole_labels_are_the_levels_that_diffusers_trains_at(config):
 def test_the_label_follows_the_clip_of_a_cosine_schedule(tmp_path):
     model = load_diffusers(saved(tmp_path / "tiny", beta_schedule="squaredcos_cap_v2"))
     assert model.lam_span[0] == -5.1
-    labels = model.exact.time_of
+    labels = model.denoise_float32.time_of
     start = labels(torch.tensor([model.lam_span[0]], dtype=torch.float64))
     assert abs(float(labels.lam(start)) + 5.1) < 1e-6
     assert start < 998  # the last label is that of λ = −9.9
@@ -423,21 +425,26 @@ def test_the_oldest_uploads_keep_all_files_in_one_folder(plain, tmp_path):
     del old["prediction_type"]
     (flat / "scheduler_config.json").write_text(json.dumps(old | {"predict_epsilon": False}))
     model, now = load_diffusers(flat), load_diffusers(plain)
-    assert model.exact.target == "data" and now.exact.target == "noise"
+    assert model.denoise_float32.target == "data" and now.denoise_float32.target == "noise"
     assert model.digest == now.digest and model.shape == (3, 32, 32)
 
 
 def test_a_wide_picture_keeps_its_sides(tmp_path):
     model = load_diffusers(saved(tmp_path / "tiny", tiny_unet(sample_size=(32, 64))))
     assert model.shape == (3, 32, 64)
-    assert model.exact(torch.zeros(1, *model.shape), torch.zeros(1)).shape == (1, 3, 32, 64)
+    assert model.denoise_float32(torch.zeros(1, *model.shape), torch.zeros(1)).shape == (
+        1,
+        3,
+        32,
+        64,
+    )
 
 
 def test_half_precision_weights_compute_in_float32(folder):
     weights = {key: value.half() for key, value in load_file(folder / WEIGHTS).items()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     model = load_diffusers(folder)
-    assert {p.dtype for p in model.exact.network.parameters()} == {torch.float32}
+    assert {p.dtype for p in model.denoise_float32.network.parameters()} == {torch.float32}
 
 
 def test_a_model_in_the_cache_is_read_without_network(cache, no_network):
@@ -524,7 +531,7 @@ def test_what_is_offered_names_its_licence_and_the_commit_that_is_loaded():
         assert re.fullmatch("([0-9a-f]{64})?", model.pickle_sha256)
 
 
-# --- the shelf ------------------------------------------------------------------------------------
+# --- the library ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -543,12 +550,12 @@ def size(plain) -> int:
     return model_bytes(load_diffusers(plain))
 
 
-def make_shelf(root: Path, **changes) -> ModelShelf:
-    return ModelShelf("cpu", root=root, **({"built_in": (), "offered": ()} | changes))
+def make_library(root: Path, **changes) -> ModelLibrary:
+    return ModelLibrary("cpu", root=root, **({"built_in": (), "offered": ()} | changes))
 
 
 def test_a_model_is_loaded_once_and_kept(root):
-    models = make_shelf(root)
+    models = make_library(root)
     assert models.state("a").kind == "unloaded"
     first = models.get("a")
     assert models.get("a") is first and first.name == "a"
@@ -556,7 +563,7 @@ def test_a_model_is_loaded_once_and_kept(root):
 
 
 def test_the_least_recently_used_model_goes_when_memory_is_full(root, size):
-    models = make_shelf(root, memory_bytes=2 * size)
+    models = make_library(root, memory_bytes=2 * size)
     models.get("a")
     models.get("b")
     models.get("a")
@@ -568,13 +575,13 @@ def test_the_least_recently_used_model_goes_when_memory_is_full(root, size):
 
 def test_a_model_that_does_not_fit_is_refused_and_the_shelf_goes_on(root, size):
     small = BuiltIn("small", "Small", lambda device: small_model())
-    models = make_shelf(root, memory_bytes=size - 1, built_in=(small,))
+    models = make_library(root, memory_bytes=size - 1, built_in=(small,))
     assert "above the limit" in refusal(models.get, "a")
     assert models.get("small").name == "small" and models.kept() == ("small",)
 
 
 def test_a_load_that_fails_leaves_a_sentence_and_the_other_models(root):
-    models = make_shelf(root)
+    models = make_library(root)
     sentence = refusal(models.get, "bad")
     state = models.state("bad")
     assert state.kind == "failed" and state.sentence == sentence
@@ -587,7 +594,7 @@ def test_an_error_of_any_kind_becomes_a_sentence(root):
     def fails(device):
         raise RuntimeError("out of memory.\nmuch more text")
 
-    models = make_shelf(root, built_in=(BuiltIn("broken", "Broken", fails),))
+    models = make_library(root, built_in=(BuiltIn("broken", "Broken", fails),))
     assert "out of memory" in refusal(models.get, "broken")
 
 
@@ -629,7 +636,7 @@ def in_threads(count: int, work) -> tuple[list[threading.Thread], list]:
 @pytest.mark.parametrize("error", [None, ValueError("no luck")])
 def test_threads_that_ask_for_one_model_share_one_load(root, error):
     slow = Slow(error)
-    models = make_shelf(root, built_in=(BuiltIn("slow", "Slow", slow),))
+    models = make_library(root, built_in=(BuiltIn("slow", "Slow", slow),))
     threads, results = in_threads(6, lambda: models.get("slow"))
     assert slow.begun.wait(10)
     assert models.state("slow").kind == "loading"
@@ -651,7 +658,7 @@ def test_the_shelf_lists_folders_built_ins_and_what_is_in_the_cache(root, cache,
         Offered("owner/absent", "Absent", 32, 1234, "apache-2.0", "main"),
     )
     built_in = (BuiltIn("slow", "Slow one", Slow()),)
-    models = make_shelf(root, offered=offered, built_in=built_in)
+    models = make_library(root, offered=offered, built_in=built_in)
     assert models.choices() == [
         ("a", "a"),
         ("b", "b"),
@@ -669,7 +676,7 @@ def test_the_shelf_lists_folders_built_ins_and_what_is_in_the_cache(root, cache,
 )
 def test_a_name_that_a_visitor_typed_is_never_loaded(root, cache, no_network, name):
     """Neither from the network, nor from the cache or a path, unless it is offered."""
-    refusal(make_shelf(root).get, name)
+    refusal(make_library(root).get, name)
 
 
 def test_with_leave_the_shelf_lists_what_the_hub_has_and_loads_it(root, plain, monkeypatch):
@@ -680,12 +687,12 @@ def test_with_leave_the_shelf_lists_what_the_hub_has_and_loads_it(root, plain, m
         asked.append([model.id for model in models])
         return frozenset({"owner/there"})
 
-    monkeypatch.setattr(shelf, "answering", answers)
-    monkeypatch.setattr(shelf, "on_disk", lambda model: False)
+    monkeypatch.setattr(library, "answering", answers)
+    monkeypatch.setattr(library, "on_disk", lambda model: False)
     offered = tuple(
         Offered(f"owner/{name}", name, 32, 1234, "apache-2.0", "main") for name in ("there", "gone")
     )
-    models = make_shelf(root, offered=offered, allow_hub=True)
+    models = make_library(root, offered=offered, allow_hub=True)
     assert [o.name for o in models.offered() if o.kind == "hub"] == ["hub:owner/there"]
     models.offered()
     assert len(asked) == 1  # the answer holds for a while
@@ -708,7 +715,7 @@ def test_the_hub_is_asked_for_safetensors(monkeypatch):
 
 
 def test_a_download_is_seen_while_it_runs(root, plain, monkeypatch):
-    models = make_shelf(root, allow_hub=True)
+    models = make_library(root, allow_hub=True)
     seen = []
 
     def fetch(name, allow_network, revision, *, progress, max_bytes):
@@ -716,13 +723,13 @@ def test_a_download_is_seen_while_it_runs(root, plain, monkeypatch):
         seen.append(models.state(name))
         return plain
 
-    monkeypatch.setattr(shelf, "fetch_diffusers", fetch)
+    monkeypatch.setattr(library, "fetch_diffusers", fetch)
     models.fetch("hub:owner/tiny")
     assert seen[0].kind == "loading" and seen[0].fraction == 0.25
     assert models.state("hub:owner/tiny").kind == "unloaded"
 
 
 def test_the_mixture_is_on_every_shelf(root):
-    models = ModelShelf("cpu", root=root, offered=())
+    models = ModelLibrary("cpu", root=root, offered=())
     assert ("mixture (exact)", "mixture") in models.choices()
     assert models.get("mixture").shape == (3, 32, 32)

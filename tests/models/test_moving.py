@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dpm_demo.models.exact import MIXTURE, PictureMixture, mixture_video_model
-from dpm_demo.models.library import ModelShelf
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
 
@@ -53,7 +53,7 @@ def test_the_moving_mixture_is_a_closed_loop_that_moves_a_little_each_frame() ->
 
 
 def test_the_shelf_tells_models_of_videos_from_those_of_pictures(tmp_path) -> None:
-    shelf = ModelShelf(root=tmp_path, offered=())
-    assert shelf.choices(video=True) == [("mixture (exact), moving", "mixture-video")]
-    assert shelf.choices(video=False) == [("mixture (exact)", "mixture")]
-    assert shelf.get("mixture-video").frames == 16
+    library = ModelLibrary(root=tmp_path, offered=())
+    assert library.choices(video=True) == [("mixture (exact), moving", "mixture-video")]
+    assert library.choices(video=False) == [("mixture (exact)", "mixture")]
+    assert library.get("mixture-video").frames == 16

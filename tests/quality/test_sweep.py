@@ -168,7 +168,7 @@ def test_a_quick_sweep_runs_in_the_fast_precision_and_keeps_apart(
 
     def quick(x: torch.Tensor, lam: torch.Tensor, cond: object = None) -> torch.Tensor:
         calls.append(len(x))
-        return model.exact(x, lam, cond)
+        return model.denoise_float32(x, lam, cond)
 
     store = Store(tmp_path, replace(model, denoise=quick), look=LOOK, quick=True)
     run(store, SOLVER, range(3), 0)

@@ -22,10 +22,10 @@ import torch
 from playwright.sync_api import Page, Route, expect, sync_playwright
 
 from dpm_demo.compare.figures import References
-from dpm_demo.engine.events import Choice, Done
+from dpm_demo.engine.events import Done, SolverDecision
 from dpm_demo.engine.worker import Engine, run_inline
 from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
-from dpm_demo.models.library import ModelShelf
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.generate import Limits, memory_needed
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
@@ -41,7 +41,7 @@ PATIENCE = 30_000  # ms; only a failure waits that long
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A service that offers the exact mixture and nothing else."""
     nothing = tmp_path_factory.mktemp("no-checkpoints")
-    one = Serving(Engine(), ModelShelf("cpu", root=nothing, offered=()))
+    one = Serving(Engine(), ModelLibrary("cpu", root=nothing, offered=()))
     yield one
     one.close()
 
@@ -69,9 +69,9 @@ def watched(serving: Serving, wanted: Any) -> list[errors.News]:
     return asyncio.run(collect())
 
 
-def step(tile: int, lam: float, error: float, order: int = 2) -> Choice:
+def step(tile: int, lam: float, error: float, order: int = 2) -> SolverDecision:
     data = {"h": 0.5, "error": error, "order": order, "accepted": error <= 1}
-    return Choice(tile, 3, "step", lam, data)
+    return SolverDecision(tile, 3, "step", lam, data)
 
 
 # ------------------------------------------------------------------------- counting and drawing
@@ -82,8 +82,8 @@ def test_steps_are_counted_as_the_solver_itself_counts_them() -> None:
     *_, done = run_inline(errors.job_of(wanted, MODEL, [wanted.solver]))
     assert isinstance(done, Done)
     rows = done.tracks[0].rows
-    spent = errors.spent_of([row.nfe for row in rows], [row.choices for row in rows])
-    ends = [row.choices[-1].data for row in rows]
+    spent = errors.spent_of([row.nfe for row in rows], [row.decisions for row in rows])
+    ends = [row.decisions[-1].data for row in rows]
     assert spent.accepted == tuple(end["accepted"] for end in ends)
     assert spent.rejected == tuple(end["rejected"] for end in ends)
     assert spent.nfe == tuple(end["nfe"] for end in ends)
@@ -97,7 +97,7 @@ def test_the_budget_of_fixed_steps_is_the_rounded_mean() -> None:
 
 
 def test_rejected_steps_are_drawn_apart_and_every_sample_has_its_own_colour() -> None:
-    lowered = Choice(1, 9, "stability", 0.2, {"order": 2, "action": "lower"})
+    lowered = SolverDecision(1, 9, "stability", 0.2, {"order": 2, "action": "lower"})
     choices = [step(0, -1.0, 0.3), step(0, -0.5, 4.0), step(1, 0.2, 0.9, 3), lowered]
     figure = errors.steps_figure(choices, ["seed 0", "seed 1"], (-5.0, 4.6))
     sizes = [trace for trace in figure.data if trace.yaxis == "y"]
@@ -166,11 +166,11 @@ def test_a_run_spends_the_same_on_fixed_steps_and_tells_both_true_errors(serving
     assert {tile["nfe"] for tile in fixed["tiles"]} == {budget}
 
     noise = initial_noise((0, 1), MODEL.shape)
-    truth = MODEL.flow(noise, *MODEL.lam_span)
+    truth = MODEL.exact_solution(noise, *MODEL.lam_span)
     solvers = Solver(method="adaptive", stability=True), Solver(nfe=budget, order=2)
     said = re.findall(r"\| ([\d.e-]+) \|$", news[-1].text or "", re.M)
     for solver, figure in zip(solvers, said, strict=True):
-        sample = integrate(MODEL.exact, noise, solver, lam_span=MODEL.lam_span)
+        sample = integrate(MODEL.denoise_float32, noise, solver, lam_span=MODEL.lam_span)
         assert float(figure) == pytest.approx(float((sample - truth).square().mean().sqrt()), 0.06)
     assert "Not converged" not in (news[-1].text or "")
 
@@ -238,7 +238,7 @@ def test_the_table_costs_more_and_errs_less_as_the_tolerance_falls(serving: Serv
 @pytest.fixture(scope="module")
 def page(serving: Serving) -> Iterator[Page]:
     with gr.Blocks(analytics_enabled=False) as demo:
-        errors.build(serving, serving.shelf.choices(), MODEL)
+        errors.build(serving, serving.library.choices(), MODEL)
     _, url, _ = demo.queue().launch(
         prevent_thread_lock=True, ssr_mode=False, quiet=True, server_name="127.0.0.1"
     )

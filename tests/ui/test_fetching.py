@@ -17,11 +17,11 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from playwright.sync_api import Browser, Page, expect
 
 from dpm_demo.engine.worker import Engine
-from dpm_demo.models import library as shelf
+from dpm_demo.models import library
 from dpm_demo.models.checkpoint import CheckpointError
 from dpm_demo.models.diffusers.hub import load_diffusers
 from dpm_demo.models.diffusers.offered import Offered
-from dpm_demo.models.library import ModelShelf
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.ui.page import serve
 from dpm_demo.ui.serving import Serving
 
@@ -39,10 +39,10 @@ class StandIn:
         self.fraction = 0.0
         self.loads = threading.Event()
         self.changed = threading.Condition()
-        monkeypatch.setattr(shelf, "answering", lambda models: frozenset(m.id for m in models))
-        monkeypatch.setattr(shelf, "on_disk", lambda model: False)
-        monkeypatch.setattr(shelf, "fetch_diffusers", self.fetch)
-        monkeypatch.setattr(shelf, "load_diffusers", self.load)
+        monkeypatch.setattr(library, "answering", lambda models: frozenset(m.id for m in models))
+        monkeypatch.setattr(library, "on_disk", lambda model: False)
+        monkeypatch.setattr(library, "fetch_diffusers", self.fetch)
+        monkeypatch.setattr(library, "load_diffusers", self.load)
 
     def send(self, fraction: float, fails: bool = False) -> None:
         with self.changed:
@@ -88,7 +88,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> StandIn:
 
 @pytest.fixture
 def serving(hub: StandIn, tmp_path: Path) -> Iterator[Serving]:
-    one = Serving(Engine(), ModelShelf("cpu", root=tmp_path, offered=(FACES,), allow_hub=True))
+    one = Serving(Engine(), ModelLibrary("cpu", root=tmp_path, offered=(FACES,), allow_hub=True))
     yield one
     hub.loads.set()
     hub.send(1.0)

@@ -25,7 +25,7 @@ from dpm_demo.compare.figures import References, rmse
 from dpm_demo.engine.worker import Engine
 from dpm_demo.models.checkpoint import Model
 from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
-from dpm_demo.models.library import ModelShelf
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.quality import results as report
 from dpm_demo.quality.results import Line, Results
 from dpm_demo.request.generate import Limits, solver_of_text
@@ -78,7 +78,7 @@ def small(model: Model = MODEL, limits: Limits | None = None, **changes: Any) ->
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A service that offers the exact mixture and nothing else."""
     nothing = tmp_path_factory.mktemp("no-checkpoints")
-    one = Serving(Engine(), ModelShelf("cpu", root=nothing, offered=()))
+    one = Serving(Engine(), ModelLibrary("cpu", root=nothing, offered=()))
     yield one
     one.close()
 
@@ -216,7 +216,7 @@ def test_bad_input_is_refused_in_a_sentence(change: Any, words: str) -> None:
 
 
 def test_the_converged_samples_of_eight_seeds_count_among_the_cost() -> None:
-    blind = replace(MODEL, flow=None)
+    blind = replace(MODEL, exact_solution=None)
     exactly = Limits(cost=10 * 2 * 5 + 8 * 200)
     small(blind, exactly, count=10)
     with pytest.raises(ValueError, match="would cost 1,700 network rows"):
@@ -234,10 +234,10 @@ def test_each_line_has_the_error_of_its_solver_over_the_first_eight_seeds(servin
         ("order=2", 3, 8),
     ]
     noise = initial_noise(range(3, 11), MODEL.shape)
-    truth = MODEL.flow(noise, *MODEL.lam_span)
+    truth = MODEL.exact_solution(noise, *MODEL.lam_span)
     for line in results.lines:
         solver = replace(solver_of_text(line.solver), nfe=line.nfe)
-        sample = integrate(MODEL.exact, noise, solver, lam_span=MODEL.lam_span)
+        sample = integrate(MODEL.denoise_float32, noise, solver, lam_span=MODEL.lam_span)
         assert line.rmse == pytest.approx(float((sample - truth).square().mean().sqrt()), 1e-3)
     # the mixture is no emoji: no distance in the emoji's features, and that is said
     assert results.measured() == ["rmse", "psnr"] and quality.NOT_EMOJI in last.text
@@ -245,15 +245,17 @@ def test_each_line_has_the_error_of_its_solver_over_the_first_eight_seeds(servin
 
 
 def test_without_a_known_solution_the_reference_is_drawn_once_and_kept(serving: Serving) -> None:
-    blind, kept = replace(MODEL, flow=None, digest="blind"), References()
+    blind, kept = replace(MODEL, exact_solution=None, digest="blind"), References()
     wanted = small(blind, budgets="12", solvers=["order=3", "order=1 eta=1"])
     first = ran(serving, wanted, blind, kept)[-1].results
     assert len(kept) == 8
     order3, noisy = first.lines
     assert noisy.rmse is None and noisy.n_error == 0  # its own noise aims elsewhere
     noise = initial_noise(range(8), MODEL.shape)
-    truth = MODEL.flow(noise, *MODEL.lam_span).numpy()
-    sample = integrate(MODEL.exact, noise, Solver(nfe=12, order=3), lam_span=MODEL.lam_span)
+    truth = MODEL.exact_solution(noise, *MODEL.lam_span).numpy()
+    sample = integrate(
+        MODEL.denoise_float32, noise, Solver(nfe=12, order=3), lam_span=MODEL.lam_span
+    )
     assert order3.rmse == pytest.approx(rmse(sample.numpy(), truth), 0.02)
     before = serving.engine.stats().ticks
     again = ran(serving, wanted, blind, kept)[-1].results
@@ -268,7 +270,9 @@ def test_a_model_of_emoji_is_measured_against_real_ones(serving: Serving) -> Non
     wanted = small(emoji, solvers=["order=2"], budgets="3")
     (line,) = ran(serving, wanted, emoji)[-1].results.lines
     noise = initial_noise(range(8), MODEL.shape)
-    sample = integrate(MODEL.exact, noise, Solver(nfe=3, order=2), lam_span=MODEL.lam_span)
+    sample = integrate(
+        MODEL.denoise_float32, noise, Solver(nfe=3, order=2), lam_span=MODEL.lam_span
+    )
     call = pickle.loads(pickle.dumps(partial(quality.measure, sample.numpy())))  # as for ZeroGPU
     direct = call()
     assert (line.n, line.inception_score) == (8, None)
@@ -309,7 +313,7 @@ def address(serving: Serving) -> Iterator[str]:
         with gr.Tab("Another"):
             gr.Markdown("nothing")
         with gr.Tab("Quality") as tab:
-            quality.build(serving, serving.shelf.choices(video=False), MODEL, tab)
+            quality.build(serving, serving.library.choices(video=False), MODEL, tab)
     _, where, _ = demo.queue(default_concurrency_limit=32).launch(
         prevent_thread_lock=True, ssr_mode=False, quiet=True, allowed_paths=[str(serving.files)]
     )

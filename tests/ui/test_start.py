@@ -25,7 +25,7 @@ from dpm_demo.engine.events import Done
 from dpm_demo.engine.worker import Engine, run_inline
 from dpm_demo.media.clips import data_uri, png, upscale
 from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
-from dpm_demo.models.library import ModelShelf
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.solver import add_noise, cosine_time, initial_noise
 from dpm_demo.solver.settings import Solver
@@ -41,7 +41,7 @@ SHAPE = MODEL.shape
 
 def exact_sample(seed: int = 7) -> np.ndarray:
     """A picture of the mixture's own distribution, uint8."""
-    return uint8(MODEL.flow(initial_noise([seed], SHAPE), *MODEL.lam_span)[0].numpy())
+    return uint8(MODEL.exact_solution(initial_noise([seed], SHAPE), *MODEL.lam_span)[0].numpy())
 
 
 PICTURE = exact_sample()
@@ -54,7 +54,7 @@ def asked(count: int = 1, **solver: Any) -> GenerateRequest:
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
     """A service that offers the exact mixture and nothing else."""
-    one = Serving(Engine(), ModelShelf("cpu", root=tmp_path, offered=()))
+    one = Serving(Engine(), ModelLibrary("cpu", root=tmp_path, offered=()))
     yield one
     one.close()
 
@@ -176,7 +176,7 @@ def test_midway_is_the_exact_solution_from_the_noised_picture() -> None:
     assert isinstance(done, Done) and {row.nfe for row in done.tracks[0].rows} == {60}
     x0 = torch.from_numpy(start.to_data(PICTURE))[None]
     noised = add_noise(x0, lam, initial_noise(request.seeds, SHAPE))
-    truth = MODEL.flow(noised, lam, MODEL.lam_span[1])
+    truth = MODEL.exact_solution(noised, lam, MODEL.lam_span[1])
     assert rmse(done.tracks[0].samples, truth.numpy()) < 1e-3
 
 
@@ -206,7 +206,7 @@ def test_inversion_finds_the_noise_of_the_exact_flow() -> None:
     state = start.to_data(PICTURE)
     job = start.way_job(asked(nfe=120, order=3), MODEL, state, back=False)
     *_, done = run_inline(job)
-    truth = MODEL.flow(torch.from_numpy(state)[None], high, low)
+    truth = MODEL.exact_solution(torch.from_numpy(state)[None], high, low)
     assert rmse(done.tracks[0].samples, truth.numpy()) < 0.02
 
 
@@ -254,7 +254,7 @@ def test_an_adaptive_inversion_that_meets_its_cap_says_so(serving: Serving) -> N
 @pytest.fixture
 def page(serving: Serving) -> gr.Blocks:
     with gr.Blocks(analytics_enabled=False) as demo:
-        labels = LabelControls(serving.shelf.choices(), MODEL, 1.0)
+        labels = LabelControls(serving.library.choices(), MODEL, 1.0)
         solver = SolverControls(Solver(nfe=6))
         count = gr.Slider(1, 16, 2, step=1)
         seed = gr.Number(0, precision=0)

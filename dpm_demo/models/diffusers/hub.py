@@ -407,7 +407,7 @@ def load_diffusers(
         shape=pipeline.shape,
         lam_span=(low, high),
         denoise=quick,
-        exact=exact,
+        denoise_float32=exact,
         device=where,
         digest=sha256(pipeline.weights)[:16],
         title=title,

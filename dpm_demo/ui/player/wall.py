@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from dpm_demo.engine.events import Cancelled, Done, Failed, Job, Preview, Row, Tile
+from dpm_demo.engine.events import Cancelled, Done, Failed, Job, Preview, SampleRecord, Tile
 from dpm_demo.media.clips import data_uri, png, sprite_sheet
 from dpm_demo.solver import cosine_time
 
@@ -124,7 +124,7 @@ class Wall:
             **_clock(tile.lam),
         }
 
-    def _record(self, row: Row, truth: np.ndarray | None) -> dict[str, Any]:
+    def _record(self, row: SampleRecord, truth: np.ndarray | None) -> dict[str, Any]:
         diff = {}
         if self.diff_scale is not None and truth is not None:
             apart = np.abs(row.x0.astype(np.int16) - truth) * self.diff_scale
@@ -166,7 +166,7 @@ def _sheet(pictures: Sequence[np.ndarray] | np.ndarray) -> str:
     return data_uri(png(sprite_sheet(pictures), level=1))
 
 
-def picture_at(row: Row, nfe: int) -> np.ndarray:
+def picture_at(row: SampleRecord, nfe: int) -> np.ndarray:
     """The data prediction of a row after `nfe` evaluations: its last one where it has ended."""
     seen = [p.picture for p in row.points[: max(nfe, 1)] if p.picture >= 0]
     return row.x0[seen[-1] if seen else 0]

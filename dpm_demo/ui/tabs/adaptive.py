@@ -17,7 +17,7 @@ from gradio.components.plot import PlotData
 from plotly.subplots import make_subplots
 
 from dpm_demo.compare.figures import REFERENCE_NFE, References, layout, rmse, target_of
-from dpm_demo.engine.events import Choice, Done, Job, Preview, Row, Track
+from dpm_demo.engine.events import Done, Job, Preview, SampleRecord, SolverDecision, Track
 from dpm_demo.models.checkpoint import Model
 from dpm_demo.request.generate import Comparison, GenerateRequest, Limits, check_cost, check_memory
 from dpm_demo.solver.settings import NFE_MAX, Solver
@@ -77,10 +77,10 @@ class Spent:
         return max(1, round(self.mean))
 
 
-def spent_of(nfe: Sequence[int], choices: Sequence[Sequence[Choice]]) -> Spent:
+def spent_of(nfe: Sequence[int], decisions: Sequence[Sequence[SolverDecision]]) -> Spent:
     """Counts the steps among the decisions of each sample, finished or still under way."""
-    tried = [[c.data["accepted"] for c in own if c.kind == "step"] for own in choices]
-    ends = [[c.data["converged"] for c in own if c.kind == "end"] for own in choices]
+    tried = [[c.data["accepted"] for c in own if c.kind == "step"] for own in decisions]
+    ends = [[c.data["converged"] for c in own if c.kind == "end"] for own in decisions]
     return Spent(
         nfe=tuple(nfe),
         accepted=tuple(sum(steps) for steps in tried),
@@ -115,12 +115,12 @@ def pooled(samples: Sequence[np.ndarray | None], truths: Sequence[np.ndarray | N
 
 
 def steps_figure(
-    choices: Sequence[Choice], titles: Sequence[str], span: tuple[float, float]
+    decisions: Sequence[SolverDecision], titles: Sequence[str], span: tuple[float, float]
 ) -> go.Figure:
     """Step size, local error and order of every tried step, over λ; one colour a sample."""
     figure = make_subplots(rows=3, shared_xaxes=True, vertical_spacing=0.05)
     for k, title in enumerate(titles):
-        steps = [c for c in choices if c.tile == k and c.kind == "step"]
+        steps = [c for c in decisions if c.tile == k and c.kind == "step"]
         kept = [c for c in steps if c.data["accepted"]]
         missed = [c for c in steps if not c.data["accepted"]]
         for own, name, mark in (
@@ -143,7 +143,7 @@ def steps_figure(
             row=3,
             col=1,
         )
-        changed = [c for c in choices if c.tile == k and c.kind == "stability"]
+        changed = [c for c in decisions if c.tile == k and c.kind == "stability"]
         figure.add_scatter(
             x=[c.lam for c in changed],
             y=[c.data["order"] + shift for c in changed],
@@ -167,18 +167,18 @@ ACTIONS = {
 }
 
 
-def _step_size(choice: Choice) -> float:
-    return float(choice.data["h"])
+def _step_size(decision: SolverDecision) -> float:
+    return float(decision.data["h"])
 
 
-def _local_error(choice: Choice) -> float:
-    return min(max(float(choice.data["error"]), SHOWN_ERRORS[0]), SHOWN_ERRORS[1])
+def _local_error(decision: SolverDecision) -> float:
+    return min(max(float(decision.data["error"]), SHOWN_ERRORS[0]), SHOWN_ERRORS[1])
 
 
 def _scatter(
     figure: go.Figure,
     row: int,
-    steps: Sequence[Choice],
+    steps: Sequence[SolverDecision],
     value: Any,
     name: str,
     sample: int,
@@ -221,9 +221,11 @@ def _axes(figure: go.Figure, span: tuple[float, float]) -> None:
     figure.update_yaxes(title_text="order", range=[0.6, 3.4], tickvals=[1, 2, 3], row=3, col=1)
 
 
-def drawn(choices: Sequence[Choice], titles: Sequence[str], span: tuple[float, float]) -> PlotData:
+def drawn(
+    decisions: Sequence[SolverDecision], titles: Sequence[str], span: tuple[float, float]
+) -> PlotData:
     """`steps_figure` as the page takes it, so that writing it out is done off the event loop."""
-    return PlotData(type="plotly", plot=steps_figure(choices, titles, span).to_json())
+    return PlotData(type="plotly", plot=steps_figure(decisions, titles, span).to_json())
 
 
 class Throttle:
@@ -254,7 +256,7 @@ def read_request(
     request = request_of({**values, "method": "adaptive"}, model, limits)
     if request.count > SAMPLES_MAX:
         raise ValueError(f"count must be at most {SAMPLES_MAX} here, not {request.count}")
-    reference = 0 if model.flow is not None else REFERENCE_NFE
+    reference = 0 if model.exact_solution is not None else REFERENCE_NFE
     rows = model.rows(model.condition(request.label, request.guidance)) * model.frames
     evaluations = 2 * settings * request.solver.nfe + reference
     check_cost(request.count * evaluations * rows, limits)
@@ -272,7 +274,7 @@ def job_of(request: GenerateRequest, model: Model, solvers: Sequence[Solver]) ->
     """One track a solver, all from the same noise, in float32 as every comparison."""
     cond = model.condition(request.label, request.guidance) if model.labels else None
     tracks = tuple(Track(s, request.seeds, cond=cond, lam_span=model.lam_span) for s in solvers)
-    return Job(model.exact, model.shape, tracks, device=model.device)
+    return Job(model.denoise_float32, model.shape, tracks, device=model.device)
 
 
 async def truths(
@@ -319,24 +321,24 @@ async def watch(
         job = job_of(request, model, [request.solver])
         wall = Wall(job, device=str(model.device), titles=titles)
         note = f"adaptive {request.model} tolerance={request.solver.tolerance:g}"
-        throttle, choices = Throttle(PLOT_SECONDS), list[Choice]()
+        throttle, decisions = Throttle(PLOT_SECONDS), list[SolverDecision]()
         async with aclosing(serving.play(job, wall, f"{note} count={request.count}")) as events:
             async for value, event in events:
                 if isinstance(event, Preview):
-                    choices += event.choices
+                    decisions += event.decisions
                     # of the cap, which few runs need, nobody knows the time left
                     value["status"]["left"] = None
                     plot = None
-                    if choices and throttle.due():
-                        plot = await serving.encode(drawn, choices, titles, model.lam_span)
+                    if decisions and throttle.due():
+                        plot = await serving.encode(drawn, decisions, titles, model.lam_span)
                     yield News(adaptive=value, plot=plot)
         rows = _rows(event)
-        choices = [choice for row in rows for choice in row.choices]
-        plot = await serving.encode(drawn, choices, titles, model.lam_span)
+        decisions = [decision for row in rows for decision in row.decisions]
+        plot = await serving.encode(drawn, decisions, titles, model.lam_span)
         if not isinstance(event, Done):
             yield News(value, plot=plot, text=ended(event))
             return
-        spent = spent_of([row.nfe for row in rows], [row.choices for row in rows])
+        spent = spent_of([row.nfe for row in rows], [row.decisions for row in rows])
         yield News(value, plot=plot, text=cap_sentence(spent, request.solver.nfe))
         solver = fixed_solver(request.solver, spent.fixed_nfe)
         job = job_of(request, model, [solver])
@@ -359,7 +361,7 @@ async def watch(
         reference.cancel()
 
 
-def _rows(event: Any) -> list[Row]:
+def _rows(event: Any) -> list[SampleRecord]:
     return [row for track in event.tracks for row in track.rows]
 
 
@@ -371,13 +373,13 @@ def verdict(
     request: GenerateRequest,
     model: Model,
     spent: Spent,
-    rows: Sequence[Row],
+    rows: Sequence[SampleRecord],
     adaptive: float,
     fixed: float,
 ) -> str:
     """Cost and error of both, and what kept the adaptive run from its end if anything did."""
     solver = request.solver
-    truth = "exact solution" if model.flow is not None else "converged sample"
+    truth = "exact solution" if model.exact_solution is not None else "converged sample"
     lines = [
         f"| | NFE | RMSE to the {truth} |",
         "|---|---|---|",
@@ -392,7 +394,7 @@ def verdict(
             nearer, ratio = "fixed", 1 / ratio
         lines.append(f"At this cost the **{nearer}** steps end {_times(ratio)} times nearer.")
     count = len(spent.nfe)
-    changes = sum(c.kind == "stability" for row in rows for c in row.choices)
+    changes = sum(c.kind == "stability" for row in rows for c in row.decisions)
     lines.append(
         f"A sample took {sum(spent.accepted) / count:.3g} accepted and "
         f"{sum(spent.rejected) / count:.3g} rejected steps"
@@ -432,17 +434,17 @@ async def tabulate(
     solvers = [replace(request.solver, tolerance=t) for t in TOLERANCES]
     job = job_of(request, model, solvers)
     count, cap = request.count, request.solver.nfe
-    throttle, choices = Throttle(PLOT_SECONDS), list[Choice]()
+    throttle, decisions = Throttle(PLOT_SECONDS), list[SolverDecision]()
     spent: list[Spent] = []
     try:
         note = f"tolerance table {request.model} count={count}"
         async with aclosing(serving.run(job, note)) as events:
             async for event in events:
                 if isinstance(event, Preview):
-                    choices += event.choices
+                    decisions += event.decisions
                     if throttle.due():
                         nfe = [tile.nfe for tile in event.tiles]
-                        own = [[c for c in choices if c.tile == k] for k in range(len(nfe))]
+                        own = [[c for c in decisions if c.tile == k] for k in range(len(nfe))]
                         spent = [
                             spent_of(nfe[k : k + count], own[k : k + count])
                             for k in range(0, len(nfe), count)
@@ -452,7 +454,7 @@ async def tabulate(
             yield table(solvers[: len(spent)], spent, cap), ended(event)
             return
         tracks = event.tracks
-        spent = [spent_of([r.nfe for r in t.rows], [r.choices for r in t.rows]) for t in tracks]
+        spent = [spent_of([r.nfe for r in t.rows], [r.decisions for r in t.rows]) for t in tracks]
         yield table(solvers, spent, cap), ""
         fixed = [fixed_solver(request.solver, s.fixed_nfe) for s in spent]
         job = replace(job_of(request, model, fixed), record=False)

@@ -35,7 +35,7 @@ from dpm_demo.compare.figures import (
     table,
     target_of,
 )
-from dpm_demo.engine.events import Cancelled, Done, Event, Preview, Row
+from dpm_demo.engine.events import Cancelled, Done, Event, Preview, SampleRecord
 from dpm_demo.media.clips import gif, mp4, png, zip_files
 from dpm_demo.models.checkpoint import Model
 from dpm_demo.request.generate import (
@@ -220,7 +220,7 @@ async def fetch_references(
     job, targets = missing_references(comparison, model, cells, kept)
     if job is None:
         return
-    if model.flow is not None:
+    if model.exact_solution is not None:
         truths = await asyncio.wrap_future(
             serving.engine.call(partial(exact_references, model, targets))
         )
@@ -237,9 +237,9 @@ def exact_references(model: Model, targets: list[Any]) -> list[np.ndarray]:
     """The known solution at the end of the span for each target's seed (on the engine's thread)."""
     from dpm_demo.solver import initial_noise
 
-    assert model.flow is not None
+    assert model.exact_solution is not None
     x = initial_noise([t.seed for t in targets], model.shape)
-    return list(model.flow(x, *model.lam_span).float().numpy())
+    return list(model.exact_solution(x, *model.lam_span).float().numpy())
 
 
 # ---------------------------------------------------------------- files
@@ -563,7 +563,7 @@ def build(
 def _outcome(
     comparison: Comparison, cells: Layout, values: Mapping[Cell, Figures], done: Done
 ) -> Outcome:
-    flat: list[Row] = [row for track in done.tracks for row in track.rows]
+    flat: list[SampleRecord] = [row for track in done.tracks for row in track.rows]
     rows = {cell: flat[cells.tile(cell)] for cell in cells.cells}
     spans = {
         cell.row: [p.lam for p in rows[cell].points]
@@ -581,7 +581,7 @@ def _note(
     if shared:
         one, were = ("is", "was") if shared == 1 else ("are", "were")
         text += f"; {shared} of them {one} the same work as another and {were} computed once"
-    if model.flow is not None:
+    if model.exact_solution is not None:
         text += ". The reference is the exact solution."
     else:
         text += ". The reference is order 3 at 200 evaluations, from the same noise, in float32."

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dpm_demo.compare.figures import psnr, rmse
-from dpm_demo.engine.events import Done, Job, Preview, Row, Track
+from dpm_demo.engine.events import Done, Job, Preview, SampleRecord, Track
 from dpm_demo.media.clips import data_uri, png, sprite_sheet, upscale
 from dpm_demo.models.checkpoint import Model
 from dpm_demo.request.generate import GenerateRequest, check_cost
@@ -203,7 +203,7 @@ def way_job(request: GenerateRequest, model: Model, state: np.ndarray, back: boo
         lam_span=(low, high) if back else (high, low),
         start=state[None],
     )
-    return Job(model.exact, model.shape, (track,), device=model.device)
+    return Job(model.denoise_float32, model.shape, (track,), device=model.device)
 
 
 TITLES = ("the picture", "noise found", "reconstruction")
@@ -218,7 +218,7 @@ class RoundTrip:
 
     picture: np.ndarray
     lam: float  # where the picture lies
-    found: Row | None = None  # the way there, once it has ended
+    found: SampleRecord | None = None  # the way there, once it has ended
     found_tile: dict[str, Any] | None = None
 
     def live(self, value: dict[str, Any], event: Preview) -> dict[str, Any]:
@@ -233,7 +233,7 @@ class RoundTrip:
         later = 0 if self.found is None else 1 << 20  # after every value of the way there
         return {**self._value(value), "seq": value["seq"] + later, "live": sheets}
 
-    def turn(self, value: dict[str, Any], row: Row) -> None:
+    def turn(self, value: dict[str, Any], row: SampleRecord) -> None:
         """Takes the end of the way there, and its wall's last value; the way back comes next."""
         self.found_tile = self._found(value["tiles"][0])
         self.found = row
@@ -313,7 +313,7 @@ async def invert(
     yield trip.final(last, (spread, f"RMSE {error:.2g}")), text
 
 
-def _unfinished(event: Any, row: Row | None, solver: Solver) -> str:
+def _unfinished(event: Any, row: SampleRecord | None, solver: Solver) -> str:
     if row is not None and row.sample is not None:
         return (
             f"**Not converged:** the cap of {solver.nfe} evaluations was reached on the way, so "

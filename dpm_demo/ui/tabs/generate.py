@@ -38,7 +38,12 @@ def job_of(request: GenerateRequest, model: Model, exact: bool = False) -> Job:
         cond=condition if model.labels else None,
         lam_span=model.lam_span,
     )
-    return Job(model.exact if exact else model.denoise, model.shape, (track,), device=model.device)
+    return Job(
+        model.denoise_float32 if exact else model.denoise,
+        model.shape,
+        (track,),
+        device=model.device,
+    )
 
 
 def sheet_png(done: Done, request: GenerateRequest) -> bytes:
@@ -135,7 +140,7 @@ def summary(request: GenerateRequest, done: Done, model: Model) -> str:
     text = f"{len(rows)} × {nfe} evaluations in {done.seconds:.2f} s on {model.device}."
     if guided:
         text += " With guidance, each evaluation computed two network rows."
-    ticks = [c.data["ticks"] for row in rows for c in row.choices if "ticks" in c.data]
+    ticks = [c.data["ticks"] for row in rows for c in row.decisions if "ticks" in c.data]
     if ticks:
         text += f" Parallel in time: {max(ticks)} sequential ticks."
     if not all(row.converged for row in rows):

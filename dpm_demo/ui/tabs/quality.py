@@ -27,7 +27,7 @@ from dpm_demo.compare.figures import (
     rmse,
     target_of,
 )
-from dpm_demo.engine.events import Done, Failed, Job, Preview, Row
+from dpm_demo.engine.events import Done, Failed, Job, Preview, SampleRecord
 from dpm_demo.models.checkpoint import Model
 from dpm_demo.quality import results as report
 from dpm_demo.quality.extract import EMOJI_FEATURES, RealFeatures, open_extractor
@@ -114,7 +114,7 @@ def read_small(
     )
     rows_each = model.rows(model.condition(small.label, small.guidance)) * model.frames
     spent = [nfe for nfe in small.budgets for _ in range(len(rows) * small.count)]
-    if model.flow is None:
+    if model.exact_solution is None:
         references = {reference_solver(row) for row in rows if row.eta == 0}
         spent += [REFERENCE_NFE] * (len(references) * len(first_seeds(small).seeds))
     check_cost(sum(spent) * rows_each, limits)
@@ -154,7 +154,7 @@ async def run_small(
     errors = replace(cells, seeds=first_seeds(small).seeds)
     job = job_of(small, model, cells, record=False)
     more, targets = missing_references(first_seeds(small), model, errors, kept)
-    if more is not None and model.flow is not None:
+    if more is not None and model.exact_solution is not None:
         truths = await asyncio.wrap_future(
             serving.engine.call(partial(exact_references, model, targets))
         )
@@ -251,7 +251,7 @@ def errors_of(
     small: Comparison,
     model: Model,
     solver: Solver,
-    rows: Sequence[Row],
+    rows: Sequence[SampleRecord],
     errors: Layout,
     kept: References,
 ) -> list[float]:

@@ -143,10 +143,10 @@ def first_model(serving: Serving, models: Sequence[tuple[str, str]]) -> Model | 
 
 def build(serving: Serving, demo: gr.Blocks) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
-    models = serving.shelf.choices(video=True)
+    models = serving.library.choices(video=True)
     first = first_model(serving, models)
     kept: Kept[Clips] = Kept()
-    if not any(o.frames > 1 and o.kind == "checkpoint" for o in serving.shelf.offered()):
+    if not any(o.frames > 1 and o.kind == "checkpoint" for o in serving.library.offered()):
         gr.Markdown(MISSING, elem_id="video-missing")
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
