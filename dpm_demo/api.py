@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dpm_demo.engine import worker as engine
 from dpm_demo.engine.events import Cancelled, Done, Failed, Frame, Job, JobFailed, Track
-from dpm_demo.models.checkpoint import CHECKPOINTS, CheckpointError, Model, list_checkpoints
+from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints
 from dpm_demo.models.checkpoint import load_checkpoint as _load_checkpoint
 from dpm_demo.models.device import pick_device
 from dpm_demo.models.exact import (
@@ -20,6 +20,7 @@ from dpm_demo.models.exact import (
     mixture_model,
     mixture_video_model,
 )
+from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.solver.settings import Solver
 
 EXACT = {MIXTURE_NAME: mixture_model, VIDEO_MIXTURE_NAME: mixture_video_model}

@@ -6,8 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,79 +15,28 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dpm_demo.models.denoiser import TARGETS, Condition, Denoiser, Target
+from dpm_demo.models.denoiser import TARGETS, Denoiser, Target
 from dpm_demo.models.device import processor_precision
+from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.models.unet import UNet, UNet3D
+
+__all__ = [
+    "CHECKPOINTS",
+    "LAM_MAX",
+    "LAM_MIN",
+    "CheckpointError",
+    "Model",
+    "list_checkpoints",
+    "load_checkpoint",
+    "load_network",
+    "load_weights",
+    "read_config",
+    "save_checkpoint",
+]
 
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 NETWORKS: dict[str, type[UNet]] = {"UNet": UNet, "UNet3D": UNet3D}
 LAM_MIN, LAM_MAX = -5.0, 4.6
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be used; the message is one sentence that says which, why, what to do."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A pretrained network with what is needed to sample it.
-
-    Called through `denoise(x, lam, cond)`; `denoise_float32` is the same network in float32
-    (comparisons and their reference). `labels` maps an axis to its choices; `digest` names the
-    weights.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    lam_span: tuple[float, float]
-    denoise: Callable[..., Tensor]
-    denoise_float32: Callable[..., Tensor]
-    device: torch.device
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    digest: str = ""
-    title: str = ""
-    exact_solution: Callable[[Tensor, float, float], Tensor] | None = None  # if known
-
-    @property
-    def frames(self) -> int:
-        """Pictures a sample: 1 for an image model."""
-        return self.shape[1] if len(self.shape) == 4 else 1
-
-    def rows(self, condition: Condition) -> int:
-        """Network rows that one evaluation of such a row costs: 2 where it is guided."""
-        return (
-            self.denoise_float32.network_rows([condition])
-            if isinstance(self.denoise_float32, Denoiser)
-            else 1
-        )
-
-    def condition(
-        self, label: str | Mapping[str, str] | None = None, guidance: float = 1.0
-    ) -> Condition:
-        """The condition for a label: words such as "animals" or "fluent animals", or an axis map.
-
-        Raises ValueError for a word that is no choice of this model, and for guidance that is
-        not a number from 0 to 20.
-        """
-        if not isinstance(guidance, (int, float)) or not 0 <= guidance <= 20:
-            raise ValueError(f"guidance: {guidance!r} is not a number from 0 to 20.")
-        chosen = {axis: len(names) for axis, names in self.labels.items()}
-        pairs: list[tuple[str | None, str]]
-        if isinstance(label, Mapping):
-            pairs = [(axis, str(word)) for axis, word in label.items()]
-        else:
-            pairs = [(None, word) for word in str(label or "any").split()]
-        for axis, word in pairs:
-            if word == "any" and (axis is None or axis in chosen):
-                continue
-            homes = [a for a in chosen if (axis is None or a == axis) and word in self.labels[a]]
-            if not homes:
-                known = "; ".join(f"{a}: {', '.join(n)}" for a, n in self.labels.items())
-                raise ValueError(
-                    f"label: {word[:40]!r} is unknown to {self.name} ({known or 'no labels'})."
-                )
-            chosen[homes[0]] = self.labels[homes[0]].index(word)
-        return Condition(tuple(chosen.values()), float(guidance))
 
 
 def save_checkpoint(

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from dpm_demo.models.model import Condition
+
 Target = Literal["velocity", "noise", "data"]
 TARGETS: tuple[Target, ...] = ("velocity", "noise", "data")
 Precision = Literal["float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What one row is asked to be: a choice per label axis (the axis's size: "any"), guidance.
-
-    guidance 1 is the plain conditional network, 0 the unconditional one; anything else costs a
-    second network row: x0 = x0_any + guidance (x0_label - x0_any)   (arXiv 2207.12598).
-    """
-
-    labels: tuple[int, ...] = ()
-    guidance: float = 1.0
 
 
 def to_x0(output: Tensor, x: Tensor, lam: Tensor, target: Target) -> Tensor:

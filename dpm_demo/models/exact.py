@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpm_demo.models.checkpoint import Model
+from dpm_demo.models.model import Model
 from dpm_demo.solver.schedule import alpha, sigma
 
 __all__ = [

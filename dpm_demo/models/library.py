@@ -18,14 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from dpm_demo.models.checkpoint import (
-    CHECKPOINTS,
-    CheckpointError,
-    Model,
-    list_checkpoints,
-    load_checkpoint,
-    read_config,
-)
+from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints, load_checkpoint, read_config
 from dpm_demo.models.diffusers.hub import (
     OFFERED,
     Offered,
@@ -41,6 +34,7 @@ from dpm_demo.models.exact import (
     mixture_model,
     mixture_video_model,
 )
+from dpm_demo.models.model import CheckpointError, Model
 
 __all__ = ["MEMORY_BYTES", "BuiltIn", "ModelLibrary", "Offer", "State", "model_bytes"]
 

@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from dpm_demo.models.checkpoint import (
     CHECKPOINTS,
-    CheckpointError,
     list_checkpoints,
     load_checkpoint,
     save_checkpoint,
 )
 from dpm_demo.models.library import ModelLibrary
+from dpm_demo.models.model import CheckpointError
 from dpm_demo.models.unet import UNet
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver

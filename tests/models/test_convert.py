@@ -16,11 +16,11 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 import dpm_demo as dpm
 from dpm_demo.__main__ import main
-from dpm_demo.models.checkpoint import CheckpointError
 from dpm_demo.models.diffusers import convert as module
 from dpm_demo.models.diffusers.convert import convert
 from dpm_demo.models.diffusers.offered import OFFERED, Offered
 from dpm_demo.models.library import ModelLibrary
+from dpm_demo.models.model import CheckpointError
 
 PICKLE = "unet/diffusion_pytorch_model.bin"
 

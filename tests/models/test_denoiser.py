@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dpm_demo.models.denoiser import Condition, Denoiser, to_x0
+from dpm_demo.models.denoiser import Denoiser, to_x0
+from dpm_demo.models.model import Condition
 from dpm_demo.solver import add_noise, initial_noise, integrate
 from dpm_demo.solver.settings import Solver
 

@@ -27,16 +27,11 @@ from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpm_demo.models import library
-from dpm_demo.models.checkpoint import CheckpointError, Model
 from dpm_demo.models.diffusers import hub
-from dpm_demo.models.diffusers.hub import (
-    LabelMap,
-    Offered,
-    fetch_diffusers,
-    load_diffusers,
-    schedule_lambdas,
-)
+from dpm_demo.models.diffusers.hub import Offered, fetch_diffusers, load_diffusers
+from dpm_demo.models.diffusers.labels import LabelMap, schedule_lambdas
 from dpm_demo.models.library import BuiltIn, ModelLibrary, model_bytes
+from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.solver import integrate
 from dpm_demo.solver.settings import Solver
 

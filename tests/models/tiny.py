@@ -104,6 +104,7 @@ SD_SCHEDULE: dict[str, Any] = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
 }
+LINEAR: dict[str, Any] = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
 
 
 def discrete(name: str = "DDIMScheduler", **more: Any) -> Any:
@@ -238,7 +239,9 @@ def dit() -> Any:
     return DiTPipeline(
         transformer=network,
         vae=vae(),
-        scheduler=discrete(clip_sample=False, beta_schedule="linear", beta_start=1e-4, beta_end=0.02),
+        scheduler=discrete(
+            clip_sample=False, beta_schedule="linear", beta_start=1e-4, beta_end=0.02
+        ),
         id2label=names,
     )
 
@@ -366,9 +369,7 @@ def wan(two: bool = False) -> Any:
     from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline
 
     torch.manual_seed(2)
-    decoder = AutoencoderKLWan(
-        base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1
-    ).eval()
+    decoder = AutoencoderKLWan(base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1).eval()
     return WanPipeline(
         tokenizer=letter_tokenizer(),
         text_encoder=t5_encoder(16, "UMT5"),
@@ -404,7 +405,9 @@ def pixart() -> Any:
         text_encoder=t5_encoder(16),
         vae=vae(),
         transformer=network,
-        scheduler=discrete(beta_schedule="linear", beta_start=1e-4, beta_end=0.02, clip_sample=False),
+        scheduler=discrete(
+            beta_schedule="linear", beta_start=1e-4, beta_end=0.02, clip_sample=False
+        ),
     )
 
 

@@ -19,7 +19,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dpm_demo.models.checkpoint import CheckpointError
 from dpm_demo.models.diffusers.hub import (
     CONFIGS,
     MAX_DOWNLOAD,
@@ -36,6 +35,7 @@ from dpm_demo.models.diffusers.hub import (
     snapshot,
 )
 from dpm_demo.models.diffusers.offered import OFFERED
+from dpm_demo.models.model import CheckpointError
 
 __all__ = ["convert"]
 
