@@ -20,10 +20,14 @@ from typing import Any
 import torch
 
 import dpm_demo as dpm
-from dpm_demo.engine.worker import Engine, Job, Preview, Ticket, Track
+from dpm_demo.engine.events import Preview
+from dpm_demo.engine.job import Job, Track
+from dpm_demo.engine.ticket import Ticket
+from dpm_demo.engine.worker import Engine
 from dpm_demo.media import clips as media
-from dpm_demo.models.checkpoint import Model, processor_precision
+from dpm_demo.models.checkpoint import processor_precision
 from dpm_demo.models.denoiser import Denoiser
+from dpm_demo.models.model import Model
 from dpm_demo.models.unet import UNet
 from dpm_demo.solver import initial_noise
 from dpm_demo.solver.settings import Solver

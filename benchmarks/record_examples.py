@@ -15,13 +15,14 @@ from typing import Any
 
 import dpm_demo as dpm
 from dpm_demo.engine.events import Done
-from dpm_demo.engine.worker import run_inline
-from dpm_demo.models.checkpoint import Model
-from dpm_demo.request.generate import GenerateRequest, settings
+from dpm_demo.engine.inline import run_inline
+from dpm_demo.models.model import Model
+from dpm_demo.request.codec import settings
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import job_of
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.recorded import FOLDER
 from dpm_demo.ui.player.wall import Wall
-from dpm_demo.ui.tabs.generate import job_of
 
 
 def _one(label: str, seed: int, order: int) -> GenerateRequest:

@@ -45,13 +45,13 @@ def _sampling_arguments(parser: argparse.ArgumentParser) -> None:
 def sample(options: argparse.Namespace) -> None:
     """Draws samples: a PNG sheet and a GIF of the denoising, or MP4, GIF, WebP and ZIP of clips."""
     from dpm_demo import api
-    from dpm_demo.engine import worker as engine
+    from dpm_demo.engine import inline as engine
     from dpm_demo.engine.events import Done, Failed, Preview
-    from dpm_demo.request.generate import Limits, read
+    from dpm_demo.request.codec import read
+    from dpm_demo.request.files import Clips, clip_files, denoising_gif, sheet_png
+    from dpm_demo.request.job import job_of, request_of
+    from dpm_demo.request.limits import Limits
     from dpm_demo.solver.settings import Solver
-    from dpm_demo.ui.tabs.generate import denoising_gif, job_of, sheet_png
-    from dpm_demo.ui.tabs.video import Clips, clip_files
-    from dpm_demo.ui.widgets.controls import request_of
 
     names = {f.name for f in fields(Solver)} | {"model", "label", "guidance", "seed", "count"}
     values = {k: v for k, v in vars(options).items() if k in names and v is not None}
@@ -84,19 +84,21 @@ def sample(options: argparse.Namespace) -> None:
 def compare(options: argparse.Namespace) -> None:
     """Solvers side by side: grid (PNG), plot (HTML and PNG) and table (CSV)."""
     from dpm_demo import api
-    from dpm_demo.compare import figures as core
-    from dpm_demo.engine import worker as engine
+    from dpm_demo.compare.figures import Outcome, figures, row_title, rows_of, slope
+    from dpm_demo.compare.files import cell_pictures, csv_text, grid_picture
+    from dpm_demo.compare.layout import job_of, layout
+    from dpm_demo.compare.plots import convergence, convergence_png
+    from dpm_demo.compare.references import (
+        References,
+        exact_references,
+        keep_references,
+        missing_references,
+    )
+    from dpm_demo.engine import inline as engine
     from dpm_demo.engine.events import Done, Failed
     from dpm_demo.media.clips import png
-    from dpm_demo.request.generate import (
-        Comparison,
-        budgets_of_text,
-        comparison_query,
-        parse_list,
-        solver_of_text,
-    )
-    from dpm_demo.ui.tabs.compare import cell_pictures, exact_references
-    from dpm_demo.ui.widgets.plots import convergence, convergence_png
+    from dpm_demo.request.codec import budgets_of_text, comparison_query, parse_list, solver_of_text
+    from dpm_demo.request.comparison import Comparison
 
     model = api.load(options.model, options.device)
     orders = parse_list("orders", options.orders, ("1", "2", "3", "auto"))
@@ -115,7 +117,7 @@ def compare(options: argparse.Namespace) -> None:
     )
     model.condition(comparison.label, comparison.guidance)
     out = _out(options.out)
-    cells, kept = core.layout(comparison, model), core.References()
+    cells, kept = layout(comparison, model), References()
 
     def run(job: Any, text: str) -> Done:
         with _bar(None, total=job.budget, desc=text, unit="evaluation") as bar:
@@ -127,17 +129,17 @@ def compare(options: argparse.Namespace) -> None:
                     return event
         raise ValueError("the run ended without a result")
 
-    job, targets = core.missing_references(comparison, model, cells, kept)
+    job, targets = missing_references(comparison, model, cells, kept)
     if job is not None and model.exact_solution is not None:
         for target, truth in zip(targets, exact_references(model, targets), strict=True):
             kept.put(target, truth)
     elif job is not None:
-        core.keep_references(run(job, "reference"), targets, kept)
-    done = run(core.job_of(comparison, model, cells), "cells")
+        keep_references(run(job, "reference"), targets, kept)
+    done = run(job_of(comparison, model, cells), "cells")
     flat = [row for track in done.tracks for row in track.rows]
     samples = {k: row.sample for k, row in enumerate(flat) if row.sample is not None}
     values = {
-        cell: core.figures(
+        cell: figures(
             cell,
             samples,
             cells,
@@ -149,19 +151,19 @@ def compare(options: argparse.Namespace) -> None:
         )
         for cell in cells.cells
     }
-    outcome = core.Outcome(comparison, cells, values, {c: flat[cells.tile(c)] for c in cells.cells})
-    grid = core.grid_picture(comparison, cells, values, cell_pictures(outcome))
+    outcome = Outcome(comparison, cells, values, {c: flat[cells.tile(c)] for c in cells.cells})
+    grid = grid_picture(comparison, cells, values, cell_pictures(outcome))
     (out / "grid.png").write_bytes(png(grid, {"dpm-demo": comparison_query(comparison)}))
     figure = convergence(comparison, cells, values)
     figure.write_html(out / "convergence.html", include_plotlyjs=True)
     (out / "convergence.png").write_bytes(convergence_png(comparison, cells, values))
-    text = core.csv_text(comparison, cells, values)
+    text = csv_text(comparison, cells, values)
     (out / "table.csv").write_text(text)
     print(text, end="")
-    for row, known in core.rows_of(cells, values):
-        measured = core.slope([v.nfe for v in known], [v.rmse or 0.0 for v in known])
+    for row, known in rows_of(cells, values):
+        measured = slope([v.nfe for v in known], [v.rmse or 0.0 for v in known])
         shown = "no slope" if measured is None else f"slope {measured:.2f}"
-        print(f"{core.row_title(comparison, row)}: {shown}")
+        print(f"{row_title(comparison, row)}: {shown}")
     print(f"wrote grid.png, convergence.html, convergence.png and table.csv to {out}")
 
 
@@ -297,7 +299,7 @@ def evaluate(options: argparse.Namespace) -> None:
     from dpm_demo.quality.extract import RealFeatures, draw_real, open_extractor
     from dpm_demo.quality.metrics import scores
     from dpm_demo.quality.results import ENOUGH, Line, Results, warning
-    from dpm_demo.request.generate import budgets_of_text, parse_list
+    from dpm_demo.request.codec import budgets_of_text, parse_list
     from dpm_demo.training.data import open_data
 
     metrics = parse_list("metrics", options.metrics, ("rmse", "psnr", "fd", "kid", "is"))
@@ -412,7 +414,7 @@ def _neighbours(store: Any, found: Any, pictures: Any) -> tuple[dict[str, Any], 
         share_nearer,
         training_features,
     )
-    from dpm_demo.request.generate import solver_of_text
+    from dpm_demo.request.codec import solver_of_text
 
     best = min(
         (x for x in found.lines if x.fd is not None), key=lambda x: (abs(x.nfe - 20), x.fd or 0)

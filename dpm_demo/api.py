@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dpm_demo.engine import worker as engine
-from dpm_demo.engine.events import Cancelled, Done, Failed, Frame, Job, JobFailed, Track
+from dpm_demo.engine import inline as engine
+from dpm_demo.engine.errors import JobFailed
+from dpm_demo.engine.events import Cancelled, Done, Failed, Frame
+from dpm_demo.engine.job import Job, Track
 from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints
 from dpm_demo.models.checkpoint import load_checkpoint as _load_checkpoint
 from dpm_demo.models.device import pick_device

@@ -12,7 +12,7 @@ from dpm_demo.__main__ import main
 from dpm_demo.media.clips import png_text
 from dpm_demo.models.checkpoint import save_checkpoint
 from dpm_demo.models.unet import UNet
-from dpm_demo.request.generate import read
+from dpm_demo.request.codec import read
 from dpm_demo.ui.widgets.code import KINDS, code_for
 
 MIXTURE = dpm.load("mixture", device="cpu")

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from benchmarks.video import BUDGETS, compare_motion, draw, errors, peak_memory, speed
-from dpm_demo.models.checkpoint import Model
 from dpm_demo.models.denoiser import Denoiser
 from dpm_demo.models.exact import PictureMixture, mixture_video_model
+from dpm_demo.models.model import Model
 from dpm_demo.models.unet import UNet3D
-from dpm_demo.request.generate import memory_needed
+from dpm_demo.request.limits import memory_needed
 from dpm_demo.training.data import Pictures
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from dpm_demo.engine.events import Job, Stats, Ticket
+from dpm_demo.engine.events import Stats
+from dpm_demo.engine.job import Job
+from dpm_demo.engine.ticket import Ticket
 from dpm_demo.engine.worker import Engine
-from dpm_demo.models.checkpoint import Model
 from dpm_demo.models.library import ModelLibrary
+from dpm_demo.models.model import Model
 
 __all__ = ["Pool"]
 

@@ -26,19 +26,12 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dpm_demo.engine.events import (
-    Busy,
-    Cancelled,
-    Closed,
-    Event,
-    Failed,
-    Job,
-    Preview,
-    Stats,
-    Ticket,
-)
-from dpm_demo.engine.worker import run_inline
-from dpm_demo.models.checkpoint import CheckpointError, Model
+from dpm_demo.engine.errors import Busy, Closed
+from dpm_demo.engine.events import Cancelled, Event, Failed, Preview, Stats
+from dpm_demo.engine.inline import run_inline
+from dpm_demo.engine.job import Job
+from dpm_demo.engine.ticket import Ticket
+from dpm_demo.models.model import CheckpointError, Model
 
 __all__ = ["NOTE", "ZeroGPU", "available", "seconds_of"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from dpm_demo.api import generate
-from dpm_demo.models.checkpoint import Model
+from dpm_demo.models.model import Model
 from dpm_demo.quality.extract import EMOJI_FEATURES
 from dpm_demo.quality.features import accuracy, load_features
 from dpm_demo.solver.settings import Solver

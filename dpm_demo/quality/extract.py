@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dpm_demo.models.checkpoint import CHECKPOINTS, CheckpointError
+from dpm_demo.models.checkpoint import CHECKPOINTS
+from dpm_demo.models.model import CheckpointError
 from dpm_demo.quality.features import load_features
 from dpm_demo.training.data import Draw, Pictures
 

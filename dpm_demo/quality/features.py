@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dpm_demo.models.checkpoint import CheckpointError
+from dpm_demo.models.model import CheckpointError
 from dpm_demo.training.data import Draw, Pictures
 
 FEATURES = 192

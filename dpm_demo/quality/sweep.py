@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from dpm_demo.compare.figures import REFERENCE_NFE, reference_solver, work
-from dpm_demo.engine.events import Done, Failed, Job, Track
+from dpm_demo.compare.layout import work
+from dpm_demo.compare.references import REFERENCE_NFE, reference_solver
+from dpm_demo.engine.events import Done, Failed
 from dpm_demo.engine.film import to_uint8
-from dpm_demo.engine.worker import run_inline
-from dpm_demo.models.checkpoint import Model
-from dpm_demo.models.denoiser import Condition
+from dpm_demo.engine.inline import run_inline
+from dpm_demo.engine.job import Job, Track
+from dpm_demo.models.model import Condition, Model
 from dpm_demo.quality import motion
 from dpm_demo.quality.extract import Extractor
 from dpm_demo.quality.metrics import scores
 from dpm_demo.quality.results import Line, Results, error_figures
-from dpm_demo.request.generate import solver_of_text, solver_text
+from dpm_demo.request.codec import solver_of_text, solver_text
 from dpm_demo.solver.settings import CHOICES, Solver
 from dpm_demo.training.data import Draw, Pictures
 

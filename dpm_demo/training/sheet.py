@@ -9,7 +9,8 @@ import torch
 
 from dpm_demo.engine.film import to_uint8
 from dpm_demo.media.clips import gif, png, sheet, upscale
-from dpm_demo.models.checkpoint import Model, load_checkpoint
+from dpm_demo.models.checkpoint import load_checkpoint
+from dpm_demo.models.model import Model
 from dpm_demo.models.unet import UNet, UNet3D
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver

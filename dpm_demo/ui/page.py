@@ -31,15 +31,16 @@ from dpm_demo.engine.events import Done, Preview
 from dpm_demo.engine.pool import Pool
 from dpm_demo.engine.worker import Engine
 from dpm_demo.media.clips import data_uri, png, sheet
-from dpm_demo.models.checkpoint import Model
+from dpm_demo.media.pixels import uint8
 from dpm_demo.models.device import pick_device, pick_devices
 from dpm_demo.models.library import ModelLibrary
-from dpm_demo.request.generate import Limits, settings
-from dpm_demo.ui.player.wall import uint8
+from dpm_demo.models.model import Model
+from dpm_demo.request.codec import settings
+from dpm_demo.request.job import job_of, request_of
+from dpm_demo.request.limits import Limits
 from dpm_demo.ui.serving import Serving, refuse
 from dpm_demo.ui.tabs import adaptive as errors
 from dpm_demo.ui.tabs import compare, explain, generate, quality, video
-from dpm_demo.ui.widgets.controls import request_of
 
 log = logging.getLogger("dpm_demo")
 
@@ -140,7 +141,7 @@ def _api(serving: Serving) -> None:
             request = request_of({**values, **(solver or {})}, loaded, serving.limits)
         except (ValueError, TypeError) as error:
             raise refuse(error) from error
-        job = generate.job_of(request, loaded)
+        job = job_of(request, loaded)
         newest: dict[int, Any] = {}
         async with aclosing(
             serving.run(job, f"api {request.model} nfe={request.solver.nfe}")

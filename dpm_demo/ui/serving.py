@@ -19,20 +19,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import gradio as gr
 
-from dpm_demo.engine.events import (
-    Busy,
-    Cancelled,
-    Closed,
-    Done,
-    Failed,
-    Job,
-    Preview,
-    Stats,
-    Ticket,
-)
-from dpm_demo.models.checkpoint import Model
+from dpm_demo.engine.errors import Busy, Closed
+from dpm_demo.engine.events import Cancelled, Done, Failed, Preview, Stats
+from dpm_demo.engine.job import Job
+from dpm_demo.engine.ticket import Ticket
 from dpm_demo.models.library import ModelLibrary
-from dpm_demo.request.generate import Limits
+from dpm_demo.models.model import Model
+from dpm_demo.request.limits import Limits
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.widgets import links
 

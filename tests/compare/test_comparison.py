@@ -6,15 +6,25 @@ import numpy as np
 import pytest
 import torch
 
-from dpm_demo.compare import figures as core
+from dpm_demo.compare.figures import (
+    ANOTHER_TARGET,
+    HEADERS,
+    best_cells,
+    figures,
+    rmse,
+    rows_of,
+    slope,
+)
+from dpm_demo.compare.files import csv_text, grid_picture
+from dpm_demo.compare.layout import job_of, layout
+from dpm_demo.compare.plots import slope_text
+from dpm_demo.compare.references import References, exact_references, missing_references, target_of
 from dpm_demo.engine.events import Done
-from dpm_demo.engine.worker import run_inline
+from dpm_demo.engine.inline import run_inline
 from dpm_demo.models.exact import mixture_model
-from dpm_demo.request.generate import Comparison
+from dpm_demo.request.comparison import Comparison
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
-from dpm_demo.ui.tabs.compare import exact_references
-from dpm_demo.ui.widgets.plots import slope_text
 
 MODEL = mixture_model(torch.device("cpu"))
 BASE = Comparison(model="mixture", budgets=(5, 10), count=2)
@@ -27,14 +37,14 @@ def _done(job) -> Done:
 
 
 def _run(comparison: Comparison):
-    cells, kept = core.layout(comparison, MODEL), core.References()
-    _, targets = core.missing_references(comparison, MODEL, cells, kept)
+    cells, kept = layout(comparison, MODEL), References()
+    _, targets = missing_references(comparison, MODEL, cells, kept)
     for target, truth in zip(targets, exact_references(MODEL, targets), strict=True):
         kept.put(target, truth)
-    done = _done(core.job_of(comparison, MODEL, cells))
+    done = _done(job_of(comparison, MODEL, cells))
     rows = [row for track in done.tracks for row in track.rows]
     samples = {k: row.sample for k, row in enumerate(rows)}
-    values = {c: core.figures(c, samples, cells, comparison, MODEL, kept) for c in cells.cells}
+    values = {c: figures(c, samples, cells, comparison, MODEL, kept) for c in cells.cells}
     return cells, samples, values
 
 
@@ -54,7 +64,7 @@ def test_cells_of_equal_work_share_a_trajectory_and_others_do_not() -> None:
         Solver(order=1, schedule="cosine"),
         Solver(order=2),
     )
-    cells = core.layout(replace(BASE, rows=rows), MODEL)
+    cells = layout(replace(BASE, rows=rows), MODEL)
     track = {(cell.row, cell.column): cell.track for cell in cells.cells}
     assert track[0, 0] == track[1, 0] and track[0, 1] == track[1, 1]
     assert len({track[0, 0], track[0, 1], track[2, 0], track[3, 0]}) == 4
@@ -62,7 +72,7 @@ def test_cells_of_equal_work_share_a_trajectory_and_others_do_not() -> None:
 
 
 def test_a_prefix_of_a_longer_run_is_not_shared() -> None:
-    cells = core.layout(replace(BASE, rows=(Solver(order=1),), budgets=(10, 20)), MODEL)
+    cells = layout(replace(BASE, rows=(Solver(order=1),), budgets=(10, 20)), MODEL)
     assert len(cells.solvers) == 2
 
 
@@ -71,7 +81,7 @@ def test_figures_are_the_error_to_the_exact_solution() -> None:
     x = initial_noise(BASE.seeds, MODEL.shape)
     truth = MODEL.exact_solution(x, *MODEL.lam_span).numpy()
     for cell in cells.cells:
-        errors = [core.rmse(samples[cells.tile(cell, k)], truth[k]) for k in range(2)]
+        errors = [rmse(samples[cells.tile(cell, k)], truth[k]) for k in range(2)]
         assert values[cell].rmse == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-4)
         assert values[cell].psnr == pytest.approx(20 * np.log10(2 / values[cell].rmse), rel=1e-6)
 
@@ -79,14 +89,14 @@ def test_figures_are_the_error_to_the_exact_solution() -> None:
 def test_slopes_on_the_exact_mixture_are_the_orders() -> None:
     comparison = replace(BASE, budgets=(24, 48, 96), no_taper=True, count=1)
     cells, _, values = _run(comparison)
-    for row, known in core.rows_of(cells, values):
-        measured = core.slope([v.nfe for v in known], [v.rmse for v in known])
+    for row, known in rows_of(cells, values):
+        measured = slope([v.nfe for v in known], [v.rmse for v in known])
         assert measured == pytest.approx(row + 1, abs=0.2)
 
 
 def test_best_of_a_column_is_its_least_error() -> None:
     cells, _, values = _run(BASE)
-    best = core.best_cells(cells, values)
+    best = best_cells(cells, values)
     for column in (0, 1):
         errors = {c: values[c].rmse for c in cells.cells if c.column == column}
         assert {c for c in best if c.column == column} == {min(errors, key=errors.get)}
@@ -96,11 +106,11 @@ def test_a_row_with_its_own_noise_has_another_target_and_no_error() -> None:
     comparison = replace(BASE, rows=(Solver(eta=1.0), Solver()))
     cells, _, values = _run(comparison)
     noisy = [values[c] for c in cells.cells if c.row == 0]
-    assert all(v.rmse is None and v.note == core.ANOTHER_TARGET for v in noisy)
+    assert all(v.rmse is None and v.note == ANOTHER_TARGET for v in noisy)
     assert all(values[c].rmse is not None for c in cells.cells if c.row == 1)
 
 
-TARGET = core.target_of(BASE, MODEL, Solver(), 0)
+TARGET = target_of(BASE, MODEL, Solver(), 0)
 
 
 @pytest.mark.parametrize(
@@ -118,14 +128,14 @@ TARGET = core.target_of(BASE, MODEL, Solver(), 0)
     ],
 )
 def test_a_reference_is_keyed_by_everything_that_matters(change: dict) -> None:
-    kept = core.References()
+    kept = References()
     kept.put(TARGET, np.zeros(1))
     assert kept.get(TARGET) is not None
     assert kept.get(replace(TARGET, **change)) is None
 
 
 def test_the_reference_cache_is_bounded_and_drops_the_least_recently_used() -> None:
-    kept = core.References(most=3)
+    kept = References(most=3)
     for seed in range(3):
         kept.put(replace(TARGET, seed=seed), np.zeros(1))
     kept.get(replace(TARGET, seed=0))
@@ -138,8 +148,8 @@ def test_the_reference_cache_is_bounded_and_drops_the_least_recently_used() -> N
 def test_threshold_and_finish_ask_for_their_own_reference() -> None:
     rows = (Solver(), Solver(denoise_to_zero=True), Solver(threshold="static"), Solver(order=3))
     comparison = replace(BASE, rows=rows, count=1)
-    cells = core.layout(comparison, MODEL)
-    job, targets = core.missing_references(comparison, MODEL, cells, core.References())
+    cells = layout(comparison, MODEL)
+    job, targets = missing_references(comparison, MODEL, cells, References())
     assert job is not None and len(targets) == len(set(targets)) == 3
     finishes = {(t.solver.threshold, t.solver.denoise_to_zero) for t in job.tracks}
     assert finishes == {(None, False), (None, True), ("static", False)}
@@ -147,10 +157,10 @@ def test_threshold_and_finish_ask_for_their_own_reference() -> None:
 
 def test_the_table_says_every_cell_and_the_csv_holds_the_same() -> None:
     cells, _, values = _run(BASE)
-    lines = core.csv_text(BASE, cells, values).strip().splitlines()
-    assert lines[0] == ",".join(core.HEADERS) and len(lines) == 1 + len(cells.cells)
+    lines = csv_text(BASE, cells, values).strip().splitlines()
+    assert lines[0] == ",".join(HEADERS) and len(lines) == 1 + len(cells.cells)
     picture = np.zeros((8, 8, 3), np.uint8)
-    grid = core.grid_picture(BASE, cells, values, {c: picture for c in cells.cells})
+    grid = grid_picture(BASE, cells, values, {c: picture for c in cells.cells})
     assert grid.ndim == 3 and grid.shape[0] > 3 * 8 and (grid != 255).any()
 
 

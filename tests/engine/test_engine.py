@@ -12,25 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from dpm_demo.engine import run as runs_module
+from dpm_demo.engine import active_job as active_module
 from dpm_demo.engine import scheduler as scheduler_module
+from dpm_demo.engine.errors import Busy, Closed, JobFailed
+from dpm_demo.engine.events import Cancelled, Done, Failed, Preview
 from dpm_demo.engine.film import state_to_uint8, to_uint8
-from dpm_demo.engine.worker import (
-    Busy,
-    Cancelled,
-    Closed,
-    Done,
-    Engine,
-    Failed,
-    Job,
-    JobFailed,
-    Preview,
-    Scheduler,
-    Ticket,
-    Track,
-    run_inline,
-    stream,
-)
+from dpm_demo.engine.inline import run_inline, stream
+from dpm_demo.engine.job import Job, Track
+from dpm_demo.engine.scheduler import Scheduler
+from dpm_demo.engine.ticket import Ticket
+from dpm_demo.engine.worker import Engine
 from dpm_demo.models.exact import MIXTURE
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
@@ -370,7 +361,7 @@ def test_previews_of_slow_readers_keep_every_tiles_newest_picture():
 
 
 def test_without_a_reader_no_preview_is_made(engine, monkeypatch):
-    monkeypatch.setattr(runs_module.ActiveJob, "preview", _raise_any)
+    monkeypatch.setattr(active_module.ActiveJob, "preview", _raise_any)
     assert engine.submit(job(Network(), track(50))).result(WAIT).nfe == 50
 
 

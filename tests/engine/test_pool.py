@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from dpm_demo.engine.errors import Busy
+from dpm_demo.engine.events import Done
+from dpm_demo.engine.inline import run_inline
+from dpm_demo.engine.job import Job, Track
 from dpm_demo.engine.pool import Pool
-from dpm_demo.engine.worker import Busy, Done, Engine, Job, Track, run_inline
-from dpm_demo.models.checkpoint import Model
+from dpm_demo.engine.worker import Engine
 from dpm_demo.models.exact import mixture_model
 from dpm_demo.models.library import BuiltIn, ModelLibrary
+from dpm_demo.models.model import Model
 from dpm_demo.solver.settings import Solver
 
 DEVICES = [torch.device("cpu", 0), torch.device("cpu", 1)]
@@ -98,7 +102,7 @@ def test_a_full_pool_refuses_and_an_unknown_device_is_one_sentence(places: Place
 
 
 def test_the_page_serves_several_devices_through_a_pool_and_one_through_its_engine():
-    from dpm_demo.request.generate import Limits
+    from dpm_demo.request.limits import Limits
     from dpm_demo.ui.page import serving_on
 
     one, two = serving_on(DEVICES[:1], Limits()), serving_on(DEVICES, Limits(requests=3))

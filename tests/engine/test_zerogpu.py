@@ -20,22 +20,16 @@ from stand_in_spaces import StandIn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpm_demo.engine import zerogpu
-from dpm_demo.engine.events import (
-    Busy,
-    Cancelled,
-    Closed,
-    Done,
-    Failed,
-    Job,
-    JobFailed,
-    Preview,
-    Track,
-)
-from dpm_demo.engine.worker import Engine, run_inline
+from dpm_demo.engine.errors import Busy, Closed, JobFailed
+from dpm_demo.engine.events import Cancelled, Done, Failed, Preview
+from dpm_demo.engine.inline import run_inline
+from dpm_demo.engine.job import Job, Track
+from dpm_demo.engine.worker import Engine
 from dpm_demo.engine.zerogpu import ZeroGPU, seconds_of
-from dpm_demo.models.checkpoint import CheckpointError, Model
 from dpm_demo.models.exact import mixture_model
-from dpm_demo.request.generate import GenerateRequest, Limits
+from dpm_demo.models.model import CheckpointError, Model
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import Solver
 
 VISITOR: ContextVar[str] = ContextVar("VISITOR", default="nobody")
@@ -218,9 +212,8 @@ def test_admission_is_bounded_and_ends_with_close(zero, model):
 
 
 def test_other_work_runs_there_too(zero, model):
-    from dpm_demo.compare.figures import target_of
-    from dpm_demo.request.generate import Comparison
-    from dpm_demo.ui.tabs.compare import exact_references
+    from dpm_demo.compare.references import exact_references, target_of
+    from dpm_demo.request.comparison import Comparison
 
     target = target_of(Comparison(model="mixture"), model, Solver(), 5)
     (sample,) = zero.call(partial(exact_references, model, [target])).result(30)

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dpm_demo.models.checkpoint import CHECKPOINTS, CheckpointError
+from dpm_demo.models.checkpoint import CHECKPOINTS
+from dpm_demo.models.model import CheckpointError
 from dpm_demo.quality.extract import Extractor, RealFeatures, draw_real, open_extractor
 from dpm_demo.quality.features import FEATURES, load_features
 from dpm_demo.quality.metrics import frechet_distance

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import dpm_demo as dpm
-from dpm_demo.compare.figures import reference_solver
-from dpm_demo.models.checkpoint import Model
+from dpm_demo.compare.references import reference_solver
+from dpm_demo.models.model import Model
 from dpm_demo.quality.extract import Extractor
 from dpm_demo.quality.results import Line, Results
 from dpm_demo.quality.sweep import (

@@ -7,13 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpm_demo.request.generate import (
-    Comparison,
-    GenerateRequest,
-    Limits,
+from dpm_demo.request.codec import (
     comparison_of_query,
     comparison_query,
-    memory_needed,
     read,
     read_leniently,
     settings,
@@ -22,6 +18,9 @@ from dpm_demo.request.generate import (
     to_query,
     to_text,
 )
+from dpm_demo.request.comparison import Comparison
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.limits import Limits, memory_needed
 from dpm_demo.solver.settings import CHOICES, Solver
 
 

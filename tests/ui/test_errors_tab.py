@@ -21,17 +21,18 @@ import pytest
 import torch
 from playwright.sync_api import Page, Route, expect, sync_playwright
 
-from dpm_demo.compare.figures import References
+from dpm_demo.compare.plots import COLOURS
+from dpm_demo.compare.references import References
 from dpm_demo.engine.events import Done, SolverDecision
-from dpm_demo.engine.worker import Engine, run_inline
+from dpm_demo.engine.inline import run_inline
+from dpm_demo.engine.worker import Engine
 from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
 from dpm_demo.models.library import ModelLibrary
-from dpm_demo.request.generate import Limits, memory_needed
+from dpm_demo.request.limits import Limits, memory_needed
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs import adaptive as errors
-from dpm_demo.ui.widgets.plots import COLOURS
 
 MODEL = mixture_model(torch.device("cpu"))
 PATIENCE = 30_000  # ms; only a failure waits that long

@@ -18,10 +18,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from dpm_demo.engine.worker import Engine
 from dpm_demo.models import library
-from dpm_demo.models.checkpoint import CheckpointError
 from dpm_demo.models.diffusers.hub import load_diffusers
 from dpm_demo.models.diffusers.offered import Offered
 from dpm_demo.models.library import ModelLibrary
+from dpm_demo.models.model import CheckpointError
 from dpm_demo.ui.page import serve
 from dpm_demo.ui.serving import Serving
 

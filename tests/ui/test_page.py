@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
 from dpm_demo.media.clips import png_text
-from dpm_demo.request.generate import comparison_of_query, read
+from dpm_demo.request.codec import comparison_of_query, read
 
 pytestmark = pytest.mark.browser
 

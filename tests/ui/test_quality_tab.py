@@ -21,14 +21,16 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, Route, expect
 
-from dpm_demo.compare.figures import References, rmse
+from dpm_demo.compare.figures import rmse
+from dpm_demo.compare.references import References
 from dpm_demo.engine.worker import Engine
-from dpm_demo.models.checkpoint import Model
 from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
 from dpm_demo.models.library import ModelLibrary
+from dpm_demo.models.model import Model
 from dpm_demo.quality import results as report
 from dpm_demo.quality.results import Line, Results
-from dpm_demo.request.generate import Limits, solver_of_text
+from dpm_demo.request.codec import solver_of_text
+from dpm_demo.request.limits import Limits
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.page import TABS, build

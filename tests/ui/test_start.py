@@ -22,15 +22,16 @@ from PIL import Image
 
 from dpm_demo.compare.figures import rmse
 from dpm_demo.engine.events import Done
-from dpm_demo.engine.worker import Engine, run_inline
+from dpm_demo.engine.inline import run_inline
+from dpm_demo.engine.worker import Engine
 from dpm_demo.media.clips import data_uri, png, upscale
+from dpm_demo.media.pixels import uint8
 from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.solver import add_noise, cosine_time, initial_noise
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.component import Player
-from dpm_demo.ui.player.wall import uint8
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs import from_picture as start
 from dpm_demo.ui.widgets.controls import LabelControls, SolverControls

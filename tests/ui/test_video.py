@@ -17,9 +17,12 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 from test_page import PATIENCE, Visitor
 
-from dpm_demo.request.generate import GenerateRequest, Limits, read
+from dpm_demo.request.codec import read
+from dpm_demo.request.files import FPS, Clips, clip_files, wall_of_clips
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import Solver
-from dpm_demo.ui.tabs.video import FPS, Clips, Kept, before_and_after, clip_files, wall_of_clips
+from dpm_demo.ui.tabs.video import Kept, before_and_after
 
 
 def _clips(size: tuple[int, int] = (9, 7), count: int = 3, frames: int = 5) -> Clips:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from dpm_demo.engine.events import Cancelled, Done, Failed, Job, Preview, Track
-from dpm_demo.engine.worker import run_inline
+from dpm_demo.engine.events import Cancelled, Done, Failed, Preview
+from dpm_demo.engine.inline import run_inline
+from dpm_demo.engine.job import Job, Track
 from dpm_demo.models.exact import mixture_model
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.wall import Wall

@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from dpm_demo.engine.events import Cancelled, Done, Failed, Job, Preview, SampleRecord, Tile
+from dpm_demo.engine.events import Cancelled, Done, Failed, Preview, SampleRecord, Tile
+from dpm_demo.engine.job import Job
 from dpm_demo.media.clips import data_uri, png, sprite_sheet
 from dpm_demo.solver import cosine_time
 
@@ -164,15 +165,3 @@ def _clock(lam: float) -> dict[str, float | None]:
 def _sheet(pictures: Sequence[np.ndarray] | np.ndarray) -> str:
     # level 1: a preview lives for a tenth of a second
     return data_uri(png(sprite_sheet(pictures), level=1))
-
-
-def picture_at(row: SampleRecord, nfe: int) -> np.ndarray:
-    """The data prediction of a row after `nfe` evaluations: its last one where it has ended."""
-    seen = [p.picture for p in row.points[: max(nfe, 1)] if p.picture >= 0]
-    return row.x0[seen[-1] if seen else 0]
-
-
-def uint8(sample: np.ndarray) -> np.ndarray:
-    """A sample `(3, ..., h, w)` in [-1, 1] as uint8, channels last, rounded as the engine does."""
-    scaled = np.rint((np.clip(sample, -1, 1) + 1) * 127.5).astype(np.uint8)
-    return np.moveaxis(scaled, 0, -1)

@@ -16,17 +16,23 @@ import plotly.graph_objects as go
 from gradio.components.plot import PlotData
 from plotly.subplots import make_subplots
 
-from dpm_demo.compare.figures import REFERENCE_NFE, References, layout, rmse, target_of
-from dpm_demo.engine.events import Done, Job, Preview, SampleRecord, SolverDecision, Track
-from dpm_demo.models.checkpoint import Model
-from dpm_demo.request.generate import Comparison, GenerateRequest, Limits, check_cost, check_memory
+from dpm_demo.compare.figures import rmse
+from dpm_demo.compare.layout import layout
+from dpm_demo.compare.plots import COLOURS, tidy
+from dpm_demo.compare.references import REFERENCE_NFE, References, target_of
+from dpm_demo.engine.events import Done, Preview, SampleRecord, SolverDecision
+from dpm_demo.engine.job import Job, Track
+from dpm_demo.models.model import Model
+from dpm_demo.request.comparison import Comparison
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import request_of
+from dpm_demo.request.limits import Limits, check_cost, check_memory
 from dpm_demo.solver.settings import NFE_MAX, Solver
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import STOPPED, Serving, ended, refuse
 from dpm_demo.ui.tabs.compare import fetch_references
-from dpm_demo.ui.widgets.controls import PREDICTIONS, LabelControls, request_of
-from dpm_demo.ui.widgets.plots import COLOURS, tidy
+from dpm_demo.ui.widgets.controls import PREDICTIONS, LabelControls
 
 METHODS = [("DPM-Solver-12 (orders 1 and 2)", 2), ("DPM-Solver-23 (orders 2 and 3)", 3)]
 CONTROLLERS = [("PI: smoother", "pi"), ("I: as published", "i")]

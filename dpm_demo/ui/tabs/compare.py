@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,48 +15,44 @@ import numpy as np
 
 from dpm_demo.compare.figures import (
     HEADERS,
-    Cell,
     Figures,
-    Layout,
     Outcome,
-    References,
     best_cells,
     caption,
-    csv_text,
     figures,
-    grid_picture,
-    job_of,
-    keep_references,
-    layout,
-    missing_references,
     row_title,
     table,
+)
+from dpm_demo.compare.files import make_files
+from dpm_demo.compare.layout import Cell, Layout, job_of, layout
+from dpm_demo.compare.plots import convergence, lam_axis
+from dpm_demo.compare.references import (
+    References,
+    exact_references,
+    keep_references,
+    missing_references,
     target_of,
 )
 from dpm_demo.engine.events import Cancelled, Done, Event, Preview, SampleRecord
-from dpm_demo.media.clips import gif, mp4, png, zip_files
-from dpm_demo.models.checkpoint import Model
-from dpm_demo.request.generate import (
-    COLUMNS_MAX,
-    ROWS_MAX,
-    SEED_MAX,
-    Comparison,
+from dpm_demo.media.pixels import uint8
+from dpm_demo.models.model import Model
+from dpm_demo.request.codec import (
     budgets_of_text,
     comparison_of_query,
     comparison_query,
     solver_of_text,
     solver_text,
 )
+from dpm_demo.request.comparison import COLUMNS_MAX, ROWS_MAX, Comparison
+from dpm_demo.request.generate import SEED_MAX
 from dpm_demo.solver.settings import CHOICES, Solver
 from dpm_demo.ui.player.component import Player
-from dpm_demo.ui.player.wall import Wall, picture_at, uint8
+from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import STOPPED, Kept, Serving, ended, refuse
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import ANY, METHODS, PREDICTIONS, SCHEDULES, LabelControls
-from dpm_demo.ui.widgets.plots import convergence, lam_axis
 
 DIFF_SCALE = 8
-CLIP_FPS = 12  # of a video model's grid, as in the player
 PRESETS: dict[str, tuple[str, ...]] = {
     "orders": ("order=1", "order=2", "order=3"),
     "methods": (
@@ -233,104 +227,7 @@ async def fetch_references(
                 keep_references(event, targets, kept)
 
 
-def exact_references(model: Model, targets: list[Any]) -> list[np.ndarray]:
-    """The known solution at the end of the span for each target's seed (on the engine's thread)."""
-    from dpm_demo.solver import initial_noise
-
-    assert model.exact_solution is not None
-    x = initial_noise([t.seed for t in targets], model.shape)
-    return list(model.exact_solution(x, *model.lam_span).float().numpy())
-
-
 # ---------------------------------------------------------------- files
-
-
-def cell_pictures(
-    outcome: Outcome, nfe: int | None = None, frame: int = 0
-) -> dict[Cell, np.ndarray]:
-    """The picture of each cell, its sample or its state after `nfe` evaluations; of clips one."""
-    shown = {}
-    for cell, row in outcome.rows.items():
-        if len(row.x0):
-            picture = row.x0[-1] if nfe is None else picture_at(row, nfe)
-            shown[cell] = picture if picture.ndim == 3 else picture[frame]
-    return shown
-
-
-def grid_png(outcome: Outcome) -> bytes:
-    """The grid with labels burnt in; the link's query in its text chunk "dpm-demo"."""
-    c = outcome.comparison
-    picture = grid_picture(c, outcome.cells, outcome.values, cell_pictures(outcome))
-    return png(picture, {"dpm-demo": comparison_query(c), "Software": "dpm-demo"})
-
-
-def grid_loop(outcome: Outcome) -> np.ndarray | None:
-    """The whole grid of finished clips in step, a frame of theirs each; None for pictures."""
-    frames = {row.x0.shape[1] for row in outcome.rows.values() if row.x0.ndim == 5}
-    if not frames:
-        return None
-    c = outcome.comparison
-    return np.stack(
-        [
-            grid_picture(c, outcome.cells, outcome.values, cell_pictures(outcome, frame=k), scale=3)
-            for k in range(min(frames))
-        ]
-    )
-
-
-def grid_frames(outcome: Outcome) -> np.ndarray:
-    """The whole grid denoising in step, one frame an evaluation, with its final figures."""
-    last = max(len(row.points) for row in outcome.rows.values())
-    return np.stack(
-        [
-            grid_picture(
-                outcome.comparison,
-                outcome.cells,
-                outcome.values,
-                cell_pictures(outcome, k),
-                scale=3,
-            )
-            for k in range(1, last + 1)
-        ]
-    )
-
-
-def settings_json(comparison: Comparison) -> str:
-    return json.dumps(
-        {
-            "model": comparison.model,
-            "label": comparison.label,
-            "guidance": comparison.guidance,
-            "seed": comparison.seed,
-            "count": comparison.count,
-            "no_taper": comparison.no_taper,
-            "budgets": list(comparison.budgets),
-            "rows": [solver_text(row) for row in comparison.rows],
-            "link": "?" + comparison_query(comparison),
-        },
-        indent=2,
-    )
-
-
-def make_files(outcome: Outcome, serving: Serving) -> dict[str, Path]:
-    """CSV, PNG, GIF, MP4 and a ZIP of all of them with settings.json."""
-    stem = f"compare-{outcome.comparison.model}-{outcome.comparison.seed}"
-    folder = serving.path(stem).parent
-    files = {kind: folder / f"{stem}.{kind}" for kind in ("csv", "png", "gif", "mp4", "zip")}
-    files["csv"].write_text(csv_text(outcome.comparison, outcome.cells, outcome.values))
-    files["png"].write_bytes(grid_png(outcome))
-    loop = grid_loop(outcome)
-    if loop is not None:
-        gif(loop, CLIP_FPS, 1, files["gif"])
-        mp4(loop, CLIP_FPS, 1, files["mp4"])
-    else:
-        frames = grid_frames(outcome)
-        gif(frames, 6, 1, files["gif"], hold=1.5)
-        mp4(np.concatenate([frames, frames[-1:].repeat(9, axis=0)]), 6, 1, files["mp4"])
-    packed = {files[k].name: files[k].read_bytes() for k in ("csv", "png", "gif", "mp4")}
-    packed["settings.json"] = settings_json(outcome.comparison).encode()
-    zip_files(packed, files["zip"])
-    return files
 
 
 # ---------------------------------------------------------------- the tab
@@ -496,7 +393,8 @@ def build(
                 yield value, text, news[0], axes, news[1], *on, gr.skip(), wall.run
 
     async def files(run_id: str) -> list[Any]:
-        made = await serving.encode(make_files, results.get(run_id), serving)
+        folder = serving.path("compare").parent
+        made = await serving.encode(make_files, results.get(run_id), folder)
         return [gr.DownloadButton(value=str(made[kind]), interactive=True) for kind in downloads]
 
     def use_preset(name: str) -> list[Any]:

@@ -12,12 +12,12 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dpm_demo.compare.plots import tidy
 from dpm_demo.media.clips import data_uri, png, upscale
 from dpm_demo.request.generate import SEED_MAX
 from dpm_demo.solver import cosine_time, nodes
 from dpm_demo.solver.settings import CHOICES
 from dpm_demo.ui.widgets.controls import Dial
-from dpm_demo.ui.widgets.plots import tidy
 
 SPAN = (-5.0, 4.6)
 PICTURES = ("smiley", "stripes", "gradient")

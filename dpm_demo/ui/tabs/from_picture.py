@@ -23,16 +23,20 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dpm_demo.compare.figures import psnr, rmse
-from dpm_demo.engine.events import Done, Job, Preview, SampleRecord, Track
+from dpm_demo.engine.events import Done, Preview, SampleRecord
+from dpm_demo.engine.job import Job, Track
 from dpm_demo.media.clips import data_uri, png, sprite_sheet, upscale
-from dpm_demo.models.checkpoint import Model
-from dpm_demo.request.generate import GenerateRequest, check_cost
+from dpm_demo.media.pixels import to_data
+from dpm_demo.models.model import Model
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import request_of
+from dpm_demo.request.limits import check_cost
 from dpm_demo.solver import add_noise, alpha, cosine_lam, cosine_time, initial_noise, sigma
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import Serving, ended, refuse
-from dpm_demo.ui.widgets.controls import LabelControls, SolverControls, request_of
+from dpm_demo.ui.widgets.controls import LabelControls, SolverControls
 
 PIXELS_MAX = 50_000_000  # of an upload, before it is decoded
 SHOWN_SIZE = 256  # to which a sample is enlarged, by whole pixels, where it becomes the picture
@@ -104,11 +108,6 @@ def sample_of(value: Any, shape: tuple[int, ...]) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         raise missing from error
     return sheet[-height:]
-
-
-def to_data(picture: np.ndarray) -> np.ndarray:
-    """uint8 `(h, w, c)` as float32 `(c, h, w)` in [-1, 1]: the inverse of `wall.uint8`."""
-    return np.ascontiguousarray(np.moveaxis(picture.astype(np.float32) / 127.5 - 1, -1, 0))
 
 
 # ---------------------------------------------------------------- midway

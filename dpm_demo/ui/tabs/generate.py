@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
-from dpm_demo.engine.events import Done, Job, Track
-from dpm_demo.media.clips import gif, png, sheet
-from dpm_demo.models.checkpoint import Model
-from dpm_demo.request.generate import GenerateRequest, to_text
+from dpm_demo.engine.events import Done
+from dpm_demo.models.model import Model
+from dpm_demo.request.files import denoising_gif, sheet_png
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import job_of
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player import recorded
 from dpm_demo.ui.player.component import Player
-from dpm_demo.ui.player.wall import Wall, picture_at, uint8
+from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import Kept, Serving, ended
 from dpm_demo.ui.tabs import from_picture as start
 from dpm_demo.ui.widgets import links
@@ -27,40 +26,6 @@ from dpm_demo.ui.widgets.form import RequestForm
 #: In the sweep with the label and guidance that the page starts with, it shares the best place at
 #: 15 evaluations (README, "Quality").
 DEFAULT = GenerateRequest(solver=Solver(nfe=15, order=2, schedule="quadratic", corrector=True))
-
-
-def job_of(request: GenerateRequest, model: Model, exact: bool = False) -> Job:
-    """The engine's job for a checked request."""
-    condition = model.condition(request.label, request.guidance)
-    track = Track(
-        request.solver,
-        request.seeds,
-        cond=condition if model.labels else None,
-        lam_span=model.lam_span,
-    )
-    return Job(
-        model.denoise_float32 if exact else model.denoise,
-        model.shape,
-        (track,),
-        device=model.device,
-    )
-
-
-def sheet_png(done: Done, request: GenerateRequest) -> bytes:
-    """The samples as one PNG at their own size, settings in its text chunk "dpm-demo"."""
-    samples = [uint8(s) for s in done.tracks[0].samples]
-    columns = math.ceil(math.sqrt(len(samples)))
-    return png(sheet(samples, columns), {"dpm-demo": to_text(request), "Software": "dpm-demo"})
-
-
-def denoising_gif(done: Done, path: Path, fps: float = 8) -> Path:
-    """All samples denoising together, one frame an evaluation."""
-    rows = done.tracks[0].rows
-    columns = math.ceil(math.sqrt(len(rows)))
-    last = max(len(row.points) for row in rows)
-    frames = [sheet([picture_at(row, k) for row in rows], columns) for k in range(1, last + 1)]
-    scale = max(1, 384 // max(frames[0].shape[:2]))
-    return gif(np.stack(frames), fps, scale, path, hold=1.0)
 
 
 def build(

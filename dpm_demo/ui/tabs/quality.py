@@ -15,38 +15,30 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from dpm_demo.compare.figures import (
+from dpm_demo.compare.figures import rmse
+from dpm_demo.compare.layout import Layout, job_of, layout
+from dpm_demo.compare.references import (
     REFERENCE_NFE,
-    Layout,
     References,
     Target,
-    job_of,
-    layout,
+    exact_references,
     missing_references,
     reference_solver,
-    rmse,
     target_of,
 )
-from dpm_demo.engine.events import Done, Failed, Job, Preview, SampleRecord
-from dpm_demo.models.checkpoint import Model
+from dpm_demo.engine.events import Done, Failed, Preview, SampleRecord
+from dpm_demo.engine.job import Job
+from dpm_demo.models.model import Model
 from dpm_demo.quality import results as report
 from dpm_demo.quality.extract import EMOJI_FEATURES, RealFeatures, open_extractor
 from dpm_demo.quality.metrics import Scores, scores
 from dpm_demo.quality.results import Line, Results, error_figures
-from dpm_demo.request.generate import (
-    Comparison,
-    Limits,
-    budgets_of_text,
-    check_cost,
-    check_memory,
-    read,
-    solver_of_text,
-    solver_text,
-)
+from dpm_demo.request.codec import budgets_of_text, read, solver_of_text, solver_text
+from dpm_demo.request.comparison import Comparison
+from dpm_demo.request.limits import Limits, check_cost, check_memory
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.serving import STOPPED, Serving, ended, refuse
 from dpm_demo.ui.tabs.adaptive import Throttle
-from dpm_demo.ui.tabs.compare import exact_references
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.board import Board
 from dpm_demo.ui.widgets.controls import ANY, LabelControls

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,33 +12,26 @@ import numpy as np
 
 from dpm_demo.engine.events import Done
 from dpm_demo.media.clips import (
-    animated_webp,
     data_uri,
-    gif,
-    mp4,
     png,
-    sheet,
     sprite_sheet,
-    zip_files,
 )
-from dpm_demo.media.smoothing import smooth
-from dpm_demo.models.checkpoint import Model
+from dpm_demo.models.model import Model
 from dpm_demo.quality.motion import differences
-from dpm_demo.request.generate import GenerateRequest, settings
+from dpm_demo.request.files import FPS, KINDS_OF_FILE, SHOWN, Clips, clip_files
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import job_of
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.component import Player
-from dpm_demo.ui.player.wall import Wall, uint8
+from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import Kept, Serving, ended, refuse
-from dpm_demo.ui.tabs.generate import job_of, summary
+from dpm_demo.ui.tabs.generate import summary
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.code import KINDS
 from dpm_demo.ui.widgets.form import RequestForm
 
 #: More guidance than this, which pictures bear, washes out the colours of clips.
 DEFAULT = GenerateRequest(count=1, guidance=2.0, solver=Solver(nfe=20))
-FPS = 12  # as the player's loops
-SHOWN = 384  # pixels of a written file's longer side, reached by whole multiples
-KINDS_OF_FILE = ("mp4", "gif", "webp", "zip")
 
 MISSING = (
     "**No trained video model is installed here:** put one into `checkpoints/emoji-video` "
@@ -50,49 +39,7 @@ MISSING = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Clips:
-    """Finished samples of one request, float32 `(n, 3, frames, h, w)` in [-1, 1]."""
-
-    request: GenerateRequest
-    samples: np.ndarray
-
-    def pixels(self, sigma: float = 0.0, loop: bool = True) -> np.ndarray:
-        """uint8 `(n, frames, h, w, 3)`, smoothed along time by `sigma` frames."""
-        smoothed = smooth(self.samples, sigma, loop=loop, axis=2)
-        return np.stack([uint8(sample) for sample in smoothed])
-
-
 # ---------------------------------------------------------------- files
-
-
-def wall_of_clips(pixels: np.ndarray) -> np.ndarray:
-    """`(n, frames, h, w, 3)` as one video `(frames, H, W, 3)`, all clips in step."""
-    columns = math.ceil(math.sqrt(len(pixels)))
-    return np.stack([sheet(pixels[:, k], columns) for k in range(pixels.shape[1])])
-
-
-def clip_files(
-    clips: Clips, folder: Path, sigma: float = 0.0, loop: bool = True
-) -> dict[str, Path]:
-    """MP4, GIF, lossless WebP and a ZIP of every frame as PNG with settings.json, by kind."""
-    request, pixels = clips.request, clips.pixels(sigma, loop)
-    stem = f"{request.model}-{request.seed}-nfe{request.solver.nfe}".replace("/", "-")
-    path = {kind: folder / f"{stem}.{kind}" for kind in KINDS_OF_FILE}
-    frames = wall_of_clips(pixels)
-    scale = max(1, SHOWN // max(frames.shape[1:3]))
-    mp4(frames, FPS, scale, path["mp4"])
-    gif(frames, FPS, scale, path["gif"])
-    animated_webp(frames, FPS, scale, path["webp"])
-    packed = {
-        f"seed-{seed}/frame-{k:02d}.png": png(frame)
-        for seed, clip in zip(request.seeds, pixels, strict=True)
-        for k, frame in enumerate(clip)
-    }
-    about = {**settings(request), "fps": FPS, "smoothing": {"sigma": sigma, "loop": loop}}
-    packed["settings.json"] = json.dumps(about, indent=2).encode()
-    zip_files(packed, path["zip"])
-    return path
 
 
 def before_and_after(clips: Clips, sigma: float, loop: bool) -> dict[str, Any]:

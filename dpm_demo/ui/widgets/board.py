@@ -13,11 +13,11 @@ from typing import Any
 import gradio as gr
 from gradio.components.plot import PlotData
 
+from dpm_demo.compare.plots import MARKS, log_ticks, tidy
 from dpm_demo.quality import results as report
 from dpm_demo.quality.results import ERRORS, METRICS, Line, Results, value_text
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.widgets import links
-from dpm_demo.ui.widgets.plots import MARKS, log_ticks, tidy
 
 DDIM = "order=1"
 BEST = 8  # solvers shown at first, and DDIM

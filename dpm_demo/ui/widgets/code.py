@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from dataclasses import fields
 
-from dpm_demo.request.generate import GenerateRequest, settings
+from dpm_demo.request.codec import settings
+from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.solver.settings import Solver
 
 KINDS = ("Python", "Command line", "diffusers")

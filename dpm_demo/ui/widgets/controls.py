@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
 
-from dpm_demo.models.checkpoint import Model
-from dpm_demo.request.generate import GenerateRequest, Limits, read
+from dpm_demo.models.model import Model
 from dpm_demo.solver.settings import ADAPTIVE_FIELDS, CHOICES, FIXED_FIELDS, Solver
 from dpm_demo.ui.serving import LOOK, Serving
 
@@ -273,12 +271,3 @@ class LabelControls:
 
 def _axis_info(axis: str) -> str:
     return "In whose hand." if axis == "style" else "What to draw."
-
-
-def request_of(values: Mapping[str, Any], model: Model, limits: Limits) -> GenerateRequest:
-    """The checked request. Raises ValueError, one sentence, for anything bad in it."""
-    request = read(values)
-    condition = model.condition(request.label, request.guidance)
-    rows = model.rows(condition) * model.frames
-    request.check(limits, rows_a_sample=rows, numbers=math.prod(model.shape))
-    return request

@@ -9,13 +9,15 @@ from typing import Any
 
 import gradio as gr
 
-from dpm_demo.models.checkpoint import Model
 from dpm_demo.models.exact import MIXTURE_NAME, VIDEO_MIXTURE_NAME
-from dpm_demo.request.generate import SEED_MAX, GenerateRequest, read, read_leniently, to_query
+from dpm_demo.models.model import Model
+from dpm_demo.request.codec import read, read_leniently, to_query
+from dpm_demo.request.generate import SEED_MAX, GenerateRequest
+from dpm_demo.request.job import request_of
 from dpm_demo.ui.serving import Serving, refuse
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.code import KINDS, code_for
-from dpm_demo.ui.widgets.controls import ANY, Dial, LabelControls, SolverControls, request_of
+from dpm_demo.ui.widgets.controls import ANY, Dial, LabelControls, SolverControls
 
 #: On a phone the player stands above the form: a click should be seen to do something.
 _TO_PLAYER = (

@@ -10,8 +10,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dpm_demo.compare.figures import Cell, Figures, Layout, row_title, rows_of, slope
-from dpm_demo.request.generate import Comparison
+from dpm_demo.compare.figures import Figures, row_title, rows_of, slope
+from dpm_demo.compare.layout import Cell, Layout
+from dpm_demo.request.comparison import Comparison
 from dpm_demo.solver import plan
 from dpm_demo.solver.settings import Solver
 

@@ -1,0 +1,155 @@
+"""The files of a comparison: table, grid, its denoising as GIF and MP4, settings, a ZIP of all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpm_demo.compare.figures import (
+    HEADERS,
+    Figures,
+    Outcome,
+    best_cells,
+    caption,
+    row_title,
+    table,
+)
+from dpm_demo.compare.layout import Cell, Layout
+from dpm_demo.media.clips import gif, labelled_grid, mp4, png, zip_files
+from dpm_demo.request.codec import comparison_query, solver_text
+from dpm_demo.request.comparison import Comparison
+
+
+def csv_text(comparison: Comparison, cells: Layout, values: Mapping[Cell, Figures]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(HEADERS)
+    writer.writerows(table(comparison, cells, values))
+    return out.getvalue()
+
+
+def grid_picture(
+    comparison: Comparison,
+    cells: Layout,
+    values: Mapping[Cell, Figures],
+    pictures: Mapping[Cell, np.ndarray],
+    scale: int = 4,
+) -> np.ndarray:
+    """The whole table as one picture, labels and figures burnt in.
+
+    Without milliseconds: the same settings give the same bytes on the same idle machine.
+    """
+    columns = len(comparison.budgets)
+    best = best_cells(cells, values)
+
+    def by_row(items: list[Any]) -> list[list[Any]]:
+        return [items[i : i + columns] for i in range(0, len(items), columns)]
+
+    return labelled_grid(
+        by_row([pictures.get(cell) for cell in cells.cells]),
+        [row_title(comparison, k) for k in range(len(comparison.rows))],
+        [f"{nfe} evaluations" for nfe in comparison.budgets],
+        by_row(
+            [caption(replace(values.get(c, Figures(c.solver.nfe)), ms=None)) for c in cells.cells]
+        ),
+        scale=scale,
+        best=by_row([cell in best for cell in cells.cells]),
+        title=f"{comparison.model}, {comparison.label}, seed {comparison.seed}",
+    )
+
+
+CLIP_FPS = 12  # of a video model's grid, as in the player
+
+
+def cell_pictures(
+    outcome: Outcome, nfe: int | None = None, frame: int = 0
+) -> dict[Cell, np.ndarray]:
+    """The picture of each cell, its sample or its state after `nfe` evaluations; of clips one."""
+    shown = {}
+    for cell, row in outcome.rows.items():
+        if len(row.x0):
+            picture = row.x0[-1] if nfe is None else row.picture_at(nfe)
+            shown[cell] = picture if picture.ndim == 3 else picture[frame]
+    return shown
+
+
+def grid_png(outcome: Outcome) -> bytes:
+    """The grid with labels burnt in; the link's query in its text chunk "dpm-demo"."""
+    c = outcome.comparison
+    picture = grid_picture(c, outcome.cells, outcome.values, cell_pictures(outcome))
+    return png(picture, {"dpm-demo": comparison_query(c), "Software": "dpm-demo"})
+
+
+def grid_loop(outcome: Outcome) -> np.ndarray | None:
+    """The whole grid of finished clips in step, a frame of theirs each; None for pictures."""
+    frames = {row.x0.shape[1] for row in outcome.rows.values() if row.x0.ndim == 5}
+    if not frames:
+        return None
+    c = outcome.comparison
+    return np.stack(
+        [
+            grid_picture(c, outcome.cells, outcome.values, cell_pictures(outcome, frame=k), scale=3)
+            for k in range(min(frames))
+        ]
+    )
+
+
+def grid_frames(outcome: Outcome) -> np.ndarray:
+    """The whole grid denoising in step, one frame an evaluation, with its final figures."""
+    last = max(len(row.points) for row in outcome.rows.values())
+    return np.stack(
+        [
+            grid_picture(
+                outcome.comparison,
+                outcome.cells,
+                outcome.values,
+                cell_pictures(outcome, k),
+                scale=3,
+            )
+            for k in range(1, last + 1)
+        ]
+    )
+
+
+def settings_json(comparison: Comparison) -> str:
+    return json.dumps(
+        {
+            "model": comparison.model,
+            "label": comparison.label,
+            "guidance": comparison.guidance,
+            "seed": comparison.seed,
+            "count": comparison.count,
+            "no_taper": comparison.no_taper,
+            "budgets": list(comparison.budgets),
+            "rows": [solver_text(row) for row in comparison.rows],
+            "link": "?" + comparison_query(comparison),
+        },
+        indent=2,
+    )
+
+
+def make_files(outcome: Outcome, folder: Path) -> dict[str, Path]:
+    """CSV, PNG, GIF, MP4 and a ZIP of all of them with settings.json."""
+    stem = f"compare-{outcome.comparison.model}-{outcome.comparison.seed}"
+    files = {kind: folder / f"{stem}.{kind}" for kind in ("csv", "png", "gif", "mp4", "zip")}
+    files["csv"].write_text(csv_text(outcome.comparison, outcome.cells, outcome.values))
+    files["png"].write_bytes(grid_png(outcome))
+    loop = grid_loop(outcome)
+    if loop is not None:
+        gif(loop, CLIP_FPS, 1, files["gif"])
+        mp4(loop, CLIP_FPS, 1, files["mp4"])
+    else:
+        frames = grid_frames(outcome)
+        gif(frames, 6, 1, files["gif"], hold=1.5)
+        mp4(np.concatenate([frames, frames[-1:].repeat(9, axis=0)]), 6, 1, files["mp4"])
+    packed = {files[k].name: files[k].read_bytes() for k in ("csv", "png", "gif", "mp4")}
+    packed["settings.json"] = settings_json(outcome.comparison).encode()
+    zip_files(packed, files["zip"])
+    return files

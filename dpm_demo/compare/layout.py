@@ -1,0 +1,73 @@
+"""The cells of a comparison and the trajectories that compute them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+
+from dpm_demo.engine.job import Job, Track
+from dpm_demo.models.model import Model
+from dpm_demo.request.comparison import Comparison
+from dpm_demo.solver import plan
+from dpm_demo.solver.settings import Solver
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One solver at one budget; `track` is the trajectory that computes it (maybe shared)."""
+
+    row: int
+    column: int
+    solver: Solver
+    track: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The cells of a comparison and the trajectories that compute them, equal work once."""
+
+    cells: tuple[Cell, ...]
+    solvers: tuple[Solver, ...]
+    seeds: tuple[int, ...]
+
+    def tile(self, cell: Cell, seed: int = 0) -> int:
+        """Number of the engine's tile that shows `cell` for the seed of that index."""
+        return cell.track * len(self.seeds) + seed
+
+
+def layout(comparison: Comparison, model: Model) -> Layout:
+    """Cells row by row; two cells of equal work share a trajectory.
+
+    Equal work is the same sequence of evaluations with the same weights, form and finish: order 1
+    is the same method under every name. A prefix of a longer run is *not* a shorter run.
+    """
+    cells: list[Cell] = []
+    tracks: dict[Hashable, int] = {}
+    solvers: list[Solver] = []
+    for i, row in enumerate(comparison.rows):
+        for j, nfe in enumerate(comparison.budgets):
+            solver = replace(row, nfe=nfe)
+            if comparison.no_taper and solver.method != "adaptive":
+                solver = replace(solver, lower_order_final=False)
+            key = work(solver, model)
+            if key not in tracks:
+                tracks[key] = len(solvers)
+                solvers.append(solver)
+            cells.append(Cell(i, j, solver, tracks[key]))
+    return Layout(tuple(cells), tuple(solvers), comparison.seeds)
+
+
+def work(solver: Solver, model: Model) -> Hashable:
+    if solver.method == "adaptive" or solver.window or solver.eta:
+        return solver
+    moves = plan(solver, model.lam_span).moves
+    return moves, solver.prediction, solver.threshold, solver.denoise_to_zero
+
+
+def job_of(comparison: Comparison, model: Model, cells: Layout, record: bool = True) -> Job:
+    """All cells as one job, in float32 (bf16 would be a floor of the size of order 3's error)."""
+    cond = model.condition(comparison.label, comparison.guidance) if model.labels else None
+    tracks = tuple(
+        Track(solver, cells.seeds, cond=cond, lam_span=model.lam_span) for solver in cells.solvers
+    )
+    return Job(model.denoise_float32, model.shape, tracks, device=model.device, record=record)

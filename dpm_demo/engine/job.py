@@ -1,0 +1,119 @@
+"""What one asks of the engine: trajectories of one denoiser.
+
+Nothing in here runs a torch operation, so every thread may use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from dpm_demo.solver.settings import Solver
+
+
+Start = Union["torch.Tensor", np.ndarray, Callable[[], "torch.Tensor"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One solver setting over some seeds: one trajectory of `len(seeds)` rows.
+
+    An adaptive solver chooses steps for each sample by itself, so there every seed becomes a
+    trajectory of its own. A track needs `lam_span`, or `lambdas` for nodes of its own.
+
+    `cond` holds for all rows, or names one condition a row. `start` is the variance-preserving
+    state at the first node, `(len(seeds), *shape)`, whose dtype the trajectory keeps; a callable
+    is called on the worker thread, where torch work belongs. Without it each row starts from the
+    float32 noise of its own seed.
+    """
+
+    solver: Solver
+    seeds: tuple[int, ...]
+    cond: Any = None
+    lam_span: tuple[float, float] | None = None
+    lambdas: tuple[float, ...] | None = None
+    start: Start | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seeds", tuple(self.seeds))
+        if not self.seeds:
+            raise ValueError("seeds must name at least one sample, got none.")
+        if (self.lam_span is None) == (self.lambdas is None):
+            raise ValueError(
+                f"a track needs either lam_span or lambdas, got lam_span={self.lam_span!r} "
+                f"and lambdas={self.lambdas!r}."
+            )
+        if _is_sequence(self.cond) and len(self.cond) != len(self.seeds):
+            raise ValueError(
+                f"cond must hold one condition for each of the {len(self.seeds)} seeds, "
+                f"got {len(self.cond)}."
+            )
+
+    @property
+    def conditions(self) -> tuple[Any, ...] | None:
+        """One condition a row, or None where the network takes none."""
+        if self.cond is None:
+            return None
+        return tuple(self.cond) if _is_sequence(self.cond) else (self.cond,) * len(self.seeds)
+
+    @property
+    def budget(self) -> int:
+        """Evaluations that a row will spend (adaptive, parallel in time: at most)."""
+        if self.lambdas is None:
+            return self.solver.nfe
+        return len(self.lambdas) - 1 + bool(getattr(self.solver, "denoise_to_zero", False))
+
+    @property
+    def lam_end(self) -> float:
+        """λ of the last node, where the sample lies."""
+        ends = self.lam_span if self.lambdas is None else self.lambdas
+        assert ends is not None
+        return float(ends[-1])
+
+
+def _is_sequence(cond: Any) -> bool:
+    return isinstance(cond, Sequence) and not isinstance(cond, str)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Trajectories of one denoiser, asked for together.
+
+    `denoise(x, lam, cond=None) -> x0` gets `x` `(rows, *shape)`, `lam` `(rows,)` and one condition
+    a row, and answers the data prediction; where no row has a condition it is called as
+    `denoise(x, lam)`. Rows of different jobs meet in one call when their denoiser,
+    shape and dtype are the same; a `key` stands for the denoiser where the same network is
+    wrapped anew for each job. `device` None asks the denoiser (or the object it is a method of),
+    and is "cpu" if that does not say. `record` False leaves out the pictures of the final event.
+    """
+
+    denoise: Callable[..., torch.Tensor]
+    shape: tuple[int, ...]
+    tracks: tuple[Track, ...]
+    key: Hashable | None = None
+    device: Any = None
+    record: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(self.shape))
+        object.__setattr__(self, "tracks", tuple(self.tracks))
+        if not self.tracks:
+            raise ValueError("tracks must hold at least one track, got none.")
+        if not self.shape:
+            raise ValueError("shape must have at least one axis, got ().")
+
+    @property
+    def samples(self) -> int:
+        """Number of samples over all tracks; each is one tile, numbered in this order."""
+        return sum(len(track.seeds) for track in self.tracks)
+
+    @property
+    def budget(self) -> int:
+        """Row evaluations that the whole job may spend."""
+        return sum(len(track.seeds) * track.budget for track in self.tracks)

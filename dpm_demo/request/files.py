@@ -1,0 +1,80 @@
+"""The files of one run: a sheet and a film of pictures; MP4, GIF, WebP and ZIP of clips."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dpm_demo.engine.events import Done
+from dpm_demo.media.clips import animated_webp, gif, mp4, png, sheet, zip_files
+from dpm_demo.media.pixels import uint8
+from dpm_demo.media.smoothing import smooth
+from dpm_demo.request.codec import settings, to_text
+from dpm_demo.request.generate import GenerateRequest
+
+FPS = 12  # of clips, as the player's loops
+SHOWN = 384  # pixels of a written file's longer side, reached by whole multiples
+KINDS_OF_FILE = ("mp4", "gif", "webp", "zip")
+
+
+def sheet_png(done: Done, request: GenerateRequest) -> bytes:
+    """The samples as one PNG at their own size, settings in its text chunk "dpm-demo"."""
+    samples = [uint8(s) for s in done.tracks[0].samples]
+    columns = math.ceil(math.sqrt(len(samples)))
+    return png(sheet(samples, columns), {"dpm-demo": to_text(request), "Software": "dpm-demo"})
+
+
+def denoising_gif(done: Done, path: Path, fps: float = 8) -> Path:
+    """All samples denoising together, one frame an evaluation."""
+    rows = done.tracks[0].rows
+    columns = math.ceil(math.sqrt(len(rows)))
+    last = max(len(row.points) for row in rows)
+    frames = [sheet([row.picture_at(k) for row in rows], columns) for k in range(1, last + 1)]
+    scale = max(1, 384 // max(frames[0].shape[:2]))
+    return gif(np.stack(frames), fps, scale, path, hold=1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """Finished samples of one request, float32 `(n, 3, frames, h, w)` in [-1, 1]."""
+
+    request: GenerateRequest
+    samples: np.ndarray
+
+    def pixels(self, sigma: float = 0.0, loop: bool = True) -> np.ndarray:
+        """uint8 `(n, frames, h, w, 3)`, smoothed along time by `sigma` frames."""
+        smoothed = smooth(self.samples, sigma, loop=loop, axis=2)
+        return np.stack([uint8(sample) for sample in smoothed])
+
+
+def wall_of_clips(pixels: np.ndarray) -> np.ndarray:
+    """`(n, frames, h, w, 3)` as one video `(frames, H, W, 3)`, all clips in step."""
+    columns = math.ceil(math.sqrt(len(pixels)))
+    return np.stack([sheet(pixels[:, k], columns) for k in range(pixels.shape[1])])
+
+
+def clip_files(
+    clips: Clips, folder: Path, sigma: float = 0.0, loop: bool = True
+) -> dict[str, Path]:
+    """MP4, GIF, lossless WebP and a ZIP of every frame as PNG with settings.json, by kind."""
+    request, pixels = clips.request, clips.pixels(sigma, loop)
+    stem = f"{request.model}-{request.seed}-nfe{request.solver.nfe}".replace("/", "-")
+    path = {kind: folder / f"{stem}.{kind}" for kind in KINDS_OF_FILE}
+    frames = wall_of_clips(pixels)
+    scale = max(1, SHOWN // max(frames.shape[1:3]))
+    mp4(frames, FPS, scale, path["mp4"])
+    gif(frames, FPS, scale, path["gif"])
+    animated_webp(frames, FPS, scale, path["webp"])
+    packed = {
+        f"seed-{seed}/frame-{k:02d}.png": png(frame)
+        for seed, clip in zip(request.seeds, pixels, strict=True)
+        for k, frame in enumerate(clip)
+    }
+    about = {**settings(request), "fps": FPS, "smoothing": {"sigma": sigma, "loop": loop}}
+    packed["settings.json"] = json.dumps(about, indent=2).encode()
+    zip_files(packed, path["zip"])
+    return path

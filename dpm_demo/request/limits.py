@@ -1,0 +1,63 @@
+"""What one request may cost: pictures, network rows, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may cost; an operator can set each.
+
+    pictures   samples of one request
+    cost       network rows of one request: samples x evaluations x (2 if guided) x frames
+    requests   requests admitted at once, running or waiting
+    memory     bytes that one request may need beside the weights (`memory_needed`)
+    """
+
+    pictures: int = 64
+    cost: int = 40_000
+    requests: int = 64
+    memory: int = 4 * 2**30
+
+
+def check_cost(cost: int, limits: Limits) -> None:
+    """Raises ValueError for more network rows than one request may ask for."""
+    if cost > limits.cost:
+        raise ValueError(
+            f"this request would cost {cost:,} network rows (samples x evaluations x 2 if guided "
+            f"x frames) and one request may cost {limits.cost:,}: ask for fewer of something"
+        )
+
+
+STATES = 10  # float32 tensors of a sample at once: its states, predictions kept, copies on the way
+
+
+ROWS_AT_ONCE = 16  # of one network call: eight rows, each doubled by guidance
+
+
+NETWORK_BYTES = 600  # a number of a call's input; measured 400 to 570, `benchmarks.video`
+
+
+def memory_needed(budgets: Sequence[int], numbers: int) -> int:
+    """Bytes that samples of `numbers` numbers need at most, given the evaluations of each.
+
+    Their states, their record (x0 and x_t in 8 bits at each evaluation, 128 at most, and the 64 of
+    the copy that is handed out), and one call of a network like the embedded ones.
+    """
+    shots = sum(min(nfe + 1, 128) + min(nfe + 1, 64) for nfe in budgets)
+    samples = len(budgets)
+    call = min(2 * samples, ROWS_AT_ONCE) * NETWORK_BYTES
+    return numbers * (4 * STATES * samples + 2 * shots + call)
+
+
+def check_memory(budgets: Sequence[int], numbers: int, limits: Limits) -> None:
+    """Raises ValueError for a request that needs more memory than one may, before it starts."""
+    needed = memory_needed(budgets, numbers)
+    if needed > limits.memory:
+        raise ValueError(
+            f"this request would need about {needed / 1e9:.1f} GB of memory ({len(budgets)} "
+            f"samples of {numbers:,} numbers, {sum(budgets):,} evaluations) and one request may "
+            f"need {limits.memory / 1e9:.1f} GB: ask for fewer of something"
+        )
