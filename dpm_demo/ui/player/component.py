@@ -1,7 +1,8 @@
 """The player: one Gradio component that paints denoising as it happens and scrubs through it.
 
-It is a `gr.HTML` whose script (`player.js`) keeps everything in the page: canvases, scrubber,
-views, zoom and keyboard need no round trip. Python only ever sends it a JSON value:
+It is a `gr.HTML` whose script (`read.js`, `layout.js`, `paint.js`, `input.js`) keeps everything in
+the page: canvases, scrubber, views, zoom and keyboard need no round trip. Python only ever sends it
+a JSON value:
 
     {"run": str,                      a new one starts afresh; the same one keeps the scrub position
      "seq": int,                      values of a run that arrive out of order are dropped
@@ -27,27 +28,20 @@ Events: `player.select(fn)` when a tile is opened; `gr.SelectData.index` is its 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from dpm_demo.ui.player.script import CheapAttributes, script
+
 _HERE = Path(__file__).parent
 
 
-def _script() -> str:
-    """player.js with its style sheet in front of it.
-
-    Not as `css_template`: Gradio compiles that as a Handlebars template and replaces the style
-    element at every new value, which would restyle the page twenty times a second.
-    """
-    style = (_HERE / "player.css").read_text(encoding="utf-8")
-    script = (_HERE / "player.js").read_text(encoding="utf-8")
-    return f'"use strict";\nconst STYLE = {json.dumps(style)};\n{script}'
+MODULES = ("dom.js", "read.js", "layout.js", "paint.js", "input.js")
 
 
-class Player(gr.HTML):
+class Player(CheapAttributes, gr.HTML):
     """A wall of pictures or looping videos with a timeline over network evaluations.
 
     Args:
@@ -73,7 +67,7 @@ class Player(gr.HTML):
             label=label,
             html_template='<section class="dpm-player" data-testid="player"></section>',
             css_template="",
-            js_on_load=_script(),
+            js_on_load=script(_HERE, MODULES, "player.css"),
             apply_default_css=False,
             placeholder=placeholder,
             **options,

@@ -1,0 +1,302 @@
+// @ts-check
+// What a person does, and what a new value changes. Two rules: whatever came from outside reaches
+// the page through textContent only, and nothing is fetched: a picture that is not a data URI is
+// no picture.
+
+import { VIEWS, read, text } from "./read.js";
+import { icon, setText, setAttribute, PLAY, PAUSE } from "./dom.js";
+import {
+  bar, buildWall, closeButton, controls, divider, empty, film, layout, loopButton, nameA, nameB,
+  pairSlider, pickButton, playButton, root, rowSelect, scaleText, scrub, stage, stageCanvas,
+  stageCanvasB, stageCaption, stageTitle, stageView, state, stripButton, timeScrub, updateTile,
+  viewButtons, wall,
+} from "./layout.js";
+import {
+  fitScrubber, moveTo, schedule, setPlaying, setRange, takeLive, takeRecord, timelineEnd,
+  updateStatus,
+} from "./paint.js";
+
+/** @typedef {import("./read.js").View} View */
+
+/** @param {boolean} on */
+function setLooping(on) {
+  state.looping = on;
+  const fps = state.model ? state.model.fps : 12;
+  state.loopStart = performance.now() - (state.frame / fps) * 1000; // goes on from the frame it shows
+  const label = state.looping ? "Pause the loop" : "Loop the video";
+  loopButton.replaceChildren(icon(state.looping ? PAUSE : PLAY));
+  loopButton.setAttribute("aria-label", label);
+  loopButton.title = label;
+  schedule();
+}
+
+/** @param {View} next */
+function setView(next) {
+  state.view = next;
+  for (const name of VIEWS) {
+    setAttribute(viewButtons[name], "aria-pressed", String(name === state.view));
+  }
+  setAttribute(root, "data-view", state.view);
+  schedule();
+}
+
+function availableViews() {
+  /** @param {View} name */
+  const has = (name) =>
+    state.tiles.some((tile) => (tile.record && tile.record.sheets[name]) || tile.live[name]);
+  return VIEWS.filter((name) => name !== "diff" || has("diff") || (state.model && state.model.liveUris.diff));
+}
+
+function showStage() {
+  const model = state.model;
+  const two = state.pair.length === 2;
+  stage.classList.toggle("dpm-two", two);
+  pairSlider.hidden = !two;
+  for (const node of [stageCanvasB, divider, nameA, nameB]) node.hidden = !two;
+  /** @param {number} index */
+  const name = (index) => {
+    const grid = model && model.grid;
+    const column = grid ? model.columnTitles[index % model.columns] || "" : "";
+    const line = grid ? model.rowTitles[Math.floor(index / model.columns)] || "" : "";
+    return [line, column].filter(Boolean).join(" · ") || state.tiles[index].data.title || `${index + 1}`;
+  };
+  if (two) {
+    setText(stageTitle, `${name(state.pair[0])}  |  ${name(state.pair[1])}`);
+    setText(stageCaption, "");
+    setText(nameA, `A  ${name(state.pair[0])}`);
+    setText(nameB, `B  ${name(state.pair[1])}`);
+  } else if (state.open !== null) {
+    setText(stageTitle, name(state.open));
+    setText(stageCaption, state.tiles[state.open].data.error || state.tiles[state.open].data.caption);
+  }
+  state.tiles.forEach((tile, index) => {
+    const k = state.pair.indexOf(index);
+    setText(tile.badge, k < 0 ? "" : "AB"[k]);
+    tile.figure.classList.toggle("dpm-picked", k >= 0);
+  });
+  layout();
+  if (state.model) fitScrubber();
+  schedule();
+}
+
+/** @param {number} index */
+function openTile(index) {
+  state.open = index;
+  state.pair = [];
+  setPicking(false);
+  showStage();
+  closeButton.focus({ preventScroll: true });
+}
+
+function closeStage() {
+  const back = state.pair.length ? state.pair[0] : state.open;
+  state.open = null;
+  state.pair = [];
+  setPicking(false);
+  showStage();
+  if (back !== null && state.tiles[back]) state.tiles[back].frame.focus({ preventScroll: true });
+}
+
+/** @param {boolean} on */
+function setPicking(on) {
+  state.picking = on;
+  setAttribute(pickButton, "aria-pressed", String(on));
+  setText(pickButton, on ? "choose two pictures" : "compare two");
+}
+
+/** @param {number} index */
+function pick(index) {
+  state.pair = state.pair.includes(index) ? state.pair.filter((k) => k !== index) : [...state.pair, index].slice(-2);
+  if (state.pair.length === 2) {
+    state.open = null;
+    setPicking(false);
+    setBorder(50);
+  }
+  showStage();
+  if (state.pair.length === 2) pairSlider.focus({ preventScroll: true });
+}
+
+/** @param {number} percent */
+function setBorder(percent) {
+  const at = Math.min(100, Math.max(0, percent));
+  setRange(pairSlider, Math.round(at));
+  stageView.style.setProperty("--border", `${at}%`);
+  setAttribute(pairSlider, "aria-valuetext", `A takes ${Math.round(at)} percent`);
+}
+
+/** @param {number} index @param {MouseEvent} event */
+export function press(index, event) {
+  if (event.shiftKey || state.picking) {
+    pick(index);
+    return;
+  }
+  openTile(index);
+  trigger("select", { index, value: state.tiles[index].data.title, selected: true });
+}
+
+scrub.addEventListener("input", () => {
+  setPlaying(false);
+  moveTo(Number(scrub.value));
+});
+timeScrub.addEventListener("input", () => {
+  state.frame = Number(timeScrub.value);
+  setRange(timeScrub, state.frame);
+  setLooping(false);
+});
+playButton.addEventListener("click", () => setPlaying(!state.playing));
+loopButton.addEventListener("click", () => setLooping(!state.looping));
+stripButton.addEventListener("click", () => {
+  state.strip = !state.strip;
+  setAttribute(stripButton, "aria-pressed", String(state.strip));
+  timeScrub.disabled = state.strip;
+  loopButton.disabled = state.strip;
+  layout();
+  schedule();
+});
+for (const name of VIEWS) viewButtons[name].addEventListener("click", () => setView(name));
+rowSelect.addEventListener("change", () => {
+  state.row = rowSelect.selectedIndex;
+  layout();
+  fitScrubber();
+});
+pickButton.addEventListener("click", () => {
+  const on = !state.picking;
+  state.open = null;
+  state.pair = [];
+  setPicking(on);
+  showStage();
+});
+closeButton.addEventListener("click", closeStage);
+pairSlider.addEventListener("input", () => setBorder(Number(pairSlider.value)));
+/** @param {PointerEvent} event */
+const dragBorder = (event) => {
+  if (state.pair.length !== 2 || !(event.buttons & 1)) return;
+  const box = stageView.getBoundingClientRect();
+  setBorder(((event.clientX - box.left) / box.width) * 100);
+};
+stageView.addEventListener("pointerdown", dragBorder);
+stageView.addEventListener("pointermove", dragBorder);
+
+root.addEventListener("keydown", (event) => {
+  if (!state.model || event.ctrlKey || event.metaKey || event.altKey) return;
+  const tag = event.target instanceof Element ? event.target.tagName : "";
+  if (tag === "SELECT" && event.key !== "Escape") return; // it has its own use for keys
+  const own = tag === "INPUT" && /^(Arrow|Home|End|Page)/.test(event.key);
+  if (own || (tag === "BUTTON" && (event.key === " " || event.key === "Enter"))) return;
+  /** @type {Record<string, () => void>} */
+  const actions = {
+    " ": () => setPlaying(!state.playing),
+    ArrowLeft: () => moveTo(Math.min(state.position, timelineEnd()) - 1),
+    ArrowRight: () => moveTo(state.position + 1),
+    Home: () => moveTo(0),
+    End: () => moveTo(timelineEnd()),
+    x: () => {
+      const names = availableViews();
+      setView(names[(names.indexOf(state.view) + 1) % names.length]);
+    },
+    Escape: () => (stage.hidden && !state.pair.length && !state.picking ? null : closeStage()),
+  };
+  actions.X = actions.x;
+  const action = Object.hasOwn(actions, event.key) ? actions[event.key] : null;
+  if (!action) return;
+  if (event.key.startsWith("Arrow") || event.key === "Home" || event.key === "End") {
+    setPlaying(false);
+  }
+  event.preventDefault(); // space would scroll the page
+  action();
+});
+
+function showEmpty() {
+  state.tiles = [];
+  state.shape = "";
+  state.model = null;
+  setPlaying(false);
+  state.open = null;
+  state.pair = [];
+  setText(empty, text(props.placeholder));
+  for (const node of [bar, wall, stage, controls]) node.hidden = true;
+  empty.hidden = false;
+  setAttribute(root, "data-state", "empty");
+}
+
+function update() {
+  const next = read(props.value);
+  if (!next || (!next.tiles.length && !next.status.text)) {
+    showEmpty();
+    return;
+  }
+  const known = state.model;
+  const fresh = !known || next.run !== known.run;
+  const stale = !fresh && next.seq !== null && known.seq !== null && next.seq < known.seq;
+  if (stale || (!fresh && known.final && !next.final)) return;
+  const ended = next.final && (fresh || !known.final);
+  state.model = next;
+
+  const form = JSON.stringify([
+    next.tiles.length, next.width, next.height, next.frames, next.grid, next.columnTitles, next.rowTitles,
+  ]);
+  if (fresh || form !== state.shape) {
+    state.shape = form;
+    state.open = null;
+    state.pair = [];
+    setPicking(false);
+    buildWall(press);
+    for (const canvas of [stageCanvas, stageCanvasB]) {
+      canvas.width = canvas.height = 1;
+      canvas.painted = null;
+    }
+  }
+  if (fresh) {
+    setPlaying(false);
+    state.position = 0;
+    state.following = true;
+    state.frame = 0;
+    state.loopStart = performance.now();
+  }
+  for (const node of [bar, controls]) node.hidden = false;
+  empty.hidden = next.tiles.length > 0;
+  setText(empty, next.tiles.length ? "" : next.status.text);
+  if (!next.tiles.length) bar.hidden = true;
+
+  takeLive(next);
+  if (ended || fresh) showStage();
+  layout();
+  next.tiles.forEach((data, index) => {
+    takeRecord(data, state.tiles[index]);
+    updateTile(state.tiles[index], data, index);
+  });
+
+  if (ended) state.following = true;
+  fitScrubber();
+
+  film.hidden = next.frames < 2;
+  timeScrub.max = String(next.frames - 1);
+  state.frame = Math.min(state.frame, next.frames - 1);
+  if (next.frames < 2 && state.strip) stripButton.click();
+  viewButtons.diff.hidden = !availableViews().includes("diff");
+  const scale = next.diffScale === null ? "" : ` × ${Number(next.diffScale.toPrecision(3))}`;
+  setText(scaleText, scale);
+  if (viewButtons.diff.hidden && state.view === "diff") setView("x0");
+  pickButton.hidden = next.tiles.length < 2;
+  setAttribute(root, "data-state", next.final ? "final" : "live");
+  setAttribute(root, "data-run", next.run);
+  updateStatus(next);
+  schedule();
+}
+
+function resized() {
+  if (!root.isConnected) return;
+  layout();
+  if (state.model) state.model.tiles.forEach((data, index) => updateTile(state.tiles[index], data, index));
+  schedule();
+}
+const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+new ResizeObserver(resized).observe(root);
+window.addEventListener("resize", resized); // browser zoom changes the density, not the width
+still.addEventListener("change", () => setLooping(!still.matches));
+
+setView("x0");
+setLooping(!still.matches);
+showEmpty();
+update();
+watch("value", update);
