@@ -44,7 +44,7 @@ class Denoiser:
 
     `network(x, lam, labels)` sees lam itself, or `time_of(lam)` where a map to float labels is
     given (diffusers checkpoints). Only rows whose guidance is neither 0 nor 1 are doubled.
-    The answer is float32 whatever precision the network runs in.
+    The answer is float32 whatever precision the network runs in; a `dtype` of None keeps x's.
     """
 
     def __init__(
@@ -54,8 +54,10 @@ class Denoiser:
         axes: Sequence[int] = (),
         precision: Precision = "float32",
         time_of: Callable[[Tensor], Tensor] | None = None,
+        dtype: torch.dtype | None = torch.float32,
     ) -> None:
         self.network, self.target, self.axes = network, target, tuple(axes)
+        self.dtype = dtype
         self.precision, self.time_of = precision, time_of
 
     def __call__(
@@ -86,8 +88,9 @@ class Denoiser:
         with torch.autocast(
             x.device.type, DTYPES[self.precision], enabled=self.precision != "float32"
         ):
-            output = self.network(x.float(), time, labels)
-        return to_x0(output.float(), x.float(), lam, self.target)
+            x = x if self.dtype is None else x.to(self.dtype)
+            output = self.network(x, time, labels)
+        return to_x0(output.to(x.dtype), x, lam, self.target)
 
     def network_rows(self, cond: Sequence[Condition | None]) -> int:
         """How many rows the network computes for these conditions (guided rows count twice)."""
