@@ -92,7 +92,7 @@ def build(serving: Serving, first: Model | None) -> gr.Blocks:
             with gr.Tab("Quality", id="quality") as measured:
                 quality.build(serving, models, first, measured)
             with gr.Tab("How it works", id="explain"):
-                explain.build()
+                explain.build(serving)
         gr.Markdown(
             f"Runs on **{serving.device_text}**. {serving.note} One request may ask for "
             f"{serving.limits.pictures} pictures and {serving.limits.cost:,} network rows "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import math
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import Any
 
 import gradio as gr
@@ -17,6 +19,9 @@ from dpm_demo.media.clips import data_uri, png, upscale
 from dpm_demo.request.generate import SEED_MAX
 from dpm_demo.solver import cosine_time, nodes
 from dpm_demo.solver.settings import CHOICES
+from dpm_demo.ui.playground import answers
+from dpm_demo.ui.playground.component import Playground
+from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.widgets.controls import Dial
 
 SPAN = (-5.0, 4.6)
@@ -154,8 +159,44 @@ MATH: list[dict[str, Any]] = [
 ]
 
 
-def build() -> None:
-    """Builds the tab inside the current Blocks; nothing in it needs the engine."""
+PLANE = """
+### Watch what an order buys
+Every dot below is one evaluation. The faint curves are where the particles *should* go, computed
+with very many evaluations; a dashed line joins where a solver arrives to where it should have.
+"""
+
+LINE = """
+### One dimension, step by step
+The dark curve is what a perfect network would say along the exact path. Between evaluations a
+solver does not know it: it puts a constant, a line or a parabola through what it has seen. The
+shaded area is what it misses (a step weighs it with $e^{-(h-s)}$, so its right end counts most).
+"""
+
+
+def _asked(serving: Serving, work: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Any:
+    """`work` as a server function of a playground: checked, and on the thread of torch."""
+
+    async def ask(payload: Any) -> dict[str, Any]:
+        call = serving.engine.call(partial(answers.answered, work, payload))
+        return await asyncio.wrap_future(call)
+
+    ask.__name__ = work.__name__
+    return ask
+
+
+def build(serving: Serving) -> None:
+    """Builds the tab inside the current Blocks."""
+    gr.Markdown(PLANE)
+    Playground(
+        "plane.js",
+        "Particles in the plane",
+        [_asked(serving, answers.scene), _asked(serving, answers.walks)],
+        elem_id="plane",
+    )
+    gr.Markdown(LINE, latex_delimiters=MATH)
+    Playground(
+        "line.js", "One dimension, step by step", [_asked(serving, answers.line)], elem_id="line"
+    )
     gr.Markdown(INTRO, latex_delimiters=MATH)
     with gr.Row():
         with gr.Column(scale=1, min_width=300):

@@ -1,0 +1,113 @@
+// What both scripts use: elements, colours, canvases that fit the screen's pixels, the server.
+// @ts-check
+
+/** @type {any} */ const page = globalThis;
+const root = element.querySelector(".dpm-playground");
+root.append(make("style", {}, STYLE));
+const COLOURS = { 1: "#d1495b", 2: "#2f6fde", 3: "#1b8a5a" };
+
+/** @param {string} tag @param {Record<string, any>} options @param {...any} children */
+function make(tag, options = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(options)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children);
+  return node;
+}
+
+/** A canvas whose unit is one CSS pixel of `width` x `height`. */
+function fitted(canvas, width, height) {
+  const ratio = Math.min(page.devicePixelRatio || 1, 3);
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const draw = canvas.getContext("2d");
+  draw.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return draw;
+}
+
+function bytes(base64) {
+  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+}
+
+function numbers(base64) {
+  return new Int16Array(bytes(base64).buffer);
+}
+
+function ink(strength) {
+  const colour = getComputedStyle(root).color.match(/[\d.]+/g) || ["0", "0", "0"];
+  return `rgba(${colour.slice(0, 3).join(",")},${strength})`;
+}
+
+/** A group of buttons of which one is pressed; `chosen` is told which. */
+function choice(label, options, value, chosen) {
+  const group = make("div", { class: "choice", role: "group", "aria-label": label });
+  const press = (name) => {
+    for (const button of group.querySelectorAll("button"))
+      button.setAttribute("aria-pressed", String(button.value === name));
+  };
+  for (const [name, title] of options)
+    group.append(
+      make("button", { type: "button", value: name, onclick: () => (press(name), chosen(name)) }, title),
+    );
+  press(value);
+  return make("div", { class: "field" }, make("span", { class: "label" }, label), group);
+}
+
+function slider(label, low, high, step, value, moved) {
+  const shown = make("output", {}, String(value));
+  const input = make("input", { type: "range", min: low, max: high, step, value, "aria-label": label });
+  input.addEventListener("input", () => moved(Number(input.value), shown));
+  const field = make("label", { class: "field" }, make("span", { class: "label" }, label, " ", shown), input);
+  return { field, input, shown };
+}
+
+function tick(label, on, changed, colour = "") {
+  const box = make("input", { type: "checkbox" });
+  box.checked = on;
+  box.addEventListener("change", () => changed(box.checked));
+  const swatch = colour ? make("i", { style: `background:${colour}` }) : "";
+  return make("label", { class: "tick" }, box, swatch, label);
+}
+
+/** Asks with at most one call under way; of those that come meanwhile only the newest is asked. */
+function asker(ask, got) {
+  let busy = false;
+  let next = null;
+  return async function again(payload) {
+    if (busy) {
+      next = payload;
+      return;
+    }
+    busy = true;
+    try {
+      got(await ask(payload), payload);
+    } catch {
+      got({ error: "The server did not answer; try again." }, payload);
+    }
+    busy = false;
+    if (next) {
+      const waiting = next;
+      next = null;
+      again(waiting);
+    }
+  };
+}
+
+/** Runs `start` when the element is first seen: a hidden tab asks for nothing. */
+function whenSeen(start) {
+  const seen = new IntersectionObserver((entries) => {
+    if (entries.some((entry) => entry.isIntersecting)) {
+      seen.disconnect();
+      start();
+    }
+  });
+  seen.observe(root);
+}
+
+function figures(value) {
+  return value >= 0.1 ? value.toFixed(2) : value.toPrecision(2);
+}
