@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from dpm_demo.engine.events import Cancelled, Done, Failed, Frame
 from dpm_demo.engine.job import Job, Track
 from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints
 from dpm_demo.models.checkpoint import load_checkpoint as _load_checkpoint
+from dpm_demo.models.denoiser import DTYPES
 from dpm_demo.models.device import pick_device
 from dpm_demo.models.exact import (
     MIXTURE_NAME,
@@ -22,40 +25,80 @@ from dpm_demo.models.exact import (
     mixture_model,
     mixture_video_model,
 )
-from dpm_demo.models.model import CheckpointError, Model
+from dpm_demo.models.model import CheckpointError, Condition, Model
 from dpm_demo.solver.settings import Solver
 
 EXACT = {MIXTURE_NAME: mixture_model, VIDEO_MIXTURE_NAME: mixture_video_model}
 
 
-def load(name: str, device: str = "auto") -> Model:
+def load(
+    name: Any,
+    device: str = "auto",
+    *,
+    dtype: str | torch.dtype | None = None,
+    variant: str | None = None,
+    offload: bool = False,
+) -> Model:
     """A pretrained model: a name in `checkpoints/`, a folder, or "hub:owner/name".
 
-    "mixture" and "mixture-video" are exact ones that need no file.
+    "mixture" and "mixture-video" are exact ones that need no file. A folder may hold a pipeline of
+    diffusers of a family that docs/models.md lists; such a pipeline object is taken too, and its
+    parts are shared. For those: `dtype` ("float32", "bfloat16", "float16"; bfloat16 on CUDA unless
+    said), the `variant` of the weights ("fp16"), and `offload`: text encoders leave memory after
+    each prompt, pictures are decoded in slices.
 
     Raises CheckpointError (a ValueError), one sentence that says which file and what to do.
     """
+    if not isinstance(name, (str, os.PathLike)):
+        return _of_object(name, offload)
+    name = os.fspath(name)
     where = pick_device(device)
     if name in EXACT:
         return EXACT[name](where)
     if name.startswith("hub:"):
-        from dpm_demo.models.diffusers.hub import load_diffusers
+        from dpm_demo.models.diffusers.registry import load_from_hub
 
-        return load_diffusers(name, where, allow_network=True)
+        return load_from_hub(name, where, dtype=_dtype(dtype), variant=variant, offload=offload)
     folder = Path(name)
     if name in list_checkpoints():
-        folder = CHECKPOINTS / name
-    elif os.path.exists(folder / "model_index.json") or os.path.isdir(folder / "unet"):
-        from dpm_demo.models.diffusers.hub import load_diffusers
+        return _load_checkpoint(CHECKPOINTS / name, where)
+    if os.path.exists(folder / "model_index.json") or os.path.isdir(folder / "unet"):
+        from dpm_demo.models.diffusers.registry import load_folder
 
-        return load_diffusers(folder, where)
-    elif not os.path.exists(folder / "config.json"):  # unlike Path.exists, false for any name
+        return load_folder(folder, where, dtype=_dtype(dtype), variant=variant, offload=offload)
+    if not os.path.exists(folder / "config.json"):  # unlike Path.exists, false for any name
         known = ", ".join([*list_checkpoints(), *EXACT])
         raise CheckpointError(
             f"model: {name[:80]!r} is no checkpoint ({known}), no folder with a config.json, "
             'and no "hub:owner/name".'
         )
+    from dpm_demo.models.diffusers.components import refuse_bare_network
+
+    refuse_bare_network(folder)
     return _load_checkpoint(folder, where)
+
+
+def _of_object(pipe: Any, offload: bool) -> Model:
+    if not hasattr(pipe, "components") or not hasattr(pipe, "scheduler"):
+        raise CheckpointError(
+            f"model: {type(pipe).__name__} is no name, no folder and no pipeline object of "
+            "diffusers; a network becomes a model by `dpm.wrap(network, kind=…)`."
+        )
+    from dpm_demo.models.diffusers.registry import model_of_pipeline
+
+    return model_of_pipeline(pipe, offload=offload)
+
+
+def _dtype(asked: str | torch.dtype | None) -> torch.dtype | None:
+    if asked is None or isinstance(asked, torch.dtype):
+        return asked
+    if asked not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {asked!r:.60}")
+    return DTYPES[asked]
+
+
+#: A first node of λ = −∞ (σ = 1 of a flow) is put here, where α is below the rounding of σ.
+PURE_NOISE = -36.0
 
 
 def _job(
@@ -63,17 +106,56 @@ def _job(
     solver: Solver,
     seeds: Iterable[int],
     label: str | Mapping[str, str] | None,
-    guidance: float,
-    record: bool,
+    guidance: float | None,
+    *,
+    prompt: str | Sequence[Any] | Any = None,
+    negative_prompt: str | Sequence[str] = "",
+    size: tuple[int, int] | None = None,
+    frames: int | None = None,
+    x_T: Tensor | None = None,
+    lambdas: Sequence[float] | None = None,
 ) -> Job:
-    condition = model.condition(label, guidance)
+    own = tuple(seeds)
+    strength = model.guidance if guidance is None else guidance
+    words = zip(
+        _each("prompt", prompt, own), _each("negative_prompt", negative_prompt, own), strict=True
+    )
+    conditions = tuple(_condition(model, label, strength, *pair) for pair in words)
+    shape = model.shape_for(size, frames)
+    if lambdas is not None:
+        lambdas = tuple(max(PURE_NOISE, float(lam)) for lam in lambdas)
     track = Track(
         solver,
-        tuple(seeds),
-        cond=condition if model.labels else None,
-        lam_span=model.lam_span,
+        own,
+        cond=conditions if model.conditional else None,
+        lam_span=model.span_for(shape) if lambdas is None else None,
+        lambdas=lambdas,
+        start=x_T,
     )
-    return Job(model.denoise, model.shape, (track,), device=model.device, record=record)
+    return Job(model.denoise, shape, (track,), device=model.device, record=False)
+
+
+def _each(name: str, value: Any, seeds: tuple[int, ...]) -> list[Any]:
+    """One for each seed of what is one for all, or a list."""
+    if not isinstance(value, (list, tuple)):
+        return [value] * len(seeds)
+    if len(value) != len(seeds):
+        raise ValueError(f"{name} must be one for each of the {len(seeds)} seeds, not {len(value)}")
+    return list(value)
+
+
+def _condition(
+    model: Model,
+    label: str | Mapping[str, str] | None,
+    guidance: float,
+    prompt: Any,
+    negative_prompt: str,
+) -> Condition:
+    if prompt is None or isinstance(prompt, str):
+        return model.condition(label, guidance, prompt=prompt, negative_prompt=negative_prompt)
+    if not (model.prompted and hasattr(prompt, "positive")):
+        raise ValueError(f"prompt must be text, or Embeddings of one's own, not {prompt!r:.60}")
+    return replace(model.condition(label, guidance), payload=prompt)
 
 
 def generate(
@@ -81,15 +163,56 @@ def generate(
     solver: Solver,
     seeds: Iterable[int] = (0,),
     label: str | Mapping[str, str] | None = None,
-    guidance: float = 3.5,
+    guidance: float | None = None,
+    *,
+    prompt: str | Sequence[Any] | Any = None,
+    negative_prompt: str | Sequence[str] = "",
+    size: tuple[int, int] | None = None,
+    frames: int | None = None,
+    output: Literal["pixels", "latent"] = "pixels",
+    x_T: Tensor | None = None,
+    lambdas: Sequence[float] | None = None,
+    callback: Callable[[Frame], None] | None = None,
 ) -> Tensor:
-    """Samples `(n, *model.shape)`, float32 in about [-1, 1], one a seed.
+    """Pictures (n, 3, h, w) or clips (n, 3, frames, h, w), float32 in about [-1, 1], one a seed.
+
+    `prompt` and `negative_prompt` are texts, or lists of one a seed (a prompt may be `Embeddings`
+    too); `size` is (height, width) in pixels. `guidance` is the model's own where it is None.
+    `output="latent"` returns the samples before they are decoded. `x_T` is the state at the first
+    node, `lambdas` are nodes of one's own (the first may be −∞ on a flow, the last ∞). `callback`
+    gets every trajectory point (as `stream` yields them).
 
     Sample k depends on its own seed, not on its neighbours (to rounding). Runs in the calling
     thread. Raises ValueError for an unknown label or bad guidance, JobFailed if the network's
     answer is not finite.
     """
-    job = _job(model, solver, seeds, label, guidance, record=False)
+    if output not in ("pixels", "latent"):
+        raise ValueError(f"output must be 'pixels' or 'latent', not {output!r:.60}")
+    job = _job(
+        model,
+        solver,
+        seeds,
+        label,
+        guidance,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        size=size,
+        frames=frames,
+        x_T=x_T,
+        lambdas=lambdas,
+    )
+    samples = _samples(job, callback)
+    return samples if output == "latent" else model.decode(samples.to(model.device)).cpu()
+
+
+def _samples(job: Job, callback: Callable[[Frame], None] | None) -> Tensor:
+    if callback is not None:
+        rows: dict[int, Tensor] = {}
+        for frame in engine.stream(job):
+            if frame.final:
+                rows.update(zip(frame.rows, frame.x.float().cpu(), strict=True))
+            callback(frame)
+        return torch.stack([rows[k] for k in sorted(rows)])
     for event in engine.run_inline(job, preview_hz=0.0):
         if isinstance(event, Done):
             return torch.from_numpy(event.tracks[0].samples)
@@ -105,10 +228,12 @@ def stream(
     solver: Solver,
     seeds: Iterable[int] = (0,),
     label: str | Mapping[str, str] | None = None,
-    guidance: float = 3.5,
+    guidance: float | None = None,
+    **asked: Any,
 ) -> Iterator[Frame]:
     """The same, one frame a trajectory point: `frame.nfe`, `.lam`, `.x`, `.x0`, `.rows`.
 
+    `asked`: prompt, negative_prompt, size, frames, x_T, lambdas, as in `generate`.
     The last frame (`final`) holds the sample. Inner stages of singlestep methods are no points.
     """
-    return engine.stream(_job(model, solver, seeds, label, guidance, record=False))
+    return engine.stream(_job(model, solver, seeds, label, guidance, **asked))

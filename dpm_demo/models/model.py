@@ -47,7 +47,7 @@ class Latents(Protocol):
 
     Tensors are (n, c, h, w) or (n, c, frames, h, w). `decode` gives the pictures; `preview` says
     cheaply what they will about look like, at any resolution. `row_bytes` is what one network row
-    about takes beside the weights.
+    about takes beside the weights; `span` are the ends of the nodes, which may depend on the size.
     """
 
     def shape(self, size: Size | None = None, frames: int | None = None) -> tuple[int, ...]: ...
@@ -59,6 +59,8 @@ class Latents(Protocol):
     def preview(self, x0: Tensor) -> Tensor: ...
 
     def row_bytes(self, shape: tuple[int, ...]) -> int: ...
+
+    def span(self, shape: tuple[int, ...]) -> tuple[float, float]: ...
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,12 @@ class Model:
         """(c, h, w) or (c, frames, h, w) of the pictures that samples of `shape` become."""
         shape = self.shape if shape is None else shape
         return shape if self.latents is None else self.latents.picture_shape(shape)
+
+    def span_for(self, shape: tuple[int, ...]) -> tuple[float, float]:
+        """The ends of the nodes of samples of that shape."""
+        if self.latents is None or shape == self.shape:
+            return self.lam_span
+        return self.latents.span(shape)
 
     def decode(self, x0: Tensor) -> Tensor:
         """Pictures in about [-1, 1] of samples; the samples themselves where they are pictures."""

@@ -94,7 +94,7 @@ def wrap(
         device=where,
         labels=axes,
         title=name,
-        latents=None if decode is None else Decoded(decode, own, where),
+        latents=None if decode is None else Decoded(decode, own, (low, high), where),
         guidance=float(guidance),
         family=kind,
     )
@@ -151,9 +151,13 @@ class Decoded:
     """The latents of a model whose pictures are `decode(x0)`."""
 
     def __init__(
-        self, decode: Callable[[Tensor], Tensor], shape: tuple[int, ...], device: torch.device
+        self,
+        decode: Callable[[Tensor], Tensor],
+        shape: tuple[int, ...],
+        span: tuple[float, float],
+        device: torch.device,
     ) -> None:
-        self.decode = decode
+        self.decode, self._span = decode, span
         self._shape = shape
         with torch.no_grad():
             self._picture = tuple(decode(torch.zeros(1, *shape, device=device)).shape[1:])
@@ -171,6 +175,9 @@ class Decoded:
 
     def row_bytes(self, shape: tuple[int, ...]) -> int:
         return 0
+
+    def span(self, shape: tuple[int, ...]) -> tuple[float, float]:
+        return self._span
 
 
 def _after(

@@ -235,7 +235,7 @@ def dit() -> Any:
         norm_elementwise_affine=False,
         activation_fn="gelu-approximate",
     ).eval()
-    names = {k: f"class {k}" for k in range(1000)} | {7: "cock", 207: "golden retriever, dog"}
+    names = {k: f"class {k}" for k in range(1000)} | {7: "cock", 207: "golden retriever"}
     return DiTPipeline(
         transformer=network,
         vae=vae(),

@@ -1,0 +1,219 @@
+"""What the families of other people's pipelines share; each says the rest in a few lines.
+
+A family owns a pipeline object of diffusers for its parts (network, encoders, decoder) and never
+runs its loop or its scheduler.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dpm_demo.models.diffusers.paths import Path, path_of
+from dpm_demo.models.diffusers.preview import LinearPreview
+from dpm_demo.models.model import Condition, Size, Words
+
+__all__ = ["Embeddings", "Family", "Given"]
+
+Given = dict[str, Tensor]  # what the network is told of one row, each with a first axis of 1
+_KEPT = 64  # encoded prompts
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Prompt embeddings of one's own, in the names of the family's network; (1, …) each."""
+
+    positive: Mapping[str, Tensor]
+    negative: Mapping[str, Tensor] | None = None
+
+
+class Family:
+    """A pipeline as latents, conditions and one network call.
+
+    pipelines   class names in `model_index.json` that belong here
+    network     the component that predicts; `encoders` those that only prompts need
+    patch       the side of the latents must be divisible by it
+    halved      the network answers a learned variance too, in its second half of channels
+    guided      guidance doubles the rows (otherwise it is an input of the network)
+    """
+
+    pipelines: ClassVar[tuple[str, ...]] = ()
+    title: ClassVar[str] = ""
+    network_name: ClassVar[str] = "transformer"
+    encoders: ClassVar[tuple[str, ...]] = ("text_encoder", "tokenizer")
+    prompted: ClassVar[bool] = True
+    video: ClassVar[bool] = False
+    frames: ClassVar[int] = 1
+    patch: ClassVar[int] = 1
+    guidance: ClassVar[float] = 7.5
+    guided: bool = True
+
+    def __init__(
+        self,
+        pipe: Any,
+        name: str,
+        load_encoders: Callable[[Any], None] | None = None,
+        offload: bool = False,
+    ) -> None:
+        self.pipe, self.name, self.offload = pipe, name, offload
+        self._load_encoders = load_encoders
+        self.network: Any = getattr(pipe, self.network_name)
+        self.device = torch.device(self.network.device)
+        config = {**pipe.scheduler.config, "_class_name": type(pipe.scheduler).__name__}
+        self.path: Path = path_of(config, self.device, name)
+        self._encoded: OrderedDict[tuple[str, bool], Given] = OrderedDict()
+        self.quick: Callable[[Tensor], Tensor] | None = None  # a tiny decoder, if there is one
+        self._linear: LinearPreview | None = None
+        self.setup()
+
+    # --- what a family says
+
+    def setup(self) -> None:
+        """Whatever a family looks up once."""
+
+    def encode(self, text: str, negative: bool) -> Given:
+        """The embeddings of one prompt; its encoders are loaded."""
+        raise NotImplementedError
+
+    def predict(self, state: Tensor, time: Tensor, given: Given) -> Tensor:
+        """The network's output; state (n, *shape), time (n,) as `time_of` gives it."""
+        raise NotImplementedError
+
+    def time_of(self, lam: Tensor) -> Tensor:
+        """What the network is told of λ."""
+        return self.path.time(lam)
+
+    def scaled(self, x0: Tensor) -> Tensor:
+        """Latents as the decoder wants them."""
+        config = self.pipe.vae.config
+        return x0 / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+
+    def side(self) -> Size:
+        """Height and width in pixels where none is asked for."""
+        size = self.network.config.sample_size
+        sides = size if isinstance(size, (tuple, list)) else (size, size)
+        return sides[0] * self.scale, sides[1] * self.scale
+
+    # --- conditions
+
+    def given(self, cond: Condition, negative: bool) -> Given:
+        """What the network is told of a row, or of the row that guidance leads away from."""
+        if isinstance(cond.payload, Embeddings):
+            found = cond.payload.negative if negative else cond.payload.positive
+            if found is None:
+                raise ValueError(f"guidance {cond.guidance} needs negative embeddings too")
+            return {k: v.to(self.device) for k, v in found.items()}
+        words = cond.payload if isinstance(cond.payload, Words) else Words()
+        key = (words.negative if negative else words.prompt, negative)
+        if key not in self._encoded:
+            self.ensure_encoders()
+            with torch.no_grad():
+                self._encoded[key] = {k: v.detach() for k, v in self.encode(*key).items()}
+            if self.offload:
+                self.free_encoders()
+            while len(self._encoded) > _KEPT:
+                self._encoded.popitem(last=False)
+        self._encoded.move_to_end(key)
+        return self._encoded[key]
+
+    def ensure_encoders(self) -> None:
+        """Loads the text encoders, which only a prompt needs."""
+        if self._load_encoders is not None:
+            self._load_encoders(self.pipe)
+
+    def free_encoders(self) -> None:
+        """Lets the text encoders leave memory, where they can be loaded again."""
+        if self._load_encoders is not None:
+            for name in self.encoders:
+                if hasattr(self.pipe, name):
+                    self.pipe.register_modules(**{name: None})
+
+    # --- latents and pictures
+
+    @property
+    def scale(self) -> int:
+        """Pixels a latent covers, in height and width."""
+        return int(self.pipe.vae_scale_factor)
+
+    @property
+    def channels(self) -> int:
+        return int(self.network.config.in_channels)
+
+    def latent_frames(self, frames: int) -> int:
+        return frames
+
+    def picture_frames(self, frames: int) -> int:
+        return frames
+
+    def shape(self, size: Size | None = None, frames: int | None = None) -> tuple[int, ...]:
+        """The latents of pictures of (height, width) pixels. Raises ValueError, one sentence."""
+        step = self.scale * self.patch
+        sides = self.side() if size is None else tuple(size)
+        whole = len(sides) == 2 and all(isinstance(s, int) and s > 0 for s in sides)
+        if not whole or any(s % step for s in sides) or max(sides) > 4096:
+            raise ValueError(
+                f"size: height and width must be multiples of {step}, up to 4096, for {self.name}, "
+                f"not {size!r:.60}."
+            )
+        latent = tuple(s // self.scale for s in sides)
+        if not self.video:
+            if frames not in (None, 1):
+                raise ValueError(f"frames: {self.name} makes single pictures, not {frames!r:.60}.")
+            return (self.channels, *latent)
+        count = self.frames if frames is None else frames
+        if not isinstance(count, int) or not 1 <= count <= 1000:
+            raise ValueError(f"frames must be a whole number from 1 to 1000, not {frames!r:.60}.")
+        return (self.channels, self.latent_frames(count), *latent)
+
+    def picture_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        sides = tuple(s * self.scale for s in shape[-2:])
+        return (3, *([self.picture_frames(shape[1])] if self.video else []), *sides)
+
+    def tokens(self, shape: tuple[int, ...]) -> int:
+        return (shape[-1] // self.patch) * (shape[-2] // self.patch)
+
+    def span(self, shape: tuple[int, ...]) -> tuple[float, float]:
+        """The ends of the nodes for such latents."""
+        return self.path.span(self.tokens(shape))
+
+    @torch.no_grad()
+    def decode(self, x0: Tensor) -> Tensor:
+        """Pictures in about [-1, 1], float32: one sample, or one frame, at a time."""
+        vae = self.pipe.vae
+        if vae is None:
+            raise ValueError(f"{self.name}: its vae is missing, so only latents can be had.")
+        if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
+            vae.to(torch.float32)
+        latents = self.scaled(x0.to(self.device)).to(vae.dtype)
+        return torch.cat([self.decode_one(z) for z in latents.split(1)])
+
+    def decode_one(self, latents: Tensor) -> Tensor:
+        """(1, c, h, w), or (1, c, frames, h, w) frame by frame."""
+        if not self.video:
+            return self.pipe.vae.decode(latents, return_dict=False)[0].float()
+        frames = latents[0].movedim(1, 0).split(1)
+        decoded = [self.pipe.vae.decode(f, return_dict=False)[0].float() for f in frames]
+        return torch.cat(decoded).movedim(0, 1)[None]
+
+    @torch.no_grad()
+    def preview(self, x0: Tensor) -> Tensor:
+        """What `decode` will about show, cheaply: a tiny decoder, else a fitted linear map."""
+        if self.quick is not None:
+            return self.quick(x0)
+        if self._linear is None:
+            self._linear = LinearPreview.fit(self.decode, x0.shape[1:], self.device)
+        return self._linear(x0)
+
+    def row_bytes(self, shape: tuple[int, ...]) -> int:
+        """An estimate from the configuration: forty tensors of the widest hidden state."""
+        config = self.network.config
+        width = config.get("block_out_channels", [0])[0] or (
+            config.get("num_attention_heads", 8) * config.get("attention_head_dim", 64)
+        )
+        places = shape[-1] * shape[-2] * (shape[1] if self.video else 1) // self.patch**2
+        return 40 * places * int(width) * self.network.dtype.itemsize

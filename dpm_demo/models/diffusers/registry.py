@@ -1,0 +1,181 @@
+"""Which family a pipeline belongs to, and the model it becomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dpm_demo.models.diffusers.components import build, component, digest, encoder_loader, read_json
+from dpm_demo.models.diffusers.dit import DiT
+from dpm_demo.models.diffusers.family import Family
+from dpm_demo.models.diffusers.flux import Flux
+from dpm_demo.models.diffusers.guided import GuidedDenoiser
+from dpm_demo.models.diffusers.hub import checked_id, load_diffusers, snapshot
+from dpm_demo.models.diffusers.pixart import PixArt
+from dpm_demo.models.diffusers.sd3 import StableDiffusion3
+from dpm_demo.models.diffusers.stable_diffusion import StableDiffusion, StableDiffusionXL
+from dpm_demo.models.diffusers.text_to_video import AnimateDiff, TextToVideo
+from dpm_demo.models.diffusers.wan import Wan
+from dpm_demo.models.diffusers.z_image import ZImage
+from dpm_demo.models.model import CheckpointError, Model
+
+__all__ = [
+    "FAMILIES",
+    "family_of",
+    "known_family",
+    "load_family",
+    "load_folder",
+    "load_from_hub",
+    "model_of_pipeline",
+]
+
+FAMILIES: tuple[type[Family], ...] = (
+    StableDiffusion,
+    StableDiffusionXL,
+    TextToVideo,
+    AnimateDiff,
+    DiT,
+    StableDiffusion3,
+    Flux,
+    ZImage,
+    Wan,
+    PixArt,
+)
+_OWN = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ScoreSdeVePipeline")
+#: What is fetched of a pipeline: its parts, in folders of their own, and never pickled weights.
+HUB_FILES = ("*.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.jinja", "*/*.safetensors")
+TINY = ("taesd", "tiny_vae", "vae_tiny")
+
+
+def family_of(class_name: str, name: str) -> type[Family]:
+    """The family of a pipeline's class. Raises CheckpointError, naming those that are known."""
+    for family in FAMILIES:
+        if class_name in family.pipelines:
+            return family
+    known = ", ".join(p for family in FAMILIES for p in family.pipelines)
+    raise CheckpointError(
+        f"{name}: {class_name[:60]} is of no family that is known here ({known}; and "
+        "unconditional DDPMPipeline, DDIMPipeline); use one of those, or `dpm.wrap(network, …)`."
+    )
+
+
+def known_family(folder: Path) -> bool:
+    """Whether a folder's pipeline is for `load_family`: anything but an unconditional UNet2D."""
+    try:
+        index = read_json(folder / "model_index.json", folder.name)
+    except CheckpointError:
+        return False
+    unet = index.get("unet")
+    plain = isinstance(unet, list) and len(unet) == 2 and unet[1] == "UNet2DModel"
+    return not plain and index.get("_class_name") not in _OWN
+
+
+def load_folder(folder: Path, device: torch.device, **options: Any) -> Model:
+    """Any pipeline of diffusers in a folder, unconditional ones included."""
+    if known_family(folder):
+        return load_family(folder, folder.resolve().name, device, **options)
+    return load_diffusers(folder, device)
+
+
+def load_from_hub(ident: str, device: torch.device, **options: Any) -> Model:
+    """The same by "hub:owner/name", fetched into Hugging Face's cache."""
+    name = checked_id(ident)
+    folder = snapshot(name, None, ("model_index.json",), True)
+    if not known_family(folder):
+        return load_diffusers(ident, device, allow_network=True)
+    family_of(str(read_json(folder / "model_index.json", name).get("_class_name")), name)
+    return load_family(snapshot(name, None, HUB_FILES, True), f"hub:{name}", device, **options)
+
+
+def load_family(
+    folder: Path,
+    name: str,
+    device: torch.device,
+    *,
+    dtype: torch.dtype | None = None,
+    variant: str | None = None,
+    offload: bool = False,
+    title: str = "",
+) -> Model:
+    """The model in a pipeline's folder. Raises CheckpointError, one sentence, for any fault.
+
+    dtype: bfloat16 on CUDA, float32 elsewhere, unless said. Text encoders are loaded by the first
+    prompt, and leave memory after it with `offload`, which also decodes in slices and tiles.
+    """
+    index = read_json(folder / "model_index.json", name)
+    family = family_of(str(index.get("_class_name")), name)
+    if dtype is None:
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    pipe = build(folder, name, family.encoders, dtype=dtype, variant=variant)
+    network = getattr(pipe, family.network_name, None)
+    if network is None:
+        raise CheckpointError(
+            f"{name}: its network is missing ({family.network_name}/); fetch the folder again."
+        )
+    pipe.to(device)
+    loader = encoder_loader(folder, name, family.encoders, dtype)
+    model = _model(family, pipe, name, loader, offload, digest(folder), title)
+    for tiny in TINY:
+        if (folder / tiny).is_dir():
+            _use_tiny(model, folder / tiny, device, dtype)
+    return model
+
+
+def model_of_pipeline(pipe: Any, name: str = "", offload: bool = False) -> Model:
+    """The model in a pipeline object of diffusers, whose parts it shares."""
+    kind = type(pipe).__name__
+    family = family_of(kind, name or kind)
+    for part in getattr(pipe, "components", {}).values():
+        if isinstance(part, torch.nn.Module):
+            part.eval().requires_grad_(False)
+    return _model(family, pipe, name or kind, None, offload, "", "")
+
+
+def _model(
+    kind: type[Family],
+    pipe: Any,
+    name: str,
+    loader: Any,
+    offload: bool,
+    weights: str,
+    title: str,
+) -> Model:
+    vae = getattr(pipe, "vae", None)
+    if offload and vae is not None:
+        for switch in ("enable_slicing", "enable_tiling"):
+            if hasattr(vae, switch):
+                getattr(vae, switch)()
+    try:
+        family = kind(pipe, name, loader, offload)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{error}; use another model.") from error
+    denoise = GuidedDenoiser(family)
+    shape = family.shape()
+    return Model(
+        name=name,
+        shape=shape,
+        lam_span=family.span(shape),
+        denoise=denoise,
+        denoise_float32=denoise,
+        device=family.device,
+        labels=getattr(family, "labels", {}),
+        digest=weights,
+        title=title or name,
+        latents=family,
+        prompted=family.prompted,
+        guidance=family.guidance,
+        family=family.title,
+    )
+
+
+def _use_tiny(model: Model, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    """Previews by an `AutoencoderTiny` on disk."""
+    tiny = component(
+        folder.parent, folder.name, ["diffusers", "AutoencoderTiny"], model.name, dtype=dtype
+    ).to(device)
+    assert isinstance(model.latents, Family)
+    model.latents.quick = lambda x0: tiny.decode(x0.to(dtype), return_dict=False)[0].float()
