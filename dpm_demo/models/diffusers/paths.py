@@ -95,7 +95,7 @@ def dynamic_shift(config: Mapping[str, Any], tokens: int) -> float:
 def path_of(config: Mapping[str, Any], device: torch.device, name: str) -> Path:
     """The path that a scheduler's configuration describes. Raises CheckpointError."""
     kind = str(config.get("_class_name", ""))
-    if "FlowMatch" in kind or config.get("use_flow_sigmas"):
+    if "FlowMatch" in kind or config.get("use_flow_sigmas") or config.get("flow_match"):
         if config.get("invert_sigmas"):
             raise CheckpointError(f"{name}: its flow runs backwards (invert_sigmas); not read.")
         return Flow(config)

@@ -1,0 +1,291 @@
+"""`DPMScheduler` in pipelines of diffusers: what they assume, and whose images it reproduces."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+
+import dpm_demo as dpm
+
+NAMES = list(tiny.FAMILIES)
+FLOW = ("sd3", "flux", "z_image")
+
+
+def run(name: str, scheduler: Any, steps: int = 6, pipe: Any = None) -> Tensor:
+    """The latents of a tiny pipeline with a scheduler of its own; of DiT the pictures."""
+    pipe = tiny.FAMILIES[name]() if pipe is None else pipe
+    pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = scheduler(pipe.scheduler.config)
+    asked: dict[str, Any] = {
+        "num_inference_steps": steps,
+        "generator": torch.Generator().manual_seed(0),
+        "guidance_scale": 3.0,
+        "return_dict": False,
+    }
+    if name == "dit":
+        asked |= {"class_labels": [7], "output_type": "pt"}
+    else:
+        asked |= {"prompt": "a cat", "height": 16, "width": 16, "output_type": "latent"}
+    if name in ("text_to_video", "animatediff", "wan"):
+        asked["num_frames"] = 5
+    if name == "pixart":
+        asked |= {"use_resolution_binning": False, "clean_caption": False}
+    return torch.as_tensor(pipe(**asked)[0])
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"order": 3},
+        {"order": 2, "schedule": "karras"},
+        {"order": 3, "method": "singlestep", "schedule": "logsnr"},
+        {"order": 2, "corrector": True},
+    ],
+    ids=lambda fields: "-".join(map(str, fields.values())),
+)
+def test_it_runs_in_the_pipeline_of_every_family(name, fields):
+    found = run(name, lambda config: dpm.DPMScheduler.from_config(config, **fields))
+    assert found.isfinite().all()
+    assert found.std() > 0
+
+
+@pytest.mark.parametrize("steps", [6, 17])
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["dpmsolver++", "dpmsolver"])
+def test_published_weights_reproduce_diffusers_solver_image_for_image(kind, order, steps):
+    config: dict[str, Any] = {"solver_order": order, "algorithm_type": kind}
+    if kind == "dpmsolver":
+        config["final_sigmas_type"] = "sigma_min"
+    theirs = run(
+        "stable_diffusion",
+        lambda c: DPMSolverMultistepScheduler.from_config(c, **config),
+        steps,
+    )
+    ours = run(
+        "stable_diffusion",
+        lambda c: dpm.DPMScheduler.from_config(c, **config, weights="published"),
+        steps,
+    )
+    assert relative(ours, theirs) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion_xl", "text_to_video", "animatediff", "pixart"])
+def test_published_weights_reproduce_it_in_other_pipelines_too(name):
+    theirs = run(name, DPMSolverMultistepScheduler.from_config)
+    ours = run(name, lambda c: dpm.DPMScheduler.from_config(c, weights="published"))
+    assert relative(ours, theirs) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "spacing",
+    [
+        {"timestep_spacing": "leading", "steps_offset": 1},
+        {"timestep_spacing": "trailing"},
+        {"use_karras_sigmas": True},
+        {"use_exponential_sigmas": True},
+        {"use_lu_lambdas": True},
+        {"prediction_type": "v_prediction"},
+    ],
+    ids=str,
+)
+def test_the_timesteps_that_a_configuration_asks_for_are_taken(spacing):
+    def both(make: Any) -> Tensor:
+        return run("stable_diffusion", lambda c: make(c, **spacing))
+
+    ours = both(lambda c, **more: dpm.DPMScheduler.from_config(c, weights="published", **more))
+    assert relative(ours, both(DPMSolverMultistepScheduler.from_config)) < 1e-4
+
+
+@pytest.mark.parametrize("name", FLOW)
+def test_order_one_on_a_flow_is_eulers_scheduler_image_for_image(name):
+    theirs = run(name, FlowMatchEulerDiscreteScheduler.from_config)
+    ours = run(name, lambda c: dpm.DPMScheduler.from_config(c, order=1))
+    assert relative(ours, theirs) < 1e-4
+
+
+def test_published_weights_reproduce_the_solver_on_the_flow_of_wan():
+    theirs = run("wan", DPMSolverMultistepScheduler.from_config)
+    ours = run("wan", lambda c: dpm.DPMScheduler.from_config(c, weights="published"))
+    assert relative(ours, theirs) < 1e-4
+
+
+def scheduler(**fields: Any) -> Any:
+    return dpm.DPMScheduler.from_config(tiny.discrete().config, **fields)
+
+
+def test_own_timesteps_and_sigmas_are_honoured_exactly():
+    ours = scheduler()
+    ours.set_timesteps(timesteps=[901.5, 640, 77.25])
+    assert ours.timesteps.tolist() == [901.5, 640, 77.25]
+    assert len(ours.sigmas) == 4
+    ours.set_timesteps(sigmas=[10.0, 3.0, 0.5])
+    assert ours.sigmas.tolist() == pytest.approx([10.0, 3.0, 0.5, 0.0])
+    again = scheduler()
+    again.set_timesteps(timesteps=ours.timesteps.tolist())
+    assert again.sigmas.tolist() == pytest.approx(ours.sigmas.tolist(), rel=1e-4)
+
+
+def test_own_timesteps_of_a_flow_are_its_sigmas_unshifted():
+    ours = dpm.DPMScheduler.from_config(tiny.euler_flow(shift=3.0).config)
+    ours.set_timesteps(timesteps=[1000.0, 500.0, 20.0])
+    assert ours.sigmas.tolist() == pytest.approx([1.0, 0.5, 0.02, 0.0])
+
+
+@pytest.mark.parametrize("fields", [{}, {"method": "singlestep", "order": 3}])
+@pytest.mark.parametrize("steps", [1, 2, 5, 12])
+def test_a_run_has_as_many_timesteps_as_are_asked_for_and_ends_at_sigma_zero(fields, steps):
+    for more in ({}, {"schedule": "cosine"}):
+        ours = scheduler(**fields, **more)
+        ours.set_timesteps(steps)
+        assert len(ours.timesteps) == steps
+        assert len(ours.sigmas) == steps + 1
+        assert ours.sigmas[-1] == 0
+        assert (ours.sigmas.diff() < 0).all()
+
+
+def test_a_perfect_network_is_followed_to_the_data_it_predicts():
+    x0 = torch.randn(2, 3, 4, 4)
+    noise = torch.randn(2, 3, 4, 4)
+    ours = scheduler(order=3)
+    ours.set_timesteps(9)
+    x = ours.add_noise(x0, noise, ours.timesteps[:1])
+    for t in ours.timesteps:
+        assert torch.equal(ours.scale_model_input(x, t), x)
+        x = ours.step(noise, t, x).prev_sample
+    assert (x - x0).abs().max() < 1e-4
+
+
+def test_a_run_may_begin_in_the_middle_as_image_to_image_does():
+    x0, noise = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
+    ours = scheduler(order=3)
+    for told in (True, False):
+        ours.set_timesteps(10)
+        if told:
+            ours.set_begin_index(4)
+        x = ours.add_noise(x0, noise, ours.timesteps[4:5])
+        for t in ours.timesteps[4:]:
+            x = ours.step(noise, t, x, return_dict=False)[0]
+        assert (x - x0).abs().max() < 1e-4
+
+
+def test_noise_is_added_as_diffusers_adds_it():
+    x0, noise = torch.randn(3, 3, 4, 4), torch.randn(3, 3, 4, 4)
+    times = torch.tensor([0, 400, 999])
+    theirs = tiny.discrete("DDPMScheduler").add_noise(x0, noise, times)
+    assert torch.allclose(scheduler().add_noise(x0, noise, times), theirs, atol=1e-5)
+    flow = dpm.DPMScheduler.from_config(tiny.euler_flow().config)
+    mixed = flow.scale_noise(x0, torch.tensor([250.0]), noise)
+    assert torch.allclose(mixed, 0.75 * x0 + 0.25 * noise, atol=1e-5)
+
+
+def test_its_configuration_is_saved_loaded_and_given_back_to_diffusers(tmp_path):
+    ours = scheduler(order=3, schedule="karras", corrector=True)
+    ours.save_pretrained(tmp_path)
+    again = dpm.DPMScheduler.from_pretrained(tmp_path)
+    assert again.solver == ours.solver
+    assert again.own_schedule
+    said = [{k: v for k, v in s.config.items() if k[0] != "_"} for s in (again, ours)]
+    assert said[0] == said[1]
+    ours.set_timesteps(7)
+    again.set_timesteps(7)
+    assert torch.equal(ours.timesteps, again.timesteps)
+    back = DPMSolverMultistepScheduler.from_config(ours.config)
+    assert back.config.beta_end == 0.012
+
+
+def test_a_pipeline_saved_with_it_is_read_back_with_it(tmp_path):
+    from diffusers import StableDiffusionPipeline
+
+    pipe = tiny.stable_diffusion()
+    pipe.scheduler = dpm.DPMScheduler.from_config(pipe.scheduler.config, order=3)
+    pipe.save_pretrained(tmp_path)
+    again = StableDiffusionPipeline.from_pretrained(tmp_path, safety_checker=None)
+    assert isinstance(again.scheduler, dpm.DPMScheduler)
+    assert again.scheduler.solver.order == 3
+    assert dpm.load(tmp_path).lam_span == dpm.load(tiny.stable_diffusion()).lam_span
+
+
+def test_a_run_leaves_nothing_behind_for_the_next():
+    pipe, found = tiny.stable_diffusion(), []
+    pipe.scheduler = dpm.DPMScheduler.from_config(pipe.scheduler.config, order=3)
+    for _ in range(2):
+        found.append(run("stable_diffusion", lambda c, pipe=pipe: pipe.scheduler, pipe=pipe))
+    assert torch.equal(*found)
+
+
+def test_two_instances_in_two_threads_give_what_each_gives_alone():
+    steps = {"order": (5, {"order": 3}), "karras": (8, {"order": 2, "schedule": "karras"})}
+
+    def work(name: str) -> Tensor:
+        count, fields = steps[name]
+        ours = scheduler(**fields)
+        ours.set_timesteps(count)
+        x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+        for t in ours.timesteps:
+            x = ours.step(torch.tanh(x) * t / 1000, t, x).prev_sample
+        return x
+
+    alone = {name: work(name) for name in steps}
+    found: dict[str, list[Tensor]] = {name: [] for name in steps}
+    gate = threading.Barrier(len(steps))
+
+    def thread(name: str) -> None:
+        gate.wait()
+        found[name] += [work(name) for _ in range(20)]
+
+    threads = [threading.Thread(target=thread, args=(name,)) for name in steps]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    for name in steps:
+        assert all(torch.equal(x, alone[name]) for x in found[name])
+
+
+def test_noise_of_the_sde_comes_from_the_generator_handed_over():
+    def once(seed: int) -> Tensor:
+        ours = scheduler(eta=1.0)
+        ours.set_timesteps(5)
+        generator, x = torch.Generator().manual_seed(seed), torch.ones(1, 3, 4, 4)
+        for t in ours.timesteps:
+            x = ours.step(x, t, x, generator=generator).prev_sample
+        return x
+
+    assert torch.equal(once(0), once(0))
+    assert not torch.equal(once(0), once(1))
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"order": 4}, "order must be"),
+        ({"method": "adaptive"}, "decides its own steps"),
+        ({"prediction_type": "other"}, "prediction_type must be"),
+    ],
+)
+def test_what_means_nothing_is_refused(fields, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        scheduler(**fields)
+
+
+def test_a_step_before_set_timesteps_is_refused():
+    with pytest.raises(ValueError, match="set_timesteps"):
+        scheduler().step(torch.zeros(1, 3, 2, 2), 1, torch.zeros(1, 3, 2, 2))
+
+
+def test_importing_the_package_imports_no_diffusers():
+    code = "import dpm_demo, sys; assert 'diffusers' not in sys.modules; dpm_demo.DPMScheduler"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
