@@ -6,66 +6,21 @@ encoders are left out until a prompt needs them.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import inspect
-import json
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dpm_demo.models.diffusers.hub import _BUILDING, reason
+from dpm_demo.models.diffusers.files import BUILDING, read_json, readable, reason, variant_of
 from dpm_demo.models.model import CheckpointError
 
-__all__ = ["build", "digest", "encoder_loader", "read_json", "refuse_bare_network", "variant_of"]
+__all__ = ["build", "component", "digest", "encoder_loader", "refuse_bare_network"]
 
 _UNUSED = ("safety_checker", "feature_extractor", "image_encoder", "watermark")
 _LIBRARIES = ("diffusers", "transformers")
-
-
-def read_json(path: Path, name: str) -> dict[str, Any]:
-    """A configuration, with or without a byte order mark. Raises CheckpointError."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{name}: {path.name} is missing or not readable ({type(error).__name__}); "
-            "fetch the folder again."
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{name}: {path.name} holds no settings; fetch the folder again.")
-    return content
-
-
-def variant_of(folder: Path, name: str, asked: str | None = None) -> str | None:
-    """The variant ("fp16") of the weights in a component's folder; None for plain ones.
-
-    Plain weights come first, then a variant that is there alone. Raises CheckpointError where
-    there are no safetensors, or not of the variant `asked` for.
-    """
-    found = {
-        parts[1] if len(parts := path.name.removesuffix(".safetensors").split(".")) > 1 else None
-        for path in folder.glob("*.safetensors")
-    }
-    found = {None if v is None or "-of-" in v else v.split("-")[0] for v in found}
-    if asked in found or (asked is None and len(found) == 1):
-        return asked if asked in found else next(iter(found))
-    if not found:
-        pickled = any(folder.glob("*.bin"))
-        raise CheckpointError(
-            f"{name}: {folder.name}/ has no safetensors"
-            + (", only pickled weights (.bin), which can run code and are not read" * pickled)
-            + "; fetch the folder again with its .safetensors files."
-        )
-    there = ", ".join(sorted(v or "none" for v in found))
-    raise CheckpointError(
-        f'{name}: {folder.name}/ has weights of the variants {there}; say variant="…" for one.'
-    )
 
 
 def build(
@@ -138,14 +93,14 @@ def component(
         settings |= {"use_safetensors": True, "torch_dtype": dtype}
         settings["variant"] = variant_of(folder / part, name, variant)
     try:
-        with _BUILDING, _readable(folder / part) as where:
+        with BUILDING, readable(folder / part) as where:
             found = made.from_pretrained(str(where), **settings)
     except Exception as error:  # of a stranger's folder: whatever the library raises
         raise CheckpointError(
             f"{name}: {part}/ cannot be read ({reason(error)}); fetch it again."
         ) from error
     if isinstance(found, torch.nn.Module):
-        found = found.to(dtype).eval().requires_grad_(False)
+        found = found.eval().requires_grad_(False)
     return found
 
 
@@ -196,19 +151,3 @@ def digest(folder: Path) -> str:
 def _device_of(pipe: Any) -> torch.device:
     network = getattr(pipe, "unet", None) or pipe.transformer
     return network.device
-
-
-@contextlib.contextmanager
-def _readable(folder: Path) -> Iterator[Path]:
-    """The folder, or a likeness of it by links whose JSON has lost its byte order marks."""
-    marked = [p for p in folder.glob("*.json") if p.read_bytes()[:3] == b"\xef\xbb\xbf"]
-    if not marked:
-        yield folder
-        return
-    with tempfile.TemporaryDirectory() as room:
-        for path in folder.iterdir():
-            if path in marked:
-                Path(room, path.name).write_text(path.read_text("utf-8-sig"), encoding="utf-8")
-            else:
-                os.symlink(path.resolve(), Path(room, path.name))
-        yield Path(room)

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 import os
 import re
 import shlex
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from torch import Tensor, nn
 
 from dpm_demo.models.denoiser import Denoiser, Target
 from dpm_demo.models.device import processor_precision
+from dpm_demo.models.diffusers.files import BUILDING, read_json, readable, reason, variant_of
 from dpm_demo.models.diffusers.labels import LabelMap, schedule_lambdas
 from dpm_demo.models.diffusers.offered import OFFERED, Offered
 from dpm_demo.models.model import CheckpointError, Model
@@ -63,8 +62,6 @@ SIZES = (32, 256)
 MAX_DOWNLOAD = 2 * 2**30
 _SECONDS = 3.0  # how long the hub may take to say whether it has a model
 _ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-# diffusers patches torch.nn.init while it builds a network: two at a time would leave it patched
-_BUILDING = threading.Lock()
 
 
 # --- a folder -------------------------------------------------------------------------------------
@@ -100,22 +97,17 @@ def is_diffusers(folder: Path) -> bool:
     return (folder / "model_index.json").is_file() or (folder / "unet").is_dir()
 
 
-def _json(path: Path, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{name}: {path.name} is missing or not readable ({type(error).__name__}); "
-            "fetch the folder again."
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{name}: {path.name} holds no settings; fetch the folder again.")
-    return content
+def _index(folder: Path, name: str) -> dict[str, Any]:
+    """`model_index.json`; where it is absent beside a network, what the network's own says."""
+    if not (folder / "model_index.json").exists() and (folder / "unet" / "config.json").is_file():
+        kind = read_json(folder / "unet" / "config.json", name).get("_class_name")
+        return {"_class_name": "its folder", "unet": ["diffusers", kind]}
+    return read_json(folder / "model_index.json", name)
 
 
 def read_pipeline(folder: Path, name: str) -> Pipeline:
     """The checked configuration of a pipeline's folder. Raises CheckpointError, one sentence."""
-    index = _json(folder / "model_index.json", name)
+    index = _index(folder, name)
     parts = {
         key: value[1]
         for key, value in index.items()
@@ -129,10 +121,10 @@ def read_pipeline(folder: Path, name: str) -> Pipeline:
             "pipeline; only unconditional UNet2DModel pipelines (DDPM, DDIM) can be used."
         )
     unet = folder / "unet" if (folder / "unet").is_dir() else folder
-    config = _json(unet / "config.json", name)
+    config = read_json(unet / "config.json", name)
     inner = folder / "scheduler"
     path = (inner if inner.is_dir() else folder) / "scheduler_config.json"
-    scheduler = _json(path, name)
+    scheduler = read_json(path, name)
     kind = scheduler.get("prediction_type")
     if kind is None:  # before diffusers 0.10
         kind = "epsilon" if scheduler.get("predict_epsilon", True) else "sample"
@@ -202,21 +194,25 @@ def network_of(pipeline: Pipeline) -> _Plain:
     from diffusers import UNet2DModel
 
     name, path = pipeline.name, pipeline.weights
-    if not path.is_file():
+    parts = sorted(pipeline.unet.glob("*.safetensors"))
+    if not parts:
         if pipeline.pickle.is_file():
             raise _pickled(name, pipeline.folder)
         raise CheckpointError(f"{name}: {WEIGHTS} is missing; fetch the folder again.")
+    for part in parts:
+        try:
+            with safe_open(part, framework="pt") as file:
+                file.keys()
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{name}: {part.name} is truncated or damaged ({reason(error)}); fetch it again."
+            ) from error
+    variant = None if path.is_file() else variant_of(pipeline.unet, name)
     try:
-        with safe_open(path, framework="pt") as file:
-            file.keys()
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{name}: {WEIGHTS} is truncated or damaged ({reason(error)}); fetch it again."
-        ) from error
-    try:
-        with _BUILDING:
+        with BUILDING, readable(pipeline.unet) as where:
             unet, report = UNet2DModel.from_pretrained(
-                str(pipeline.unet),
+                str(where),
+                variant=variant,
                 use_safetensors=True,
                 local_files_only=True,
                 low_cpu_mem_usage=False,
@@ -255,12 +251,6 @@ def _pickled(name: str, folder: Path, revision: str | None = None) -> Checkpoint
     )
 
 
-def reason(error: BaseException) -> str:
-    """The first line of an error, short enough for a sentence."""
-    lines = str(error).strip().splitlines()
-    return (lines[0][:160] if lines else type(error).__name__).rstrip(" .;:")
-
-
 def sha256(path: Path) -> str:
     """SHA-256 of a file, 64 hexadecimal digits."""
     digest = hashlib.sha256()
@@ -268,6 +258,13 @@ def sha256(path: Path) -> str:
         while block := file.read(2**22):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _digest(pipeline: Pipeline) -> str:
+    parts = sorted(pipeline.unet.glob("*.safetensors"))
+    if len(parts) == 1:
+        return sha256(parts[0])[:16]
+    return hashlib.sha256("".join(map(sha256, parts)).encode()).hexdigest()[:16]
 
 
 def load_diffusers(
@@ -320,7 +317,7 @@ def load_diffusers(
         denoise=quick,
         denoise_float32=exact,
         device=where,
-        digest=sha256(pipeline.weights)[:16],
+        digest=_digest(pipeline),
         title=title,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,7 +74,7 @@ def schedule_lambdas(config: dict[str, Any]) -> np.ndarray:
     from diffusers import DDPMScheduler
 
     if "beta_schedule" not in config and config.get("trained_betas") is None:
-        raise ValueError(f"{config.get('_class_name')} has no β schedule")
+        config = {**_defaults(str(config.get("_class_name"))), **config}
     if config.get("use_flow_sigmas"):
         raise ValueError("flow matching is not variance preserving")
     steps = config.get("num_train_timesteps", 1000)
@@ -98,3 +99,15 @@ def schedule_lambdas(config: dict[str, Any]) -> np.ndarray:
     if not ((alpha_bar > 0) & (alpha_bar < 1)).all() or not (np.diff(alpha_bar) < 0).all():
         raise ValueError("its β must lie between 0 and 1")
     return 0.5 * (np.log(alpha_bar) - np.log1p(-alpha_bar))
+
+
+def _defaults(class_name: str) -> dict[str, Any]:
+    """The β schedule that a class of diffusers has where a configuration says none."""
+    import diffusers
+
+    made = getattr(diffusers, class_name, None)
+    takes = inspect.signature(made).parameters if isinstance(made, type) else {}
+    if "beta_schedule" not in takes:
+        raise ValueError(f"{class_name} has no β schedule")
+    fields = ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps")
+    return {name: takes[name].default for name in fields if name in takes}

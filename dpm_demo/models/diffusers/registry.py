@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from dpm_demo.models.diffusers.components import build, component, digest, encoder_loader, read_json
+from dpm_demo.models.diffusers.components import build, component, digest, encoder_loader
 from dpm_demo.models.diffusers.dit import DiT
 from dpm_demo.models.diffusers.family import Family
+from dpm_demo.models.diffusers.files import read_json
 from dpm_demo.models.diffusers.flux import Flux
 from dpm_demo.models.diffusers.guided import GuidedDenoiser
 from dpm_demo.models.diffusers.hub import checked_id, load_diffusers, snapshot
@@ -63,6 +64,8 @@ def family_of(class_name: str, name: str) -> type[Family]:
 
 def known_family(folder: Path) -> bool:
     """Whether a folder's pipeline is for `load_family`: anything but an unconditional UNet2D."""
+    if not (folder / "model_index.json").is_file():
+        return False
     try:
         index = read_json(folder / "model_index.json", folder.name)
     except CheckpointError:
@@ -109,11 +112,9 @@ def load_family(
     if dtype is None:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     pipe = build(folder, name, family.encoders, dtype=dtype, variant=variant)
-    network = getattr(pipe, family.network_name, None)
-    if network is None:
-        raise CheckpointError(
-            f"{name}: its network is missing ({family.network_name}/); fetch the folder again."
-        )
+    for part in (family.network_name, "scheduler"):
+        if getattr(pipe, part, None) is None:
+            raise CheckpointError(f"{name}: {part}/ is missing; fetch the folder again.")
     pipe.to(device)
     loader = encoder_loader(folder, name, family.encoders, dtype)
     model = _model(family, pipe, name, loader, offload, digest(folder), title)
