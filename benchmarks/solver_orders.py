@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dpm_demo.models.exact import MIXTURE, Gaussian
 from dpm_demo.solver import Decision, Evaluation, Measure, alpha, integrate, plan, trajectory
-from dpm_demo.solver.drive import _fixed
+from dpm_demo.solver.fixed import fixed
 from dpm_demo.solver.settings import CHOICES, Solver
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "solvers.md"
@@ -194,7 +194,7 @@ def variance(solver: Solver, std: float = 0.4) -> float:
     start = torch.zeros(1, len(lambdas), dtype=torch.float64)
     start[0, 0] = alpha(SPAN[0])
     path: Any = Coefficients(lambdas, solver.eta)
-    steps, answer = _fixed(start, solver, moves, path), None
+    steps, answer = fixed(start, solver, moves, path), None
     while True:
         try:
             event: Any = steps.send(answer)

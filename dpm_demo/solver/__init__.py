@@ -1,16 +1,7 @@
 """The mathematics of diffusion ODE and SDE solvers; knows no network, no queue and no page."""
 
-from dpm_demo.solver.drive import (
-    Decision,
-    Evaluation,
-    Measure,
-    Trajectory,
-    initial_noise,
-    integrate,
-    one_row,
-    threshold,
-    trajectory,
-)
+from dpm_demo.solver.drive import integrate, one_row, trajectory
+from dpm_demo.solver.events import Decision, Evaluation, Measure, Trajectory
 from dpm_demo.solver.plan import Move, Plan, plan
 from dpm_demo.solver.schedule import (
     add_noise,
@@ -25,6 +16,7 @@ from dpm_demo.solver.schedule import (
     nodes,
     sigma,
 )
+from dpm_demo.solver.state import initial_noise, threshold
 
 __all__ = [
     "Decision",

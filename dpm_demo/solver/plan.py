@@ -1,7 +1,7 @@
 """Fixed-step solvers as plans: which λ is evaluated when, at which order, with which weights.
 
-Weights depend on the nodes alone, so a plan is made once and holds Python numbers only. One loop
-in `samplers` then runs every fixed-step method.
+Weights depend on the nodes alone, so a plan is made once and holds Python numbers only. The loop
+of `fixed` then runs every fixed-step method.
 """
 
 from __future__ import annotations

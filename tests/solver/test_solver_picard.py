@@ -7,7 +7,7 @@ import torch
 from solver_cases import SPAN, drive
 
 from dpm_demo.models.exact import MIXTURE
-from dpm_demo.solver.drive import PICARD_TOLERANCE
+from dpm_demo.solver.picard import PICARD_TOLERANCE
 from dpm_demo.solver.settings import Solver
 
 X = torch.randn(1, 256, generator=torch.Generator().manual_seed(2), dtype=torch.float64)

@@ -10,7 +10,7 @@ from solver_cases import NOISE, SPAN, drive, slopes
 from dpm_demo.models.exact import MIXTURE, Gaussian
 from dpm_demo.solver import alpha, integrate, plan
 from dpm_demo.solver.brownian import BrownianPath
-from dpm_demo.solver.drive import _fixed
+from dpm_demo.solver.fixed import fixed
 from dpm_demo.solver.settings import Solver
 
 STD = 0.4
@@ -39,7 +39,7 @@ def gain_and_variance(solver):
     start = torch.zeros(1, len(lambdas), dtype=torch.float64)
     start[0, 0] = alpha(SPAN[0])  # x̂_T = 1
     path = Coefficients(lambdas, solver.eta)
-    steps, answer = _fixed(start, solver, moves, path), None
+    steps, answer = fixed(start, solver, moves, path), None
     while True:
         try:
             event = steps.send(answer)

@@ -7,8 +7,8 @@ from solver_cases import SPAN, drive
 
 from dpm_demo.models.exact import MIXTURE
 from dpm_demo.solver import integrate
-from dpm_demo.solver.drive import threshold
 from dpm_demo.solver.settings import Solver
+from dpm_demo.solver.state import threshold
 
 WILD = 3 * torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

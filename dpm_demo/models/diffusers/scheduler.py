@@ -27,10 +27,10 @@ from dpm_demo.models.denoiser import to_x0
 from dpm_demo.models.diffusers.labels import LabelMap, schedule_lambdas
 from dpm_demo.models.diffusers.paths import TARGETS
 from dpm_demo.models.wrap import flow_span
-from dpm_demo.solver.drive import combine, threshold
 from dpm_demo.solver.plan import Move, plan
 from dpm_demo.solver.schedule import alpha, nodes, sigma
 from dpm_demo.solver.settings import Solver
+from dpm_demo.solver.state import combine, threshold
 
 __all__ = ["DPMScheduler"]
 
