@@ -63,7 +63,7 @@ class Denoiser:
     def __call__(
         self, x: Tensor, lam: Tensor, cond: Sequence[Condition | None] | None = None
     ) -> Tensor:
-        with torch.no_grad():
+        with torch.set_grad_enabled(x.requires_grad or lam.requires_grad):
             if not self.axes:
                 return self._predict(x, lam, None)
             conds = [c or Condition(self.axes) for c in cond or [None] * len(x)]

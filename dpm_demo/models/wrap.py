@@ -131,6 +131,11 @@ class AsData(nn.Module):
             answer = -s * answer
         return (x - s * answer) / a
 
+    def time_told(self, lam: Tensor) -> Tensor:
+        """What the network is told of λ, (n,)."""
+        at = {"sigma": torch.exp, "flow": torch.sigmoid}.get(self.kind, torch.neg)(-lam)
+        return at if self.time is None else self.time(at)
+
     def _call(self, state: Tensor, at: Tensor, labels: Tensor | None, like: Tensor) -> Tensor:
         at = at if self.time is None else self.time(at)
         given = [] if labels is None else [labels[:, 0] if labels.shape[1] == 1 else labels]

@@ -60,7 +60,7 @@ class _Steps:
             y = combine(x, self.update(lam, there, known, "stage"), predictions)
             y0 = yield from self.predict(y, there, stage + i)
             known.insert(0, there)
-            predictions.insert(0, prediction(self.solver, y, y0, there))
+            predictions.insert(0, prediction(self.solver.prediction, y, y0, there))
         high = combine(x, self.update(lam, target, known, "singlestep"), predictions)
         low = combine(x, self.update(lam, target, known[1:], "singlestep"), predictions[1:])
         return high, low
@@ -76,7 +76,7 @@ class _Steps:
         middle = 0.5 * (lam + target)
         y, _ = yield from self.pair(x, first, lam, middle, order=order, stage=order - 1)
         y0 = yield from self.predict(y, middle, 2 * order - 1)
-        second = prediction(self.solver, y, y0, middle)
+        second = prediction(self.solver.prediction, y, y0, middle)
         halves, _ = yield from self.pair(
             y, second, middle, target, order=order, stage=2 * order - 1
         )
@@ -106,7 +106,7 @@ def adaptive(x: Tensor, solver: Solver, lam: float, end: float) -> Trajectory:
             converged = False
             break
         x0 = yield from steps.predict(x, lam, 0)
-        first = prediction(solver, x, x0, lam)
+        first = prediction(solver.prediction, x, x0, lam)
         while True:
             order = stability.order
             if steps.spent + steps.cost(order) > steps.budget:

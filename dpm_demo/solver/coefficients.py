@@ -98,7 +98,12 @@ def linear_update(
     in its second difference, and converges at order 2), "unipc" (a predictor with the corrector:
     order 2 takes ½, order 3 is exact), "corrector" (order 1 takes ½), "singlestep" (order 2 takes
     ½, order 3 leaves its middle node out), "stage" (exact).
+
+    `lam` may be −∞ (σ = 1, the start of a flow): the update is then of order 1 in data form
+    whatever the form, x' = σ' x + α' x0.
     """
+    if lam == -math.inf:  # α = 0, so e^{−h} α'/α is the ratio of the σ: x' = σ' x + α' x0
+        return Update(math.exp(log_alpha(-target)), (alpha(target),))
     h = target - lam
     z = -h if noise_form else (1 + eta) * h
     r = [(node - lam) / h for node in known]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,9 +13,10 @@ from dpm_demo.solver.adaptive import adaptive, ends
 from dpm_demo.solver.brownian import BrownianPath
 from dpm_demo.solver.events import Evaluation, Measure, Trajectory
 from dpm_demo.solver.fixed import fixed
+from dpm_demo.solver.lists import listed
 from dpm_demo.solver.picard import picard
 from dpm_demo.solver.plan import plan
-from dpm_demo.solver.settings import Solver
+from dpm_demo.solver.settings import NFE_DEFAULT, Solver
 
 __all__ = ["Denoiser", "integrate", "one_row", "trajectory"]
 
@@ -36,15 +38,20 @@ def trajectory(
 ) -> Trajectory:
     """The generator of one trajectory from `x`, the state at the first node, to the last node.
 
-    x: (n, *shape), any floating dtype and number of axes, both kept; exactly one row for
-    "adaptive" and for `window`. `lam_span` and `lambdas` as in `plan`. `seeds`: one for each row,
-    needed when eta > 0, where the Brownian path belongs to the sample. Falling nodes lead from
-    data to noise (inversion). `ValueError` at once, before the first evaluation.
+    x: (n, *shape), any floating dtype and number of axes, both kept; a state of 16 bits is held
+    in float32 and rounded where the network sees it and at the end, so that its error does not
+    grow with the budget. Exactly one row for "adaptive" and for `window`. `lam_span` and `lambdas`
+    as in `plan`. `seeds`: one for each row, needed when eta > 0, where the Brownian path belongs
+    to the sample. Falling nodes lead from data to noise (inversion). `ValueError` at once, before
+    the first evaluation.
     """
     if x.ndim < 1 or not x.is_floating_point():
         raise ValueError(f"x must be a floating tensor (n, *shape), not {x.dtype} of {x.ndim} axes")
     if one_row(solver) and len(x) != 1:
         raise ValueError(f"a trajectory of this solver holds one row, not {len(x)}")
+    if x.dtype in (torch.bfloat16, torch.float16):
+        steps = trajectory(x.float(), solver, lam_span=lam_span, lambdas=lambdas, seeds=seeds)
+        return _rounded(steps, x.dtype)
     if solver.method == "adaptive":
         return adaptive(x, solver, *ends(solver, lam_span, lambdas))
     moves = plan(solver, lam_span, lambdas).moves
@@ -58,6 +65,19 @@ def trajectory(
     return fixed(x, solver, moves, path)
 
 
+def _rounded(steps: Trajectory, dtype: torch.dtype) -> Trajectory:
+    """The same trajectory for a network that computes in `dtype`."""
+    answer: Any = None
+    while True:
+        try:
+            event = steps.send(answer)
+        except StopIteration as stop:
+            return stop.value.to(dtype)
+        if isinstance(event, Evaluation):
+            event = Evaluation(event.x.to(dtype), event.lam, event.stage)
+        answer = yield event
+
+
 def integrate(
     denoise: Denoiser,
     x_T: Tensor,
@@ -65,8 +85,12 @@ def integrate(
     *,
     lam_span: tuple[float, float] | None = None,
     lambdas: Sequence[float] | None = None,
+    sigmas: Sequence[float] | None = None,
+    timesteps: Sequence[float] | None = None,
+    lam_of: Callable[[float], float] | None = None,
     cond: Sequence[Any] | None = None,
     seeds: Sequence[int] | None = None,
+    differentiable: bool = False,
 ) -> Tensor:
     """Solve the diffusion ODE (or SDE) from the state at the first node to that at the last.
 
@@ -74,7 +98,25 @@ def integrate(
     (n,) on x's device, float64 for a float64 x and else float32. cond: one for each row, or None.
     x_T and the result are variance-preserving states with the same dtype and shape. The nodes are
     those of `plan`, so the budget `solver.nfe` is spent exactly for each row (adaptive: at most).
+
+    Nodes of one's own: `lambdas`, or `sigmas` = σ/α = e^{−λ} (falling; 0 is λ = ∞), or `timesteps`,
+    which `lam_of` turns into λ. They rule, and `solver.nfe` is ignored: a `UserWarning` says so
+    when it is neither the default nor what the nodes spend. `differentiable` keeps gradients from
+    the result to x_T and to whatever `denoise` holds; without it the result has none.
+
+    `ValueError` when the denoiser answers in another shape, `FloatingPointError` at the first
+    answer that is not finite.
     """
+    lambdas = listed(lambdas, sigmas, timesteps, lam_of)
+    if lambdas is not None and lam_span is None and solver.method != "adaptive":
+        spent = plan(solver, lambdas=lambdas).nfe
+        if solver.nfe not in (NFE_DEFAULT, spent):
+            warnings.warn(
+                f"nfe {solver.nfe} is ignored: the {len(lambdas)} nodes spend {spent} evaluations",
+                stacklevel=2,
+            )
+    if not differentiable:
+        x_T = x_T.detach()
     if cond is not None and len(cond) != len(x_T):
         raise ValueError(f"cond must have one entry for each of the {len(x_T)} rows")
     if seeds is not None and len(seeds) != len(x_T):
@@ -91,13 +133,16 @@ def integrate(
                 seeds=None if seeds is None else seeds[i : i + width],
             ),
             None if cond is None else cond[i : i + width],
+            differentiable,
         )
         for i in range(0, max(1, len(x_T)), width)
     ]
     return done[0] if len(done) == 1 else torch.cat(done)
 
 
-def _drive(denoise: Denoiser, steps: Trajectory, cond: Sequence[Any] | None) -> Tensor:
+def _drive(
+    denoise: Denoiser, steps: Trajectory, cond: Sequence[Any] | None, differentiable: bool
+) -> Tensor:
     answer: Any = None
     while True:
         try:
@@ -106,7 +151,7 @@ def _drive(denoise: Denoiser, steps: Trajectory, cond: Sequence[Any] | None) -> 
             return stop.value
         answer = None
         if isinstance(event, Measure):
-            answer = float(event.value)
+            answer = float(event.value.detach())
         elif isinstance(event, Evaluation):
             x = event.x
             dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -114,8 +159,19 @@ def _drive(denoise: Denoiser, steps: Trajectory, cond: Sequence[Any] | None) -> 
                 lam = event.lam.to(x.device, dtype)
             else:
                 lam = torch.full((len(x),), event.lam, dtype=dtype, device=x.device)
-            with torch.no_grad():
+            with torch.set_grad_enabled(differentiable):
                 if cond is None:
                     answer = denoise(x, lam)
                 else:  # Picard's rows are copies of one
                     answer = denoise(x, lam, [*cond] * (len(x) // len(cond)))
+            _check_answer(answer, x, lam)
+
+
+def _check_answer(answer: Any, x: Tensor, lam: Tensor) -> None:
+    if not isinstance(answer, Tensor) or answer.shape != x.shape:
+        found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        raise ValueError(f"the denoiser answered {found} to a state of shape {tuple(x.shape)}")
+    if not torch.isfinite(answer).all():
+        raise FloatingPointError(
+            f"the denoiser's answer at λ = {float(lam[0]):.4g} is not finite (NaN or infinity)"
+        )

@@ -28,7 +28,7 @@ def fixed(
             x0 = threshold(x0, solver.threshold)
         if move.update is None:
             return x0.to(x.dtype)
-        history.appendleft(prediction(solver, x, x0, move.lam))
+        history.appendleft(prediction(solver.prediction, x, x0, move.lam))
         if move.correct is not None:
             x = combine(anchor, move.correct, history)
         if not move.stage:

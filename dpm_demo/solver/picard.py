@@ -66,7 +66,7 @@ def picard(
             x0 = threshold(x0, solver.threshold)
         for k in range(done, stop):
             row = x0[k - done : k - done + 1]
-            predictions[k] = prediction(solver, states[k], row, moves[k].lam)
+            predictions[k] = prediction(solver.prediction, states[k], row, moves[k].lam)
         for k in range(done, stop):
             states[k + 1] = advance(k)
         settled = 1

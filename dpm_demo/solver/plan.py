@@ -72,13 +72,16 @@ def plan(
 
     With `lam_span` the schedule places the nodes and `solver.nfe` is spent exactly. With `lambdas`
     the list rules: len(lambdas) − 1 evaluations and one more for `denoise_to_zero`; for
-    "singlestep" it names the stages too. `lambdas[-1]` may be infinite. `ValueError` on method
-    "adaptive", on both or neither of the two, and on nodes that coincide or turn back.
+    "singlestep" it names the stages too. `lambdas[-1]` may be infinite. `lambdas[0]` may be −∞
+    (σ = 1: a flow, a schedule that ends in pure noise), as may the start of a span with schedule
+    "flow": the first step is of order 1, and leaves nothing behind that a later one could
+    interpolate. `ValueError` on method "adaptive", on both or neither of the two, and on nodes
+    that coincide or turn back.
     """
     if solver.method == "adaptive":
         raise ValueError('method "adaptive" has no plan: it decides its steps as it goes')
     if lam_span is not None and lambdas is None:
-        return _plan_span(solver, check_span(lam_span))
+        return _plan_span(solver, _check_span(solver, lam_span))
     if lambdas is not None and lam_span is None:
         return _plan_list(solver, check_nodes(solver, lambdas))
     raise ValueError("give either lam_span or lambdas")
@@ -90,14 +93,31 @@ def check_nodes(solver: Solver, lambdas: Sequence[float]) -> tuple[float, ...]:
     if len(listed) < (1 if solver.denoise_to_zero else 2):
         raise ValueError(f"lambdas must name at least two nodes, not {len(listed)}")
     inner = listed[:-1] if listed[-1] == math.inf else listed
+    inner = inner[1:] if inner and inner[0] == -math.inf else inner
     if not all(abs(lam) <= 100 for lam in inner):
-        raise ValueError("lambdas must lie between -100 and 100, the last one may be infinite")
+        raise ValueError(
+            "lambdas must lie between -100 and 100; the first may be -inf and the last inf"
+        )
+    if listed[0] == -math.inf:
+        _check_infinite_start(solver)
     gaps = [b - a for a, b in pairwise(listed)]
     if not (all(gap > 0 for gap in gaps) or all(gap < 0 for gap in gaps)):
         raise ValueError("lambdas must rise, or fall, at every node: no two may coincide")
     if solver.denoise_to_zero and listed[-1] == math.inf:
         raise ValueError("denoise_to_zero must be off when lambdas end at infinity")
     return listed
+
+
+def _check_span(solver: Solver, lam_span: tuple[float, float]) -> tuple[float, float]:
+    if lam_span[0] == -math.inf and solver.schedule == "flow":
+        _check_infinite_start(solver)
+        return -math.inf, check_span((-100.0, lam_span[1]))[1]
+    return check_span(lam_span)
+
+
+def _check_infinite_start(solver: Solver) -> None:
+    if solver.eta > 0:
+        raise ValueError(f"eta must be 0 with a first node of -inf, not {solver.eta}")
 
 
 @lru_cache(maxsize=256)
@@ -110,8 +130,10 @@ def _plan_span(solver: Solver, lam_span: tuple[float, float]) -> Plan:
         orders = _allocate(solver, budget)
         if solver.schedule == "logsnr":
             points = nodes("logsnr", len(orders), lam_span)
+        elif lam_span[0] == -math.inf:
+            return _plan_list(solver, tuple(nodes(solver.schedule, budget, lam_span, solver.shift)))
         else:
-            full = nodes(solver.schedule, budget, lam_span)
+            full = nodes(solver.schedule, budget, lam_span, solver.shift)
             points = [full[sum(orders[:i])] for i in range(len(orders) + 1)]
         inner = [
             _stages(lam, target, order)
@@ -119,23 +141,26 @@ def _plan_span(solver: Solver, lam_span: tuple[float, float]) -> Plan:
         ]
         return _compile(solver, points, orders, inner)
     extra = _midway_stages(solver, lam_span[0], budget)
-    points = nodes(solver.schedule, budget - extra, lam_span)
+    points = nodes(solver.schedule, budget - extra, lam_span, solver.shift)
     inner = [()] * (budget - extra)
     if extra:
         inner[0] = _stages(points[0], points[1], extra + 1)
-    return _compile(solver, points, _multistep_orders(solver, inner), inner)
+    far = points[0] == -math.inf
+    return _compile(solver, points, _multistep_orders(solver, inner, far), inner)
 
 
 @lru_cache(maxsize=256)
 def _plan_list(solver: Solver, lambdas: tuple[float, ...]) -> Plan:
     _check_direction(solver, lambdas[0], lambdas[-1] if len(lambdas) > 1 else math.inf)
     budget = len(lambdas) - 1
+    far = lambdas[0] == -math.inf
     if solver.method == "multistep" or budget == 0:
         inner = [()] * budget
-        return _compile(solver, lambdas, _multistep_orders(solver, inner), inner)
-    orders = _allocate(solver, budget)
+        return _compile(solver, lambdas, _multistep_orders(solver, inner, far), inner)
+    orders = [1, *_allocate(solver, budget - 1)] if far else _allocate(solver, budget)
     if lambdas[-1] == math.inf and orders[-1] > 1:
-        orders = [*_allocate(solver, budget - 1), 1]  # the step to infinity is of order 1
+        # the steps from and to infinity are of order 1
+        orders = [1] * far + [*_allocate(solver, budget - 1 - far), 1]
     starts = [sum(orders[:i]) for i in range(len(orders) + 1)]
     stages = [lambdas[a + 1 : b] for a, b in pairwise(starts)]
     return _compile(solver, [lambdas[i] for i in starts], orders, stages)
@@ -179,14 +204,19 @@ def _allocate(solver: Solver, budget: int) -> list[int]:
     return orders
 
 
-def _multistep_orders(solver: Solver, inner: Sequence[tuple[float, ...]]) -> list[int]:
-    """Warm up from what is known, taper to order 1 when asked to."""
+def _multistep_orders(
+    solver: Solver, inner: Sequence[tuple[float, ...]], far: bool = False
+) -> list[int]:
+    """Warm up from what is known, taper to order 1 when asked to.
+
+    `far`: the first node is −∞, and its prediction cannot be interpolated.
+    """
     steps = len(inner)
     orders = []
     spent = 0
     for i, stages in enumerate(inner):
         order = _wanted(solver, spent, steps + sum(map(len, inner)))
-        order = len(stages) + 1 if stages else min(order, spent + 1)
+        order = len(stages) + 1 if stages else min(order, max(1, spent + 1 - far))
         if solver.lower_order_final:
             order = min(order, max(steps - i, len(stages) + 1))
         orders.append(order)
@@ -235,8 +265,9 @@ def _compile(
         reached = [*stages, target]
         for stage, (here, there) in enumerate(zip([lam, *stages], reached, strict=True)):
             known.insert(0, here)
-            if not stage and i and solver.corrector and not inner[i - 1]:
-                last = min(orders[i - 1] + 1, len(known))
+            corrected = solver.corrector and i and points[i - 1] != -math.inf
+            if not stage and corrected and not inner[i - 1]:
+                last = min(orders[i - 1] + 1, len(known) - (points[0] == -math.inf))
                 correct = update(points[i - 1], lam, last, "corrector")
             if not stages:
                 role = "unipc" if solver.corrector else "predictor"

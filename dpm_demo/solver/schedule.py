@@ -8,7 +8,7 @@ ends, and every schedule fills exactly the span it is given.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import overload
 
 import numpy as np
@@ -32,6 +32,8 @@ __all__ = [
 
 #: The cosine clock reaches α = 0 at t = 1; λ is clipped here, the customary bound.
 COSINE_LAM_MIN = -5.1
+#: The name of a schedule, or a function (n, lam_span) -> n + 1 nodes λ.
+Schedule = str | Callable[[int, tuple[float, float]], Sequence[float]]
 #: Smallest cumulative α² of a discrete schedule: one that ends in pure noise (β = 1) is clipped.
 ALPHA_BAR_MIN = 2.0**-24
 
@@ -128,23 +130,52 @@ def _check_time(t: float) -> None:
 # --- nodes ----------------------------------------------------------------------------------------
 
 
-def nodes(schedule: str, n: int, lam_span: tuple[float, float]) -> list[float]:
+def nodes(
+    schedule: Schedule, n: int, lam_span: tuple[float, float], shift: float | None = None
+) -> list[float]:
     """The n + 1 nodes λ_0 … λ_n of a schedule: both ends of `lam_span` exactly, and monotone.
 
     "logsnr" is even in λ, "cosine" and "linear" in the time of these clocks, "quadratic" in the
-    square root of linear time, "karras" in σ̂^{1/7} with σ̂ = e^{−λ} (2206.00364, equation 5). A
-    descending span places the same nodes backwards. `ValueError` on an unknown schedule, n < 1, or
-    a span that is empty or not finite.
+    square root of linear time, "karras" in σ̂^{1/7} with σ̂ = e^{−λ} (2206.00364, equation 5),
+    "flow" in the time t of a flow x_t = (1 − t) x0 + t ε before its shift s, t' = st/(1 + (s−1)t),
+    which is λ' = λ − log s; without a `shift` the one that centres the span, which for a span of
+    ±4 − log s is the model's s. Only there may a span start at −∞ (t = 1; no `shift` is 1).
+
+    A function places nodes of its own: schedule(n, lam_span) -> n + 1 λ. A descending span places
+    the same nodes backwards. `ValueError` on an unknown schedule, n < 1, or a span that is empty
+    or not finite.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
+    if schedule == "flow":
+        return _flow_nodes(n, lam_span, shift)
     first, last = check_span(lam_span)
+    if callable(schedule):
+        own = [float(lam) for lam in schedule(n, (first, last))]
+        if len(own) != n + 1:
+            raise ValueError(f"the schedule must place {n + 1} nodes, not {len(own)}")
+        return own
     if schedule not in _CLOCKS:
-        raise ValueError(f"schedule must be one of {', '.join(_CLOCKS)}, not {schedule!r}")
+        raise ValueError(f"schedule must be one of {', '.join(_CLOCKS)}, flow, not {schedule!r}")
     clock, inverse = _CLOCKS[schedule]
     start, stop = clock(first), clock(last)
     inner = [inverse(start + (stop - start) * i / n) for i in range(1, n)]
     return [first, *inner, last]
+
+
+def _flow_nodes(n: int, lam_span: tuple[float, float], shift: float | None) -> list[float]:
+    infinite = lam_span[0] == -math.inf
+    first, last = (-math.inf, float(lam_span[1])) if infinite else check_span(lam_span)
+    own = 0.0 if infinite else -0.5 * (first + last)
+    log_shift = own if shift is None else math.log(shift)
+    start = 1.0 if infinite else _flow_time(first + log_shift)
+    stop = _flow_time(last + log_shift)
+    inner = (start + (stop - start) * i / n for i in range(1, n))
+    return [first, *(math.log((1 - t) / t) - log_shift for t in inner), last]
+
+
+def _flow_time(lam: float) -> float:
+    return 1 / (1 + math.exp(lam))
 
 
 def check_span(lam_span: tuple[float, float]) -> tuple[float, float]:

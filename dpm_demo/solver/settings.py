@@ -13,11 +13,13 @@ __all__ = [
     "CHOICES",
     "FIXED_FIELDS",
     "NFE_MAX",
+    "SCHEDULES",
     "WINDOW_MAX",
     "Solver",
 ]
 
 NFE_MAX = 1000
+NFE_DEFAULT = 20
 WINDOW_MAX = 64
 
 #: The values that each field of `Solver` with a finite choice may take, the default first.
@@ -36,9 +38,12 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "stability": (False, True),
 }
 
+#: Every schedule that has a name; `CHOICES` has those that the page offers.
+SCHEDULES = (*CHOICES["schedule"], "flow")
+
 #: Fields that mean something with method "adaptive" only, and with the fixed-step methods only.
 ADAPTIVE_FIELDS = ("tolerance", "controller", "error", "stability")
-FIXED_FIELDS = ("schedule", "lower_order_final", "eta", "corrector", "window")
+FIXED_FIELDS = ("schedule", "lower_order_final", "eta", "corrector", "window", "shift")
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,9 @@ class Solver:
     method              "multistep", "singlestep" or "adaptive"
     prediction          "data" is DPM-Solver++, "noise" is DPM-Solver
     schedule            where the nodes lie: even in λ ("logsnr"), in cosine time, in linear-β
-                        time, in its square root ("quadratic"), or Karras' with ρ = 7
+                        time, in its square root ("quadratic"), Karras' with ρ = 7, or even in
+                        the time of a flow ("flow"); or a function (n, lam_span) -> n + 1 λ
+    shift               of schedule "flow": λ' = λ − log shift; None: the span's own (`nodes`)
     weights             "exact", or "published" to reproduce other people's numbers
     lower_order_final   taper the order towards the end
     denoise_to_zero     the last evaluation returns the data prediction at the last node
@@ -73,7 +80,7 @@ class Solver:
     order: int | Literal["auto"] = 2
     method: Literal["multistep", "singlestep", "adaptive"] = "multistep"
     prediction: Literal["data", "noise"] = "data"
-    schedule: Literal["logsnr", "cosine", "linear", "quadratic", "karras"] = "logsnr"
+    schedule: Any = "logsnr"
     weights: Literal["exact", "published"] = "exact"
     lower_order_final: bool = True
     denoise_to_zero: bool = False
@@ -85,12 +92,15 @@ class Solver:
     error: Literal["embedded", "doubling"] = "embedded"
     stability: bool = False
     window: int = 0
+    shift: float | None = None
 
     def __post_init__(self) -> None:
         if self.nfe is None:
-            object.__setattr__(self, "nfe", 200 if self.method == "adaptive" else 20)
-        for name, allowed in CHOICES.items():
-            _check_choice(name, getattr(self, name), allowed)
+            object.__setattr__(self, "nfe", 200 if self.method == "adaptive" else NFE_DEFAULT)
+        for name, allowed in {**CHOICES, "schedule": SCHEDULES}.items():
+            if not (name == "schedule" and callable(self.schedule)):
+                _check_choice(name, getattr(self, name), allowed)
+        self._check_shift()
         for name, low, high in (("nfe", 1, NFE_MAX), ("window", 0, WINDOW_MAX)):
             value = _whole(name, getattr(self, name), low, high)
             object.__setattr__(self, name, value)
@@ -103,6 +113,36 @@ class Solver:
         if not 1e-300 <= self.tolerance < math.inf:  # below, errors overflow when divided by it
             raise ValueError(f"tolerance must be finite and at least 1e-300, not {self.tolerance}")
         self._check_combination()
+
+    def lambdas(self, model: Any, **where: Any) -> list[float]:
+        """λ of the evaluations and of the end on `model` (or on a span): `lists.lambdas_on`."""
+        from dpm_demo.solver import lists
+
+        return lists.lambdas_on(self, model, **where)
+
+    def sigmas(self, model: Any, **where: Any) -> list[float]:
+        """The same as the σ that other programs take: σ/α, or the time of a flow model."""
+        from dpm_demo.solver import lists
+
+        return lists.sigmas_on(self, model, **where)
+
+    def timesteps(self, model: Any, **where: Any) -> list[float]:
+        """What the network of `model` is told at each evaluation: its float labels, or its time."""
+        from dpm_demo.solver import lists
+
+        return lists.timesteps_on(self, model, **where)
+
+    def _check_shift(self) -> None:
+        if self.shift is None:
+            return
+        if self.schedule != "flow":
+            raise ValueError(
+                f'shift {self.shift!r} belongs to schedule "flow": leave it None with '
+                f"{self.schedule!r}"
+            )
+        object.__setattr__(self, "shift", _real("shift", self.shift))
+        if not 1e-3 <= self.shift <= 1e3:
+            raise ValueError(f"shift must lie between 0.001 and 1000, not {self.shift}")
 
     def _check_combination(self) -> None:
         if self.method == "adaptive":

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dpm_demo.solver.coefficients import Update
 from dpm_demo.solver.schedule import alpha, sigma
-from dpm_demo.solver.settings import Solver
 
 __all__ = ["combine", "initial_noise", "prediction", "threshold"]
 
@@ -36,9 +35,12 @@ def combine(x: Tensor, update: Update, predictions: Iterable[Tensor]) -> Tensor:
     return out
 
 
-def prediction(solver: Solver, x: Tensor, x0: Tensor, lam: float) -> Tensor:
-    """What the solver's form integrates: x0 itself, or the noise ε = (x − α x0)/σ."""
-    if solver.prediction == "data":
+def prediction(form: str, x: Tensor, x0: Tensor, lam: float) -> Tensor:
+    """What the form integrates: x0 itself ("data"), or the noise ε = (x − α x0)/σ ("noise").
+
+    At λ = −∞ the state is the noise and says nothing of x0: there it is x0 in either form.
+    """
+    if form == "data" or lam == -math.inf:
         return x0
     return (x * (1 / sigma(lam))).sub_(x0, alpha=alpha(lam) / sigma(lam))
 
