@@ -9,7 +9,7 @@ images = dpm.generate(model, solver, seeds=[0, 1, 2, 3], label="animals")
 
 from typing import TYPE_CHECKING, Any
 
-from dpm_demo.api import generate, load, stream
+from dpm_demo.api import generate, load, serve, stream
 from dpm_demo.models.wrap import wrap
 from dpm_demo.solver import add_noise, integrate
 from dpm_demo.solver.settings import Solver
@@ -17,7 +17,17 @@ from dpm_demo.solver.settings import Solver
 if TYPE_CHECKING:
     from dpm_demo.models.diffusers.scheduler import DPMScheduler
 
-__all__ = ["DPMScheduler", "Solver", "add_noise", "generate", "integrate", "load", "stream", "wrap"]
+__all__ = [
+    "DPMScheduler",
+    "Solver",
+    "add_noise",
+    "generate",
+    "integrate",
+    "load",
+    "serve",
+    "stream",
+    "wrap",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -37,6 +37,11 @@ def _out(path: str) -> Path:
 def _sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="emoji-image", help="a name, a folder or hub:owner/name")
     parser.add_argument("--label", default="any", help='words such as "animals" or "fluent food"')
+    parser.add_argument("--prompt", default="", help="what to draw, for a model that takes words")
+    parser.add_argument("--negative-prompt", default="", help="what guidance leads away from")
+    parser.add_argument("--height", default="0", help="pixels; 0: the model's own")
+    parser.add_argument("--width", default="0", help="pixels; 0: the model's own")
+    parser.add_argument("--frames", default="0", help="of a clip; 0: the model's own")
     parser.add_argument("--seed", default="0", help="sample k has seed + k")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--out", default="out", help="folder for the files (default: out)")
@@ -49,11 +54,13 @@ def sample(options: argparse.Namespace) -> None:
     from dpm_demo.engine.events import Done, Failed, Preview
     from dpm_demo.request.codec import read
     from dpm_demo.request.files import Clips, clip_files, denoising_gif, sheet_png
+    from dpm_demo.request.generate import GenerateRequest
     from dpm_demo.request.job import job_of, request_of
     from dpm_demo.request.limits import Limits
     from dpm_demo.solver.settings import Solver
 
-    names = {f.name for f in fields(Solver)} | {"model", "label", "guidance", "seed", "count"}
+    own = {f.name for f in fields(GenerateRequest)} - {"solver"}
+    names = {f.name for f in fields(Solver)} | own
     values = {k: v for k, v in vars(options).items() if k in names and v is not None}
     read(values)
     model = api.load(options.model, options.device)
@@ -99,6 +106,7 @@ def compare(options: argparse.Namespace) -> None:
     from dpm_demo.media.clips import png
     from dpm_demo.request.codec import budgets_of_text, comparison_query, parse_list, solver_of_text
     from dpm_demo.request.comparison import Comparison
+    from dpm_demo.request.job import condition_of
 
     model = api.load(options.model, options.device)
     orders = parse_list("orders", options.orders, ("1", "2", "3", "auto"))
@@ -114,8 +122,11 @@ def compare(options: argparse.Namespace) -> None:
         rows=tuple(rows),
         budgets=tuple(budgets_of_text(options.nfe)),
         no_taper=options.no_taper,
+        prompt=options.prompt,
+        negative_prompt=options.negative_prompt,
+        **{k: int(_number(k, getattr(options, k))) for k in ("height", "width", "frames")},
     )
-    model.condition(comparison.label, comparison.guidance)
+    condition_of(comparison.sample, model)
     out = _out(options.out)
     cells, kept = layout(comparison, model), References()
 

@@ -205,6 +205,13 @@ def generate(
     return samples if output == "latent" else model.decode(samples.to(model.device)).cpu()
 
 
+def serve(model: Model, **options: Any) -> Any:
+    """The page of one's own model in a browser: `host=`, `port=`, `share=`, `auth=`, `wait=`."""
+    from dpm_demo.ui.page import serve_model
+
+    return serve_model(model, **options)
+
+
 def _samples(job: Job, callback: Callable[[Frame], None] | None) -> Tensor:
     if callback is not None:
         rows: dict[int, Tensor] = {}

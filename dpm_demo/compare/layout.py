@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from dpm_demo.engine.job import Job, Track
+from dpm_demo.engine.job import Job
 from dpm_demo.models.model import Model
 from dpm_demo.request.comparison import Comparison
+from dpm_demo.request.job import shape_of, tracks_job
 from dpm_demo.solver import plan
 from dpm_demo.solver.settings import Solver
 
@@ -44,12 +45,13 @@ def layout(comparison: Comparison, model: Model) -> Layout:
     cells: list[Cell] = []
     tracks: dict[Hashable, int] = {}
     solvers: list[Solver] = []
+    span = model.span_for(shape_of(comparison.sample, model))
     for i, row in enumerate(comparison.rows):
         for j, nfe in enumerate(comparison.budgets):
             solver = replace(row, nfe=nfe)
             if comparison.no_taper and solver.method != "adaptive":
                 solver = replace(solver, lower_order_final=False)
-            key = work(solver, model)
+            key = work(solver, span)
             if key not in tracks:
                 tracks[key] = len(solvers)
                 solvers.append(solver)
@@ -57,17 +59,14 @@ def layout(comparison: Comparison, model: Model) -> Layout:
     return Layout(tuple(cells), tuple(solvers), comparison.seeds)
 
 
-def work(solver: Solver, model: Model) -> Hashable:
+def work(solver: Solver, span: tuple[float, float]) -> Hashable:
     if solver.method == "adaptive" or solver.window or solver.eta:
         return solver
-    moves = plan(solver, model.lam_span).moves
+    moves = plan(solver, span).moves
     return moves, solver.prediction, solver.threshold, solver.denoise_to_zero
 
 
 def job_of(comparison: Comparison, model: Model, cells: Layout, record: bool = True) -> Job:
     """All cells as one job, in float32 (bf16 would be a floor of the size of order 3's error)."""
-    cond = model.condition(comparison.label, comparison.guidance) if model.labels else None
-    tracks = tuple(
-        Track(solver, cells.seeds, cond=cond, lam_span=model.lam_span) for solver in cells.solvers
-    )
-    return Job(model.denoise_float32, model.shape, tracks, device=model.device, record=record)
+    tracks = [(solver, cells.seeds) for solver in cells.solvers]
+    return tracks_job(comparison.sample, model, tracks, exact=True, record=record)

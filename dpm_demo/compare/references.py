@@ -12,9 +12,10 @@ import numpy as np
 
 from dpm_demo.compare.layout import Layout
 from dpm_demo.engine.events import Done
-from dpm_demo.engine.job import Job, Track
-from dpm_demo.models.model import Model
+from dpm_demo.engine.job import Job
+from dpm_demo.models.model import Condition, Model
 from dpm_demo.request.comparison import Comparison
+from dpm_demo.request.job import condition_of, shape_of, tracks_job
 from dpm_demo.solver.settings import Solver
 
 #: Evaluations of the reference, order 3. Doubling them moves a sample of `emoji-image` by an RMSE
@@ -27,8 +28,7 @@ class Target:
     """What a converged sample depends on; two solvers with the same target share a reference."""
 
     model: str
-    label: str
-    guidance: float
+    condition: Condition | None
     seed: int
     shape: tuple[int, ...]
     span: tuple[float, float]
@@ -38,14 +38,13 @@ class Target:
 
 
 def target_of(comparison: Comparison, model: Model, solver: Solver, seed: int) -> Target:
-    guided = bool(model.labels)
+    shape = shape_of(comparison.sample, model)
     return Target(
         model.digest or model.name,
-        comparison.label if guided else "",
-        comparison.guidance if guided else 1.0,
+        condition_of(comparison.sample, model) if model.conditional else None,
         seed,
-        model.shape,
-        model.lam_span,
+        shape,
+        model.span_for(shape),
         "float32",
         solver.threshold,
         solver.denoise_to_zero,
@@ -100,12 +99,8 @@ def missing_references(
                 wanted[reference_solver(solver)] = absent
     if not wanted:
         return None, []
-    cond = model.condition(comparison.label, comparison.guidance) if model.labels else None
-    tracks = tuple(
-        Track(solver, tuple(t.seed for t in targets), cond=cond, lam_span=model.lam_span)
-        for solver, targets in wanted.items()
-    )
-    job = Job(model.denoise_float32, model.shape, tracks, device=model.device, record=False)
+    tracks = [(solver, [t.seed for t in targets]) for solver, targets in wanted.items()]
+    job = tracks_job(comparison.sample, model, tracks, exact=True, record=False)
     return job, [target for targets in wanted.values() for target in targets]
 
 

@@ -115,6 +115,7 @@ class SampleRecord:
     converged: bool
     decisions: tuple[SolverDecision, ...]
     error: str | None = None
+    latent: np.ndarray | None = None  # before it was decoded, where samples are latents
 
     def picture_at(self, nfe: int) -> np.ndarray:
         """The data prediction after `nfe` evaluations: the last one where the sample has ended."""

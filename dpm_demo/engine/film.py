@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from dpm_demo.engine.events import Point
+from dpm_demo.engine.job import Job
+from dpm_demo.solver.schedule import alpha, sigma
 
 MAX_PICTURES = 64
 
@@ -33,6 +35,27 @@ def state_to_uint8(x: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
     window = torch.sigmoid(2 * lam.double()).sqrt() + 2 * torch.sigmoid(-2 * lam.double()).sqrt()
     window = window.to(x.device, x.dtype)
     return to_uint8(x / window.view(-1, *[1] * (x.ndim - 1)))
+
+
+def fitted(pictures: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    """Pictures `(n, 3, h, w)` or clips `(n, 3, f, h, w)` at another size; the same at their own."""
+    if tuple(pictures.shape[2:]) == size:
+        return pictures
+    smaller = pictures.shape[-1] > size[-1]
+    mode = "area" if smaller else ("bilinear" if len(size) == 2 else "trilinear")
+    return torch.nn.functional.interpolate(pictures.float(), size, mode=mode)
+
+
+def shown(
+    job: Job, x0: torch.Tensor, x: torch.Tensor, lam: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """uint8 pictures of data predictions and states at λ, of latents by their preview."""
+    if job.latents is None:
+        return to_uint8(x0), state_to_uint8(x, lam)
+    window = (alpha(lam.double()) + 2 * sigma(lam.double())).to(x.device, x.dtype)
+    x = x / window.view(-1, *[1] * (x.ndim - 1))
+    x0, x = (fitted(job.latents.preview(latent), job.picture) for latent in (x0, x))
+    return to_uint8(x0), to_uint8(x)
 
 
 @dataclass

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dpm_demo.solver.settings import Solver
 
 
+SHOWN_SIDE = 256  # pixels of a recorded picture's longer side, where samples are latents
 Start = Union["torch.Tensor", np.ndarray, Callable[[], "torch.Tensor"]]
 
 
@@ -91,6 +92,8 @@ class Job:
     shape and dtype are the same; a `key` stands for the denoiser where the same network is
     wrapped anew for each job. `device` None asks the denoiser (or the object it is a method of),
     and is "cpu" if that does not say. `record` False leaves out the pictures of the final event.
+    `latents` (`models.model.Latents`) makes pictures of samples that are none: previews on the way,
+    and at the end the decoded ones, which are then the samples.
     """
 
     denoise: Callable[..., torch.Tensor]
@@ -99,6 +102,7 @@ class Job:
     key: Hashable | None = None
     device: Any = None
     record: bool = True
+    latents: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
@@ -107,6 +111,15 @@ class Job:
             raise ValueError("tracks must hold at least one track, got none.")
         if not self.shape:
             raise ValueError("shape must have at least one axis, got ().")
+
+    @property
+    def picture(self) -> tuple[int, ...]:
+        """(h, w), or (frames, h, w), of the pictures that are recorded: large ones are reduced."""
+        if self.latents is None:
+            return self.shape[1:]
+        *frames, h, w = self.latents.picture_shape(self.shape)[1:]
+        factor = -(-max(h, w) // SHOWN_SIDE)
+        return (*frames, max(1, h // factor), max(1, w // factor))
 
     @property
     def samples(self) -> int:

@@ -15,7 +15,7 @@ import torch
 if TYPE_CHECKING:
     from dpm_demo.engine.active_job import ActiveJob
 from dpm_demo.engine.events import SampleRecord, SolverDecision, Tile
-from dpm_demo.engine.film import Film, state_to_uint8, to_uint8
+from dpm_demo.engine.film import Film, fitted, state_to_uint8, to_uint8
 from dpm_demo.engine.job import Track
 from dpm_demo.solver import (
     Decision,
@@ -59,6 +59,7 @@ class Run:
         self.decisions: list[tuple[int, str, float, dict[str, Any]]] = []
         self.errors: dict[int, Failure] = {}
         self.sample: torch.Tensor | None = None
+        self.latent: torch.Tensor | None = None  # where the sample is its decoded picture
         self.ended = False
 
     def start(self, x: torch.Tensor) -> None:
@@ -132,9 +133,16 @@ class Run:
         for row, fine in enumerate(finite):
             if not fine:
                 self.fail_row(row, "its sample is not finite")
+        job = self.request.job
+        if job.latents is not None:
+            self.latent = sample
+            sample = job.latents.decode(torch.nan_to_num(sample))
         self.sample = sample
         self.film.add_point(self.nfe, lam)
-        if self.request.pictures:
+        if self.request.pictures and job.latents is not None:
+            picture = to_uint8(fitted(sample, job.picture))
+            self.film.add_picture(picture, picture)
+        elif self.request.pictures:
             lams = torch.full((len(sample),), self.track.lam_end, dtype=torch.float64)
             self.film.add_picture(to_uint8(sample), state_to_uint8(sample, lams))
         self.request.changed[self] = None
@@ -189,6 +197,7 @@ class Run:
         tiles = range(self.first_tile, self.first_tile + len(self.seeds))
         converged = all(data.get("converged", True) for _, _, _, data in self.decisions)
         samples = self.samples()
+        latents = None if self.latent is None else self.latent.float().cpu().numpy()
         rows = []
         for row, seed in enumerate(self.seeds):
             failure = self.errors.get(row)
@@ -207,6 +216,7 @@ class Run:
                         SolverDecision(tiles[row], *decision) for decision in self.decisions
                     ),
                     error=failure.error if failure else None,
+                    latent=latents[row] if finished and latents is not None else None,
                 )
             )
         return rows

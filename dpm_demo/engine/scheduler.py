@@ -20,7 +20,7 @@ from dpm_demo.engine.active_job import ActiveJob, Watch
 from dpm_demo.engine.cost import Cost
 from dpm_demo.engine.errors import sentence
 from dpm_demo.engine.events import Cancelled, Failed, Stats
-from dpm_demo.engine.film import state_to_uint8, to_uint8
+from dpm_demo.engine.film import shown
 from dpm_demo.engine.job import Job
 from dpm_demo.engine.run import Piece, Run
 from dpm_demo.engine.ticket import Ticket
@@ -299,7 +299,7 @@ class Scheduler:
 
     def _observe(self, runs: list[Run]) -> None:
         """Notes what was evaluated: points, and pictures of all trajectory points at once."""
-        shown = []
+        seen = []
         for run in runs:
             ask = run.evaluation
             run.nfe += len(run.lam) // len(run.seeds)
@@ -309,17 +309,15 @@ class Scheduler:
                 x, x0 = ask.x[run.newest], run.answer[run.newest]
                 run.request.show(run, run.lam[-1], x, x0)
                 if run.request.pictures:
-                    shown.append((run, x, x0))
-        if not shown:
+                    seen.append((run, x, x0))
+        if not seen:
             return
-        x = torch.cat([x for _, x, _ in shown])
-        lam = torch.tensor([run.lam[-1] for run, _, x in shown for _ in x], dtype=torch.float64)
-        pixels0 = to_uint8(torch.cat([x0 for _, _, x0 in shown]))
-        pixels = state_to_uint8(x, lam)
-        sizes = [len(run.seeds) for run, _, _ in shown]
-        for (run, _, _), x0, x in zip(
-            shown, pixels0.split(sizes), pixels.split(sizes), strict=True
-        ):
+        x = torch.cat([x for _, x, _ in seen])
+        lam = torch.tensor([run.lam[-1] for run, _, x in seen for _ in x], dtype=torch.float64)
+        x0 = torch.cat([x0 for _, _, x0 in seen])
+        pixels0, pixels = shown(seen[0][0].request.job, x0, x, lam)
+        sizes = [len(run.seeds) for run, _, _ in seen]
+        for (run, _, _), x0, x in zip(seen, pixels0.split(sizes), pixels.split(sizes), strict=True):
             run.film.add_picture(x0.clone(), x.clone())
 
     def _send(self, answers: list[tuple[Run, Any]]) -> None:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints, load_checkpoint, read_config
+from dpm_demo.models.diffusers.files import read_json
 from dpm_demo.models.diffusers.hub import (
     OFFERED,
     Offered,
@@ -28,6 +29,7 @@ from dpm_demo.models.diffusers.hub import (
     load_diffusers,
     on_disk,
 )
+from dpm_demo.models.diffusers.registry import family_of, known_family, load_folder
 from dpm_demo.models.exact import (
     MIXTURE_NAME,
     VIDEO_MIXTURE_NAME,
@@ -88,9 +90,11 @@ class State:
 def model_bytes(model: Model) -> int:
     """Bytes that the network of a model holds; 0 for a model without one."""
     network = getattr(model.denoise_float32, "network", None)
-    if not isinstance(network, nn.Module):
-        return 0
-    return sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
+    pipe = getattr(model.latents, "pipe", None)
+    parts = [network] if pipe is None else list(pipe.components.values())
+    held = [part for part in parts if isinstance(part, nn.Module)]
+    tensors = (t for part in held for t in (*part.parameters(), *part.buffers()))
+    return sum(t.numel() * t.element_size() for t in tensors)
 
 
 class ModelLibrary:
@@ -272,6 +276,11 @@ class ModelLibrary:
             config = read_config(self.root / name)
             frames = config["shape"][1] if len(config["shape"]) == 4 else 1
             return str(config.get("title", name)), frames
+        with contextlib.suppress(CheckpointError):
+            if known_family(self.root / name):
+                index = read_json(self.root / name / "model_index.json", name)
+                family = family_of(str(index.get("_class_name")), name)
+                return name, family.frames
         return name, 1
 
     def _size(self, name: str) -> int:
@@ -297,7 +306,7 @@ class ModelLibrary:
         folder = self.root / name
         self._make_room(_needed(folder))
         if is_diffusers(folder):
-            return load_diffusers(folder, self.device)
+            return load_folder(folder, self.device)
         return load_checkpoint(folder, self.device)
 
     def _revision(self, name: str) -> str | None:

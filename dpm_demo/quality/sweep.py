@@ -60,10 +60,10 @@ def every_solver(model: Model) -> list[Solver]:
         same = named["order"] == 1 and named["prediction"] == "noise"  # both forms are DDIM
         if named["method"] != "adaptive" and not same:
             solver = Solver(nfe=12, **named)
-            found.setdefault(work(solver, model), solver)
+            found.setdefault(work(solver, model.lam_span), solver)
     for schedule, order in product(CHOICES["schedule"], CHOICES["order"]):
         solver = Solver(nfe=12, schedule=schedule, order=order, corrector=True)
-        found.setdefault(work(solver, model), solver)
+        found.setdefault(work(solver, model.lam_span), solver)
     return list(found.values())
 
 

@@ -95,7 +95,7 @@ def to_text(request: GenerateRequest) -> str:
 
 def _convert(name: str, value: Any) -> Any:
     """A widget's or link's value as the field's type; what does not fit is left for the check."""
-    if name in ("model", "label"):
+    if name in ("model", "label", "prompt", "negative_prompt"):
         return value
     if isinstance(value, str):
         value = value.strip()[:60]
@@ -105,7 +105,16 @@ def _convert(name: str, value: Any) -> Any:
             value = float(value)
         except ValueError:
             return value
-    if isinstance(value, float) and name in ("nfe", "seed", "count", "window", "order"):
+    if isinstance(value, float) and name in (
+        "nfe",
+        "seed",
+        "count",
+        "window",
+        "order",
+        "height",
+        "width",
+        "frames",
+    ):
         return int(value) if math.isfinite(value) and value == int(value) else value
     return value
 
@@ -144,7 +153,7 @@ def comparison_query(comparison: Comparison) -> str:
     plain = Comparison()
     pairs: list[tuple[str, Any]] = [
         (k, str(getattr(comparison, k)).lower() if k == "no_taper" else getattr(comparison, k))
-        for k in ("model", "label", "guidance", "seed", "count", "no_taper")
+        for k in (*(k for k in _OWN if hasattr(plain, k)), "no_taper")
         if getattr(comparison, k) != getattr(plain, k)
     ]
     if comparison.budgets != plain.budgets:

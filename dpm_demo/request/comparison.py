@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.limits import Limits, check_cost, check_memory
@@ -28,9 +28,14 @@ class Comparison:
     rows: tuple[Solver, ...] = (Solver(order=1), Solver(order=2), Solver(order=3))
     budgets: tuple[int, ...] = (5, 8, 10, 15, 20)
     no_taper: bool = False
+    prompt: str = ""
+    negative_prompt: str = ""
+    height: int = 0
+    width: int = 0
+    frames: int = 0
 
     def __post_init__(self) -> None:
-        self._sample()  # checks the fields that a single request has too
+        _ = self.sample  # checks the fields that a single request has too
         if not 1 <= len(self.rows) <= ROWS_MAX:
             raise ValueError(f"rows must be 1 to {ROWS_MAX} solvers, not {len(self.rows)}")
         if not 1 <= len(self.budgets) <= COLUMNS_MAX:
@@ -45,12 +50,17 @@ class Comparison:
             for nfe in self.budgets:
                 replace(row, nfe=nfe)
 
-    def _sample(self) -> GenerateRequest:
-        return GenerateRequest(self.model, self.label, self.guidance, self.seed, self.count)
+    @property
+    def sample(self) -> GenerateRequest:
+        """What every cell draws, by whichever solver."""
+        same = {
+            f.name: getattr(self, f.name) for f in fields(GenerateRequest) if f.name != "solver"
+        }
+        return GenerateRequest(**same)
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        return self._sample().seeds
+        return self.sample.seeds
 
     def check(self, limits: Limits, rows_a_sample: int = 1, numbers: int = 0) -> None:
         """Raises ValueError if all cells together are larger than `limits`."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from dpm_demo.request.limits import Limits, check_cost, check_memory
 from dpm_demo.solver.settings import Solver
 
+PROMPT_MAX = 2000
 SEED_MAX = 2**31 - 1  # a browser's number field keeps integers of this size exactly
 
 
@@ -18,7 +19,9 @@ SEED_MAX = 2**31 - 1  # a browser's number field keeps integers of this size exa
 class GenerateRequest:
     """Pictures or clips of one model with one solver; sample k has seed `seed + k`.
 
-    Raises ValueError, one sentence that names the field, the value and what is allowed.
+    A model that takes words has `prompt` and `negative_prompt`; height, width and frames of 0 are
+    the model's own. Raises ValueError, one sentence that names the field, the value and what is
+    allowed.
     """
 
     model: str = "emoji-image"
@@ -27,11 +30,22 @@ class GenerateRequest:
     seed: int = 0
     count: int = 4
     solver: Solver = field(default_factory=Solver)
+    prompt: str = ""
+    negative_prompt: str = ""
+    height: int = 0
+    width: int = 0
+    frames: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("model", "label"):
+        for name in ("model", "label", "prompt", "negative_prompt"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} must be text, not {getattr(self, name)!r:.60}")
+            if len(getattr(self, name)) > PROMPT_MAX:
+                raise ValueError(f"{name} must have at most {PROMPT_MAX} letters")
+        for name in ("height", "width", "frames"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 4096:
+                raise ValueError(f"{name} must be a whole number up to 4096, not {value!r:.60}")
         whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
         if not whole or not 0 <= self.seed <= SEED_MAX:
             raise ValueError(
@@ -48,6 +62,13 @@ class GenerateRequest:
     @property
     def seeds(self) -> tuple[int, ...]:
         return tuple((self.seed + k) % (SEED_MAX + 1) for k in range(self.count))
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels; None for the model's own."""
+        if not (self.height or self.width):
+            return None
+        return self.height or self.width, self.width or self.height
 
     def check(self, limits: Limits, rows_a_sample: int = 1, numbers: int = 0) -> None:
         """Raises ValueError if the request is larger than `limits` (also said there).

@@ -33,7 +33,7 @@ from dpm_demo.engine.worker import Engine
 from dpm_demo.media.clips import data_uri, png, sheet
 from dpm_demo.media.pixels import uint8
 from dpm_demo.models.device import pick_device, pick_devices
-from dpm_demo.models.library import ModelLibrary
+from dpm_demo.models.library import EXACT, BuiltIn, ModelLibrary
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import settings
 from dpm_demo.request.job import job_of, request_of
@@ -120,6 +120,11 @@ def _api(serving: Serving) -> None:
         seed: float = 0,
         count: float = 1,
         solver: dict[str, Any] | None = None,
+        prompt: str = "",
+        negative_prompt: str = "",
+        height: float = 0,
+        width: float = 0,
+        frames: float = 0,
     ) -> AsyncIterator[dict[str, Any]]:
         """Streams the denoising: {"nfe", "budget", "final", "sheet", "settings"}.
 
@@ -134,6 +139,11 @@ def _api(serving: Serving) -> None:
             "guidance": guidance,
             "seed": seed,
             "count": count,
+            "prompt": prompt,
+            "negative_prompt": negative_prompt,
+            "height": height,
+            "width": width,
+            "frames": frames,
         }
         try:
             if solver is not None and not isinstance(solver, dict):
@@ -346,6 +356,21 @@ def serving_on_zerogpu(limits: Limits) -> Serving:
             log.warning("%s", error)
     zero = zerogpu.ZeroGPU(models, spaces.GPU, limits.requests)
     return Serving(zero, library, limits, "ZeroGPU", zero.load, zerogpu.NOTE)
+
+
+def serve_model(model: Model, *, wait: bool = True, **options: Any) -> tuple[gr.Blocks, str]:
+    """The page for one model of one's own beside the exact ones; `options` are those of `serve`.
+
+    Returns (demo, address); with `wait` only once the page is closed.
+    """
+    mine = BuiltIn(model.name, model.title or model.name, lambda device: model, model.frames)
+    library = ModelLibrary(model.device, built_in=(mine, *EXACT), memory_bytes=sys.maxsize)
+    serving = Serving(Engine(), library, Limits(), str(model.device))
+    demo, address = serve(serving, model, **options)
+    if wait:
+        demo.block_thread()
+        serving.close()
+    return demo, address
 
 
 def credentials(text: str | None) -> tuple[str, str] | None:

@@ -22,6 +22,7 @@ from dpm_demo.compare.references import References, exact_references, missing_re
 from dpm_demo.engine.events import Done
 from dpm_demo.engine.inline import run_inline
 from dpm_demo.models.exact import mixture_model
+from dpm_demo.models.model import Condition, Words
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
@@ -117,8 +118,9 @@ TARGET = target_of(BASE, MODEL, Solver(), 0)
     "change",
     [
         {"model": "x"},
-        {"label": "food"},
-        {"guidance": 3.0},
+        {"condition": Condition((1,), 1.0)},
+        {"condition": Condition((), 3.0)},
+        {"condition": Condition((), 1.0, Words("a cat"))},
         {"seed": 1},
         {"shape": (3, 64, 64)},
         {"span": (-5.0, 4.0)},

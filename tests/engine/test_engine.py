@@ -291,7 +291,7 @@ def test_full_memory_halves_the_batch_and_goes_on(engine):
 
 def test_exception_inside_the_tick_ends_that_job_with_a_sentence(engine, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(scheduler_module, "to_uint8", _raise_any)
+        patch.setattr(scheduler_module, "shown", _raise_any)
         with pytest.raises(JobFailed, match=r"seed 0.*paint"):
             engine.submit(job(Network())).result(WAIT)
     assert engine.submit(job(Network())).result(WAIT).nfe == 6

@@ -40,9 +40,9 @@ class Wall:
     run: str = field(default_factory=lambda: uuid4().hex)
 
     def __post_init__(self) -> None:
-        shape = self.job.shape
-        self._frames = shape[1] if len(shape) == 4 else 1
-        self._size = shape[-2], shape[-1]
+        *frames, height, width = self.job.picture
+        self._frames = frames[0] if frames else 1
+        self._size = height, width
         self._newest: list[dict[str, Any]] = []  # tiles as last shown
 
     def live(self, event: Preview, others: int = 0) -> dict[str, Any]:
@@ -128,6 +128,9 @@ class Wall:
     def _record(self, row: SampleRecord, truth: np.ndarray | None) -> dict[str, Any]:
         diff = {}
         if self.diff_scale is not None and truth is not None:
+            for axis, size in enumerate(self.job.picture):  # recorded pictures may be smaller
+                every = np.linspace(0, truth.shape[axis] - 1, size).round().astype(int)
+                truth = np.take(truth, every, axis)
             apart = np.abs(row.x0.astype(np.int16) - truth) * self.diff_scale
             diff = {"diff": _sheet(np.minimum(apart, 255).astype(np.uint8))}
         return {

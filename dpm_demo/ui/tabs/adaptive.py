@@ -21,11 +21,11 @@ from dpm_demo.compare.layout import layout
 from dpm_demo.compare.plots import COLOURS, tidy
 from dpm_demo.compare.references import REFERENCE_NFE, References, target_of
 from dpm_demo.engine.events import Done, Preview, SampleRecord, SolverDecision
-from dpm_demo.engine.job import Job, Track
+from dpm_demo.engine.job import Job
 from dpm_demo.models.model import Model
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.request.generate import GenerateRequest
-from dpm_demo.request.job import request_of
+from dpm_demo.request.job import request_of, tracks_job
 from dpm_demo.request.limits import Limits, check_cost, check_memory
 from dpm_demo.solver.settings import NFE_MAX, Solver
 from dpm_demo.ui.player.component import Player
@@ -278,9 +278,7 @@ def fixed_solver(solver: Solver, nfe: int) -> Solver:
 
 def job_of(request: GenerateRequest, model: Model, solvers: Sequence[Solver]) -> Job:
     """One track a solver, all from the same noise, in float32 as every comparison."""
-    cond = model.condition(request.label, request.guidance) if model.labels else None
-    tracks = tuple(Track(s, request.seeds, cond=cond, lam_span=model.lam_span) for s in solvers)
-    return Job(model.denoise_float32, model.shape, tracks, device=model.device)
+    return tracks_job(request, model, [(s, request.seeds) for s in solvers], exact=True)
 
 
 async def truths(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -45,6 +44,7 @@ from dpm_demo.request.codec import (
 )
 from dpm_demo.request.comparison import COLUMNS_MAX, ROWS_MAX, Comparison
 from dpm_demo.request.generate import SEED_MAX
+from dpm_demo.request.job import condition_of, numbers_of, rows_of
 from dpm_demo.solver.settings import CHOICES, Solver
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
@@ -264,7 +264,7 @@ def build(
                 go = gr.Button("Compare", variant="primary", elem_id="compare-go")
                 stop = gr.Button("Stop", variant="stop", elem_id="compare-stop")
         with gr.Column(scale=1, min_width=280):
-            labels = LabelControls(models, first, start.guidance)
+            labels = LabelControls(models, first, start.guidance, prompts=True)
         with gr.Column(scale=1, min_width=280):
             seed = gr.Number(start.seed, label="Seed", info="The noise that all cells share.")
             count = gr.Slider(
@@ -329,9 +329,8 @@ def build(
                 rows=rows.read(args[n + 4 :]),
                 no_taper=args[n + 3],
             )
-            condition = model.condition(comparison.label, comparison.guidance)
-            rows_a_sample = model.rows(condition) * model.frames
-            comparison.check(serving.limits, rows_a_sample, math.prod(model.shape))
+            sample = comparison.sample
+            comparison.check(serving.limits, rows_of(sample, model), numbers_of(sample, model))
             return comparison, model
         except ValueError as error:
             raise refuse(error) from error
@@ -410,13 +409,13 @@ def build(
         model = first
         try:
             model = await serving.model(comparison.model)
-            model.condition(comparison.label, comparison.guidance)
+            condition_of(comparison.sample, model)
         except (ValueError, gr.Error) as error:
             complaints.append(f"{getattr(error, 'message', error)} The default is used.")
             comparison = replace(comparison, model=first.name if first else "mixture", label=ANY)
             model = model or first
         shown_labels = (
-            labels.show(model, comparison.label, comparison.guidance)
+            labels.show(model, comparison.label, comparison.guidance, comparison)
             if model is not None
             else [gr.skip()] * n
         )
@@ -483,7 +482,7 @@ def _note(
         text += ". The reference is the exact solution."
     else:
         text += ". The reference is order 3 at 200 evaluations, from the same noise, in float32."
-    if model.rows(model.condition(comparison.label, comparison.guidance)) == 2:
+    if model.rows(condition_of(comparison.sample, model)) == 2:
         text += " With guidance, an evaluation computes two network rows."
     text += " The time under a cell is its share, by rows, of the network calls that it was in."
     if any(v.note for v in values.values()):

@@ -398,6 +398,10 @@ def build(
         model = await serving.model(str(flat["model"]))
         try:
             request = request_of(flat, model, serving.limits)
+            if model.latents is not None:
+                raise ValueError(
+                    f"model: {model.name} makes latents; a model of pixels starts here."
+                )
             path = args[n + m + 2]
             if not path:
                 raise ValueError("picture: upload one first, or take a sample from above.")

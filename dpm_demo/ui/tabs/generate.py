@@ -13,7 +13,7 @@ from dpm_demo.engine.events import Done
 from dpm_demo.models.model import Model
 from dpm_demo.request.files import denoising_gif, sheet_png
 from dpm_demo.request.generate import GenerateRequest
-from dpm_demo.request.job import job_of
+from dpm_demo.request.job import condition_of, job_of
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player import recorded
 from dpm_demo.ui.player.component import Player
@@ -101,7 +101,7 @@ def summary(request: GenerateRequest, done: Done, model: Model) -> str:
     rows = done.tracks[0].rows
     spent = sorted({row.nfe for row in rows})
     nfe = str(spent[0]) if len(spent) == 1 else f"{spent[0]} to {spent[-1]}"
-    guided = model.rows(model.condition(request.label, request.guidance)) == 2
+    guided = model.rows(condition_of(request, model)) == 2
     text = f"{len(rows)} × {nfe} evaluations in {done.seconds:.2f} s on {model.device}."
     if guided:
         text += " With guidance, each evaluation computed two network rows."

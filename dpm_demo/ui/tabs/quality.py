@@ -104,6 +104,8 @@ def read_small(
         rows=rows,
         budgets=tuple(sorted(budgets_of_text(str(budgets)))),
     )
+    if model.latents is not None:
+        raise ValueError(f"model: {model.name} makes latents; models of pixels are measured here")
     rows_each = model.rows(model.condition(small.label, small.guidance)) * model.frames
     spent = [nfe for nfe in small.budgets for _ in range(len(rows) * small.count)]
     if model.exact_solution is None:

@@ -33,16 +33,57 @@ def _python(r: GenerateRequest) -> str:
         "import dpm_demo as dpm\n\n"
         f"model = dpm.load({r.model!r})\n"
         f"solver = dpm.Solver({arguments})\n"
-        f"images = dpm.generate(model, solver, seeds={seeds}, label={r.label!r}, "
+        f"images = dpm.generate(model, solver, seeds={seeds}, {_asked(r)}"
         f"guidance={r.guidance!r})\n"
         "# (n, 3, h, w), or (n, 3, frames, h, w), in [-1, 1]; "
         "dpm.stream(...) yields every evaluation as it is made\n"
     )
 
 
+def _asked(r: GenerateRequest) -> str:
+    """Label, prompt and size as arguments of `generate`, each with a comma after it."""
+    named: dict[str, object] = {}
+    if r.label != "any" or not r.prompt:
+        named["label"] = r.label
+    if r.prompt:
+        named["prompt"] = r.prompt
+    if r.negative_prompt:
+        named["negative_prompt"] = r.negative_prompt
+    if r.size:
+        named["size"] = r.size
+    if r.frames:
+        named["frames"] = r.frames
+    return "".join(f"{k}={v!r}, " for k, v in named.items())
+
+
+def _pipeline(r: GenerateRequest) -> str:
+    """A pipeline of diffusers with the same solver dropped in."""
+    fields_ = {k: v for k, v in _solver_arguments(r.solver).items() if k != "nfe"}
+    fields_["schedule"] = r.solver.schedule
+    if r.solver.method == "adaptive" or r.solver.window:
+        return (
+            "# a pipeline counts its steps: adaptive and parallel solvers have no place in one.\n"
+        )
+    solver = ", ".join(f"{k}={v!r}" for k, v in fields_.items())
+    size = "" if r.size is None else f"height={r.size[0]}, width={r.size[1]}, "
+    size += f"num_frames={r.frames}, " if r.frames else ""
+    return (
+        "import dpm_demo as dpm\nimport torch\nfrom diffusers import DiffusionPipeline\n\n"
+        f"pipe = DiffusionPipeline.from_pretrained({r.model.removeprefix('hub:')!r})\n"
+        f"pipe.scheduler = dpm.DPMScheduler.from_config(pipe.scheduler.config, {solver})\n"
+        f"noise = torch.Generator().manual_seed({r.seed})\n"
+        f"images = pipe({r.prompt!r}, negative_prompt={r.negative_prompt!r}, {size}"
+        f"guidance_scale={r.guidance!r},\n"
+        f"              num_inference_steps={r.solver.nfe}, generator=noise)\n"
+        "# its last step goes on to sigma 0; the pipeline's own noise differs from the page's\n"
+    )
+
+
 def _command(r: GenerateRequest) -> str:
     flat = settings(r)
-    wanted = ["model", "label", "guidance", "seed", "count", *_solver_arguments(r.solver)]
+    more = [k for k in ("prompt", "negative_prompt", "height", "width", "frames") if flat[k]]
+    wanted = ["model", "label", "guidance", "seed", "count", *more]
+    wanted += _solver_arguments(r.solver)
     words = ["python", "-m", "dpm_demo", "sample"]
     for name in wanted:
         words += [
@@ -56,6 +97,8 @@ def _command(r: GenerateRequest) -> str:
 
 
 def _diffusers(r: GenerateRequest) -> str:
+    if r.prompt or r.size or r.frames:
+        return _pipeline(r)
     s = r.solver
     notes = []
     name = {

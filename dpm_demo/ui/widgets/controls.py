@@ -12,6 +12,7 @@ import gradio as gr
 from dpm_demo.models.model import Model
 from dpm_demo.solver.settings import ADAPTIVE_FIELDS, CHOICES, FIXED_FIELDS, Solver
 from dpm_demo.ui.serving import LOOK, Serving
+from dpm_demo.ui.widgets.prompts import PromptControls
 
 SCHEDULES = [
     ("even in log-SNR (λ)", "logsnr"),
@@ -167,7 +168,13 @@ class LabelControls:
 
     START = "smileys"  # a first click should show something that one recognises
 
-    def __init__(self, models: list[tuple[str, str]], first: Model | None, guidance: float) -> None:
+    def __init__(
+        self,
+        models: list[tuple[str, str]],
+        first: Model | None,
+        guidance: float,
+        prompts: bool = False,
+    ) -> None:
         name = first.name if first else (models[0][1] if models else None)
         self.model = gr.Dropdown(
             models, value=name, label="Model", info="A pretrained network, or an exact one."
@@ -188,31 +195,39 @@ class LabelControls:
                         min_width=120,
                     )
                 )
+        latent = first is not None and first.latents is not None
         self.guidance = Dial(
             0,
-            6,
-            guidance,
+            20 if latent else 6,
+            first.guidance if latent and first is not None else guidance,
             step=0.25,
             label="Guidance",
             info="Follows the label more strictly; other than 0 and 1 each evaluation computes "
             "two network rows.",
-            visible=bool(axes),
+            visible=first is not None and first.conditional,
         )
+        self.prompts = PromptControls(first) if prompts else None
 
     @property
     def inputs(self) -> list[gr.components.Component]:
-        return [self.model, *self.axes, self.guidance]
+        more = [] if self.prompts is None else self.prompts.widgets
+        return [self.model, *self.axes, self.guidance, *more]
 
-    @staticmethod
-    def values(args: tuple[Any, ...]) -> dict[str, Any]:
+    def values(self, args: tuple[Any, ...]) -> dict[str, Any]:
+        asked: dict[str, Any] = {}
+        if self.prompts is not None:
+            count = len(self.prompts.widgets)
+            args, asked = args[:-count], self.prompts.values(args[-count:])
         model, *words, guidance = args
         label = " ".join(str(w) for w in words if w and w != ANY) or ANY
-        return {"model": model, "label": label, "guidance": guidance}
+        return {"model": model, "label": label, "guidance": guidance, **asked}
 
-    def show(self, model: Model, label: str = ANY, guidance: float | None = None) -> list[Any]:
-        """Updates for `inputs` when another model is chosen or a link is read."""
+    def show(
+        self, model: Model, label: str = ANY, guidance: float | None = None, wanted: Any = None
+    ) -> list[Any]:
+        """Updates for `inputs` when another model is chosen or a link (`wanted`) is read."""
         axes = list(model.labels.items())
-        words = label.split()
+        words = [label, *label.split()]  # a choice may be several words
         updates: list[Any] = [gr.update(value=model.name)]
         for k in (1, 0):
             names = axes[k][1] if k < len(axes) else ()
@@ -228,13 +243,15 @@ class LabelControls:
                 )
             )
         shown: dict[str, Any] = {} if guidance is None else {"value": guidance}
-        updates.append(gr.update(visible=bool(axes), **shown))
-        return updates
+        if model.latents is not None:
+            shown = {"value": model.guidance, "maximum": 20, **shown}
+        updates.append(gr.update(visible=model.conditional, **shown))
+        return updates + ([] if self.prompts is None else self.prompts.show(model, wanted))
 
     def follow(self, serving: Serving, note: gr.Markdown) -> None:
         """Shows the labels of whichever model is chosen, and in `note` its way to here."""
         coming: dict[str | None, str] = {}  # by visitor: the chosen model, if it is not there yet
-        skips = [gr.skip()] * (len(self.axes) + 1)
+        skips = [gr.skip()] * (len(self.inputs) - 1)
 
         async def relabel(name: str, one: str, two: str, request: gr.Request) -> list[Any]:
             coming.pop(request.session_hash, None)
@@ -263,7 +280,7 @@ class LabelControls:
         # once, any other has them after its way. The labels do not stream, as a slider that a
         # stream skips loses its value. "multiple": a choice during a download counts.
         shared: dict[str, Any] = {"trigger_mode": "multiple", "api_visibility": "private"}
-        labels = [*self.axes, self.guidance]
+        labels = self.inputs[1:]
         self.model.input(relabel, [self.model, *self.axes], labels, **shared)
         self.model.input(way, self.model, note, show_progress="hidden", **shared)
         self.model.input(relabel_late, self.model, labels, show_progress="hidden", **shared)

@@ -13,7 +13,7 @@ from dpm_demo.models.exact import MIXTURE_NAME, VIDEO_MIXTURE_NAME
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import read, read_leniently, to_query
 from dpm_demo.request.generate import SEED_MAX, GenerateRequest
-from dpm_demo.request.job import request_of
+from dpm_demo.request.job import condition_of, request_of
 from dpm_demo.ui.serving import Serving, refuse
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.code import KINDS, code_for
@@ -44,7 +44,7 @@ class RequestForm:
     ) -> None:
         self.serving, self.tab, self.first, self.clips = serving, tab, first, clips
         one, many = ("clip", "Clips") if clips else ("picture", "Pictures")
-        self.labels = LabelControls(models, first, default.guidance)
+        self.labels = LabelControls(models, first, default.guidance, prompts=True)
         with gr.Row():
             self.go = gr.Button("Generate", variant="primary", elem_id=f"{tab}-go")
             self.stop = gr.Button("Stop", variant="stop", elem_id=f"{tab}-stop")
@@ -111,13 +111,13 @@ class RequestForm:
         try:
             model = await self.serving.model(wanted.model)
             self._check_kind(model)
-            model.condition(wanted.label)
+            condition_of(wanted, model)
         except (ValueError, gr.Error) as error:
             complaints.append(f"{getattr(error, 'message', error)} The default is used.")
             model = self.first or await self.serving.model(exact)
-            wanted = replace(wanted, label=ANY)
+            wanted = replace(wanted, label=ANY, prompt="", negative_prompt="")
         return [
-            *self.labels.show(model, wanted.label, wanted.guidance),
+            *self.labels.show(model, wanted.label, wanted.guidance, wanted),
             *self.solver.show(wanted.solver),
             wanted.count,
             wanted.seed,
