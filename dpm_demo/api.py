@@ -97,10 +97,6 @@ def _dtype(asked: str | torch.dtype | None) -> torch.dtype | None:
     return DTYPES[asked]
 
 
-#: A first node of λ = −∞ (σ = 1 of a flow) is put here, where α is below the rounding of σ.
-PURE_NOISE = -36.0
-
-
 def _job(
     model: Model,
     solver: Solver,
@@ -123,7 +119,7 @@ def _job(
     conditions = tuple(_condition(model, label, strength, *pair) for pair in words)
     shape = model.shape_for(size, frames)
     if lambdas is not None:
-        lambdas = tuple(max(PURE_NOISE, float(lam)) for lam in lambdas)
+        lambdas = tuple(float(lam) for lam in lambdas)
     track = Track(
         solver,
         own,

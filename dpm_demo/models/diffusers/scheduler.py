@@ -34,12 +34,10 @@ from dpm_demo.solver.state import combine, threshold
 
 __all__ = ["DPMScheduler"]
 
-#: A first node of λ = −∞ (σ = 1 of a flow) is put here, where α is below the rounding of σ.
-PURE_NOISE = -36.0
 _OURS = {
     f.name
     for f in fields(Solver)
-    if f.name not in ("nfe", "tolerance", "controller", "error", "stability", "window")
+    if f.name not in ("nfe", "tolerance", "controller", "error", "stability", "window", "shift")
 }
 
 
@@ -190,10 +188,12 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
             return math.inf
         if self._labels is not None:
             return -math.log(s)
-        return PURE_NOISE if s >= 1 else max(PURE_NOISE, math.log((1 - s) / s))
+        return -math.inf if s >= 1 else math.log((1 - s) / s)
 
     def _sigma_of(self, lam: float) -> float:
-        return 1 / (1 + math.exp(lam)) if self._labels is None and lam < 700 else math.exp(-lam)
+        if self._labels is not None:
+            return math.exp(-lam)
+        return 1 / (1 + math.exp(min(lam, 700.0))) if lam < math.inf else 0.0
 
     # --- what a pipeline asks
 
