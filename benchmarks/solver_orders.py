@@ -189,12 +189,12 @@ class Coefficients:
 
 def variance(solver: Solver, std: float = 0.4) -> float:
     """Relative error of the variance on N(0, std²), without Monte Carlo: the scheme is linear."""
-    moves = plan(solver, SPAN).moves
-    lambdas = [move.lam for move in moves] + [SPAN[1]]
+    made = plan(solver, SPAN)
+    lambdas = [move.lam for move in made.moves] + [SPAN[1]]
     start = torch.zeros(1, len(lambdas), dtype=torch.float64)
     start[0, 0] = alpha(SPAN[0])
     path: Any = Coefficients(lambdas, solver.eta)
-    steps, answer = fixed(start, solver, moves, path), None
+    steps, answer = fixed(start, solver, made, path), None
     while True:
         try:
             event: Any = steps.send(answer)

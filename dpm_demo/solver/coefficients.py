@@ -17,10 +17,12 @@ Source: 2206.00927 (3.4), 2211.01095 (9), 2302.04867 (section 3), written as one
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from dpm_demo.solver.schedule import alpha, log_alpha
+import numpy as np
+
+from dpm_demo.solver.schedule import alpha, linear_time, log_alpha
 
 __all__ = ["Update", "fit", "linear_update", "moments"]
 
@@ -82,6 +84,26 @@ def fit(nodes: Sequence[float], matched: Sequence[float]) -> tuple[float, ...]:
     return tuple(weights)
 
 
+_POINTS, _GAUSS = (0.5 * np.polynomial.legendre.leggauss(64)[k] + (0.5, 0.0)[k] for k in (0, 1))
+_CLOCKS: dict[str, Callable[[float], float]] = {
+    "rho": lambda lam: math.exp(-lam),
+    "time": linear_time,
+}
+
+
+def _weights_in(
+    variable: str, lam: float, target: float, known: Sequence[float], z: float
+) -> tuple[float, ...]:
+    """Weights exact on polynomials in u(λ) of degree below len(known), u counted in this step."""
+    u = _CLOCKS[variable]
+    start, length = u(lam), u(target) - u(lam)
+    kernel = _GAUSS * np.exp(z * (_POINTS - (z > 0)))
+    kernel /= kernel.sum()
+    inside = np.array([(u(lam + (target - lam) * t) - start) / length for t in _POINTS])
+    moments_in_u = [float(kernel @ inside**j) for j in range(len(known))]
+    return fit([(u(node) - start) / length for node in known], moments_in_u)
+
+
 def linear_update(
     lam: float,
     target: float,
@@ -90,14 +112,20 @@ def linear_update(
     noise_form: bool = False,
     eta: float = 0.0,
     published: str | None = None,
+    variable: str = "lambda",
 ) -> Update:
     """The update from λ = `lam` to `target` that uses the predictions at the nodes `known`.
 
     `published` reproduces the formulas that people use instead of the exact weights; it names what
     the update is there: "predictor" (order 2 takes ½ for M₁; multistep order 3 lacks a factor 2
     in its second difference, and converges at order 2), "unipc" (a predictor with the corrector:
-    order 2 takes ½, order 3 is exact), "corrector" (order 1 takes ½), "singlestep" (order 2 takes
-    ½, order 3 leaves its middle node out), "stage" (exact).
+    order 2 takes ½, order 3 is exact), "corrector" (order 1 takes ½), "bh1" (both of these with ½
+    of B₁(h) = h in place of B₂(h) = e^h − 1), "singlestep" (order 2 takes ½, order 3 leaves its
+    middle node out), "stage" (exact).
+
+    `variable` is what the predictions are polynomials of: "lambda" as above, "rho" = σ/α (of the
+    noise form: Adams–Bashforth in ρ, which is LMS and ρAB-DEIS), or "time", the linear-β time
+    (tAB-DEIS, 2204.13902). Their moments have no closed form and are integrated by Gauss's rule.
 
     `lam` may be −∞ (σ = 1, the start of a flow): the update is then of order 1 in data form
     whatever the form, x' = σ' x + α' x0.
@@ -110,11 +138,15 @@ def linear_update(
     m = moments(z, len(r))
     if published in ("predictor", "unipc", "singlestep", "corrector") and len(r) == 2:
         m[1] = 0.5
+    if published == "bh1" and len(r) == 2:
+        m[1] = -0.5 * z / math.expm1(-z)
     if published == "predictor" and len(r) == 3:
         m[2] /= 2
     if published == "singlestep" and len(r) == 3:
         newest, oldest = fit([r[0], r[2]], m[:2])
         weights: tuple[float, ...] = (newest, 0.0, oldest)
+    elif variable != "lambda":
+        weights = _weights_in(variable, lam, target, known, z)
     else:
         weights = fit(r, m)
     growth = math.exp(log_alpha(target) - log_alpha(lam))  # α'/α

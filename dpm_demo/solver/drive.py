@@ -17,6 +17,7 @@ from dpm_demo.solver.lists import listed
 from dpm_demo.solver.picard import picard
 from dpm_demo.solver.plan import plan
 from dpm_demo.solver.settings import NFE_DEFAULT, Solver
+from dpm_demo.solver.table import named
 
 __all__ = ["Denoiser", "integrate", "one_row", "trajectory"]
 
@@ -54,15 +55,17 @@ def trajectory(
         return _rounded(steps, x.dtype)
     if solver.method == "adaptive":
         return adaptive(x, solver, *ends(solver, lam_span, lambdas))
-    moves = plan(solver, lam_span, lambdas).moves
+    made = plan(solver, lam_span, lambdas)
+    if solver.table and (own := named(solver.table).sampler) is not None:
+        return own(x, made.nodes)
     path = None
     if solver.eta > 0:
         if seeds is None or len(seeds) != len(x):
             raise ValueError(f"eta {solver.eta} needs seeds, one for each of the {len(x)} rows")
         path = BrownianPath(seeds, x.shape[1:], solver.eta)
     if solver.window:
-        return picard(x, solver, moves, path)
-    return fixed(x, solver, moves, path)
+        return picard(x, solver, made, path)
+    return fixed(x, solver, made, path)
 
 
 def _rounded(steps: Trajectory, dtype: torch.dtype) -> Trajectory:

@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 
 from torch import Tensor
 
 from dpm_demo.solver.brownian import BrownianPath
 from dpm_demo.solver.events import Evaluation, Trajectory
-from dpm_demo.solver.plan import Move
+from dpm_demo.solver.plan import Plan
 from dpm_demo.solver.settings import Solver
 from dpm_demo.solver.state import combine, prediction, threshold
 
 __all__ = ["fixed"]
 
 
-def fixed(
-    x: Tensor, solver: Solver, moves: Sequence[Move], path: BrownianPath | None
-) -> Trajectory:
+def fixed(x: Tensor, solver: Solver, made: Plan, path: BrownianPath | None) -> Trajectory:
     """Every fixed-step method: the plan says what each prediction is worth."""
-    history: deque[Tensor] = deque(maxlen=4)  # the newest prediction first
-    anchor, anchor_lam = x, moves[0].lam
-    for move in moves:
+    reach = max((len(u.weights) for m in made.moves for u in (m.update, m.correct) if u), default=1)
+    history: deque[Tensor] = deque(maxlen=reach)  # the newest prediction first
+    anchor, anchor_lam = x, made.moves[0].lam
+    for move in made.moves:
         x0 = yield Evaluation(x, move.lam, move.stage)
         if solver.threshold is not None:
             x0 = threshold(x0, solver.threshold)
         if move.update is None:
             return x0.to(x.dtype)
-        history.appendleft(prediction(solver.prediction, x, x0, move.lam))
+        history.appendleft(prediction(made.prediction, x, x0, move.lam))
         if move.correct is not None:
             x = combine(anchor, move.correct, history)
+            if path is not None and move.correct.diffusion:
+                step = path.increment(anchor_lam, move.lam, x)
+                x.add_(step, alpha=move.correct.diffusion)
         if not move.stage:
             anchor, anchor_lam = x, move.lam
         x = combine(anchor, move.update, history)
-        if path is not None:
+        if path is not None and move.update.diffusion:
             x.add_(path.increment(anchor_lam, move.target, x), alpha=move.update.diffusion)
     return x

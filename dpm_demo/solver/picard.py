@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from dpm_demo.solver.brownian import BrownianPath
 from dpm_demo.solver.events import Decision, Evaluation, Measure, Trajectory
-from dpm_demo.solver.plan import Move
+from dpm_demo.solver.plan import Plan
 from dpm_demo.solver.settings import Solver
 from dpm_demo.solver.state import combine, prediction, threshold
 
@@ -21,9 +20,7 @@ __all__ = ["PICARD_TOLERANCE", "picard"]
 PICARD_TOLERANCE = 0.01
 
 
-def picard(
-    x: Tensor, solver: Solver, moves: Sequence[Move], path: BrownianPath | None
-) -> Trajectory:
+def picard(x: Tensor, solver: Solver, made: Plan, path: BrownianPath | None) -> Trajectory:
     """Picard sweeps over a sliding window of steps (ParaDiGMS, 2305.16317); for one sample.
 
     One sweep evaluates every state in the window in one call, then redoes all the updates of the
@@ -31,6 +28,7 @@ def picard(
     sequential solution of the same plan, at whatever order. The first state of the window is exact,
     so that each sweep settles at least one step and the ticks never exceed the sequential NFE.
     """
+    moves = made.moves
     count = len(moves)
     tolerance = PICARD_TOLERANCE / max(count, 20)
     anchors = [max(i for i in range(k + 1) if not moves[i].stage) for k in range(count)]
@@ -66,7 +64,7 @@ def picard(
             x0 = threshold(x0, solver.threshold)
         for k in range(done, stop):
             row = x0[k - done : k - done + 1]
-            predictions[k] = prediction(solver.prediction, states[k], row, moves[k].lam)
+            predictions[k] = prediction(made.prediction, states[k], row, moves[k].lam)
         for k in range(done, stop):
             states[k + 1] = advance(k)
         settled = 1

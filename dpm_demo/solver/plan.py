@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from dpm_demo.solver.coefficients import Update, linear_update
 from dpm_demo.solver.schedule import check_span, nodes
 from dpm_demo.solver.settings import Solver
+
+if TYPE_CHECKING:
+    from dpm_demo.solver.table import Table
 
 __all__ = ["Move", "Plan", "plan"]
 
@@ -48,11 +52,13 @@ class Plan:
     orders       order of each of the K steps between them
     evaluations  (λ, stage) of each of the NFE evaluations, in sequence; stage 0 is a node
     moves        the same with its weights
+    prediction   what the weights multiply: data predictions or noise predictions
     """
 
     nodes: tuple[float, ...]
     orders: tuple[int, ...]
     moves: tuple[Move, ...]
+    prediction: str = "data"
 
     @property
     def evaluations(self) -> tuple[tuple[float, int], ...]:
@@ -72,11 +78,11 @@ def plan(
 
     With `lam_span` the schedule places the nodes and `solver.nfe` is spent exactly. With `lambdas`
     the list rules: len(lambdas) − 1 evaluations and one more for `denoise_to_zero`; for
-    "singlestep" it names the stages too. `lambdas[-1]` may be infinite. `lambdas[0]` may be −∞
-    (σ = 1: a flow, a schedule that ends in pure noise), as may the start of a span with schedule
-    "flow": the first step is of order 1, and leaves nothing behind that a later one could
-    interpolate. `ValueError` on method "adaptive", on both or neither of the two, and on nodes
-    that coincide or turn back.
+    "singlestep" it names the stages too; of a `table` it names the steps' ends alone.
+    `lambdas[-1]` may be infinite. `lambdas[0]` may be −∞ (σ = 1: a flow, a schedule that ends in
+    pure noise), as may the start of a span with schedule "flow": the first step is of order 1, and
+    leaves nothing behind that a later one could interpolate. `ValueError` on method "adaptive", on
+    both or neither of the two, and on nodes that coincide or turn back.
     """
     if solver.method == "adaptive":
         raise ValueError('method "adaptive" has no plan: it decides its steps as it goes')
@@ -124,6 +130,8 @@ def _check_infinite_start(solver: Solver) -> None:
 def _plan_span(solver: Solver, lam_span: tuple[float, float]) -> Plan:
     _check_direction(solver, *lam_span)
     budget = solver.nfe - solver.denoise_to_zero
+    if solver.table and budget:
+        return _plan_table(solver, lam_span, budget)
     if budget == 0:
         return _compile(solver, lam_span[:1], (), ())
     if solver.method == "singlestep":
@@ -153,6 +161,8 @@ def _plan_span(solver: Solver, lam_span: tuple[float, float]) -> Plan:
 def _plan_list(solver: Solver, lambdas: tuple[float, ...]) -> Plan:
     _check_direction(solver, lambdas[0], lambdas[-1] if len(lambdas) > 1 else math.inf)
     budget = len(lambdas) - 1
+    if solver.table and budget:
+        return _finished(solver, _table(solver).plan(lambdas, solver.eta))
     far = lambdas[0] == -math.inf
     if solver.method == "multistep" or budget == 0:
         inner = [()] * budget
@@ -164,6 +174,30 @@ def _plan_list(solver: Solver, lambdas: tuple[float, ...]) -> Plan:
     starts = [sum(orders[:i]) for i in range(len(orders) + 1)]
     stages = [lambdas[a + 1 : b] for a, b in pairwise(starts)]
     return _compile(solver, [lambdas[i] for i in starts], orders, stages)
+
+
+def _table(solver: Solver) -> Table:
+    from dpm_demo.solver.table import named
+
+    return named(solver.table)
+
+
+def _plan_table(solver: Solver, lam_span: tuple[float, float], budget: int) -> Plan:
+    """As many steps of a table as the budget pays; what is left is spent on steps of order 1."""
+    table = _table(solver)
+    points: Sequence[float]
+    if table.nodes:
+        points = table.nodes_over(lam_span, budget)
+    else:
+        points = nodes(solver.schedule, table.steps(budget), lam_span, solver.shift)
+    return _finished(solver, table.plan(points, solver.eta, budget))
+
+
+def _finished(solver: Solver, made: Plan) -> Plan:
+    if not solver.denoise_to_zero:
+        return made
+    last = Move(made.nodes[-1], 0, math.inf, None)
+    return replace(made, moves=(*made.moves, last))
 
 
 def _check_direction(solver: Solver, first: float, last: float) -> None:
@@ -257,6 +291,7 @@ def _compile(
             noise_form=noise_form,
             eta=solver.eta,
             published=role if published else None,
+            variable=solver.variable,
         )
 
     correct: Update | None = None
@@ -279,4 +314,10 @@ def _compile(
             correct = None
     if solver.denoise_to_zero:
         moves.append(Move(points[-1], 0, math.inf, None))
-    return Plan(tuple(points), tuple(orders), tuple(moves))
+    return Plan(tuple(points), tuple(orders), tuple(moves), solver.prediction)
+
+
+def forget_plans() -> None:
+    """A table's name may mean another table now."""
+    _plan_span.cache_clear()
+    _plan_list.cache_clear()

@@ -36,6 +36,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "controller": ("pi", "i"),
     "error": ("embedded", "doubling"),
     "stability": (False, True),
+    "variable": ("lambda", "rho", "time"),
 }
 
 #: Every schedule that has a name; `CHOICES` has those that the page offers.
@@ -43,7 +44,26 @@ SCHEDULES = (*CHOICES["schedule"], "flow")
 
 #: Fields that mean something with method "adaptive" only, and with the fixed-step methods only.
 ADAPTIVE_FIELDS = ("tolerance", "controller", "error", "stability")
-FIXED_FIELDS = ("schedule", "lower_order_final", "eta", "corrector", "window", "shift")
+FIXED_FIELDS = (
+    "schedule",
+    "lower_order_final",
+    "eta",
+    "corrector",
+    "window",
+    "shift",
+    "variable",
+    "table",
+)
+
+REPLACED_BY_TABLE = (
+    "order",
+    "method",
+    "prediction",
+    "weights",
+    "lower_order_final",
+    "corrector",
+    "variable",
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +83,10 @@ class Solver:
     schedule            where the nodes lie: even in λ ("logsnr"), in cosine time, in linear-β
                         time, in its square root ("quadratic"), Karras' with ρ = 7, or even in
                         the time of a flow ("flow"); or a function (n, lam_span) -> n + 1 λ
+    variable            what predictions are polynomials of between nodes: λ, ρ = σ/α, or the
+                        linear-β time, as DEIS has it
+    table               the name of a table or function that takes the place of order, method,
+                        prediction and weights (`dpm_demo.solver.table`), such as "heun"
     shift               of schedule "flow": λ' = λ − log shift; None: the span's own (`nodes`)
     weights             "exact", or "published" to reproduce other people's numbers
     lower_order_final   taper the order towards the end
@@ -93,6 +117,8 @@ class Solver:
     stability: bool = False
     window: int = 0
     shift: float | None = None
+    variable: Literal["lambda", "rho", "time"] = "lambda"
+    table: str = ""
 
     def __post_init__(self) -> None:
         if self.nfe is None:
@@ -113,6 +139,8 @@ class Solver:
         if not 1e-300 <= self.tolerance < math.inf:  # below, errors overflow when divided by it
             raise ValueError(f"tolerance must be finite and at least 1e-300, not {self.tolerance}")
         self._check_combination()
+        if self.table or not isinstance(self.table, str):
+            self._check_table()
 
     def lambdas(self, model: Any, **where: Any) -> list[float]:
         """λ of the evaluations and of the end on `model` (or on a span): `lists.lambdas_on`."""
@@ -144,6 +172,21 @@ class Solver:
         if not 1e-3 <= self.shift <= 1e3:
             raise ValueError(f"shift must lie between 0.001 and 1000, not {self.shift}")
 
+    def _check_table(self) -> None:
+        from dpm_demo.solver.table import named
+
+        made = named(self.table)
+        self._refuse(REPLACED_BY_TABLE, f'table "{made.name}", which decides it')
+        if self.eta and not made.noisy:
+            raise ValueError(f'eta must be 0 with table "{made.name}", not {self.eta}')
+        if self.threshold is not None and made.prediction == "noise":
+            raise ValueError(
+                f"threshold {self.threshold!r} acts on the data prediction, and table "
+                f'"{made.name}" is of the noise'
+            )
+        if self.window:
+            raise ValueError(f'window must be 0 with table "{made.name}", not {self.window}')
+
     def _check_combination(self) -> None:
         if self.method == "adaptive":
             self._refuse(FIXED_FIELDS, 'method "adaptive", which places its own steps')
@@ -159,6 +202,8 @@ class Solver:
                 f"threshold {self.threshold!r} acts on the data prediction, so prediction must "
                 f'be "data", not "noise"'
             )
+        if self.variable != "lambda" and self.weights == "published":
+            raise ValueError(f'variable {self.variable!r} needs weights "exact", not "published"')
         if self.corrector and self.method != "multistep":
             raise ValueError(f'corrector needs method "multistep", not {self.method!r}')
         if self.corrector and self.window:

@@ -34,12 +34,12 @@ class Coefficients:
 
 def gain_and_variance(solver):
     """The scheme is linear on Gaussian data: push (x_T, ξ₁ … ξ_N) through it."""
-    moves = plan(solver, SPAN).moves
-    lambdas = [move.lam for move in moves] + [SPAN[1]]
+    made = plan(solver, SPAN)
+    lambdas = [move.lam for move in made.moves] + [SPAN[1]]
     start = torch.zeros(1, len(lambdas), dtype=torch.float64)
     start[0, 0] = alpha(SPAN[0])  # x̂_T = 1
     path = Coefficients(lambdas, solver.eta)
-    steps, answer = fixed(start, solver, moves, path), None
+    steps, answer = fixed(start, solver, made, path), None
     while True:
         try:
             event = steps.send(answer)
