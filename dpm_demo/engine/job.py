@@ -21,6 +21,13 @@ SHOWN_SIDE = 256  # pixels of a recorded picture's longer side, where samples ar
 Start = Union["torch.Tensor", np.ndarray, Callable[[], "torch.Tensor"]]
 
 
+def recorded_size(latents: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(h, w), or (frames, h, w), at which pictures of such latents are recorded."""
+    *frames, h, w = latents.picture_shape(shape)[1:]
+    factor = -(-max(h, w) // SHOWN_SIDE)
+    return (*frames, max(1, h // factor), max(1, w // factor))
+
+
 @dataclass(frozen=True, eq=False)
 class Track:
     """One solver setting over some seeds: one trajectory of `len(seeds)` rows.
@@ -115,11 +122,7 @@ class Job:
     @property
     def picture(self) -> tuple[int, ...]:
         """(h, w), or (frames, h, w), of the pictures that are recorded: large ones are reduced."""
-        if self.latents is None:
-            return self.shape[1:]
-        *frames, h, w = self.latents.picture_shape(self.shape)[1:]
-        factor = -(-max(h, w) // SHOWN_SIDE)
-        return (*frames, max(1, h // factor), max(1, w // factor))
+        return self.shape[1:] if self.latents is None else recorded_size(self.latents, self.shape)
 
     @property
     def samples(self) -> int:

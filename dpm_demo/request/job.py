@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dpm_demo.engine.job import Job, Track
+from dpm_demo.engine.job import Job, Track, recorded_size
 from dpm_demo.models.model import Condition, Model
 from dpm_demo.request.codec import read
 from dpm_demo.request.generate import GenerateRequest
@@ -34,8 +34,8 @@ def numbers_of(request: GenerateRequest, model: Model) -> int:
     shape = shape_of(request, model)
     if model.latents is None:
         return math.prod(shape)
-    picture = math.prod(model.picture_shape(shape))
-    return max(picture, model.latents.row_bytes(shape) // NETWORK_BYTES)
+    recorded = 3 * math.prod(recorded_size(model.latents, shape))
+    return max(recorded, model.latents.row_bytes(shape) // NETWORK_BYTES)
 
 
 def rows_of(request: GenerateRequest, model: Model) -> int:

@@ -33,7 +33,7 @@ from dpm_demo.engine.worker import Engine
 from dpm_demo.media.clips import data_uri, png, sheet
 from dpm_demo.media.pixels import uint8
 from dpm_demo.models.device import pick_device, pick_devices
-from dpm_demo.models.library import EXACT, BuiltIn, ModelLibrary
+from dpm_demo.models.library import EXACT, MEMORY_BYTES, BuiltIn, ModelLibrary
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import settings
 from dpm_demo.request.job import job_of, request_of
@@ -333,13 +333,27 @@ def serving_on(devices: Sequence[torch.device], limits: Limits, allow_hub: bool 
     """An engine and a library of models for each device."""
     # rounded up, so that together they admit at least what was asked for
     each = -(-limits.requests // len(devices))
-    places = [(Engine(max_requests=each), ModelLibrary(d, allow_hub=allow_hub)) for d in devices]
+    places = [
+        (
+            Engine(max_requests=each),
+            ModelLibrary(d, allow_hub=allow_hub, memory_bytes=weights_room(d)),
+        )
+        for d in devices
+    ]
     engine, library = places[0]
     if len(places) == 1:
         return Serving(engine, library, limits, str(devices[0]))
     pool = Pool(places)
     note = "A request runs on the least busy of them."
     return Serving(pool, library, limits, ", ".join(map(str, devices)), pool.load, note)
+
+
+def weights_room(device: torch.device) -> int:
+    """Bytes that weights may take on a device: most of a GPU, half of the processor's memory."""
+    if device.type == "cuda":
+        return int(0.8 * torch.cuda.get_device_properties(device).total_memory)
+    pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return max(MEMORY_BYTES, pages * os.sysconf("SC_PAGE_SIZE") // 2 if pages > 0 else 0)
 
 
 def serving_on_zerogpu(limits: Limits) -> Serving:

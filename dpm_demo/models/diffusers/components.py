@@ -30,7 +30,12 @@ def build(
     import diffusers
 
     index = read_json(folder / "model_index.json", name)
-    pipeline = getattr(diffusers, index["_class_name"])
+    pipeline = getattr(diffusers, index["_class_name"], None)
+    if pipeline is None:
+        raise CheckpointError(
+            f"{name}: this diffusers ({diffusers.__version__}) has no {index['_class_name']}; "
+            "a newer one has it (pip install -U diffusers)."
+        )
     takes = inspect.signature(pipeline.__init__).parameters
     given: dict[str, Any] = {}
     for part, value in index.items():
