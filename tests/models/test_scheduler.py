@@ -289,3 +289,8 @@ def test_a_step_before_set_timesteps_is_refused():
 def test_importing_the_package_imports_no_diffusers():
     code = "import dpm_demo, sys; assert 'diffusers' not in sys.modules; dpm_demo.DPMScheduler"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_table_is_refused_where_one_timestep_is_one_evaluation():
+    with pytest.raises(ValueError, match="table 'heun' is not for diffusers' pipelines"):
+        DPMScheduler(table="heun")

@@ -37,7 +37,8 @@ __all__ = ["DPMScheduler"]
 _OURS = {
     f.name
     for f in fields(Solver)
-    if f.name not in ("nfe", "tolerance", "controller", "error", "stability", "window", "shift")
+    if f.name
+    not in ("table", "nfe", "tolerance", "controller", "error", "stability", "window", "shift")
 }
 
 
@@ -72,6 +73,11 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
     _anchor_lam = 0.0
 
     def __init__(self, **settings: Any) -> None:
+        if settings.get("table"):
+            raise ValueError(
+                f"table {settings['table']!r} is not for diffusers' pipelines: its evaluations are "
+                "not one a timestep"
+            )
         flow = settings.get("flow_match")
         if flow is None:  # the configuration of flow matching has a shift and no β
             flow = "shift" in settings and "beta_schedule" not in settings

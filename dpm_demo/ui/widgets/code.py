@@ -106,6 +106,9 @@ def _diffusers(r: GenerateRequest) -> str:
         "singlestep": "DPMSolverSinglestepScheduler",
     }
     scheduler = name.get(s.method)
+    if s.table or s.variable != "lambda":
+        what = f"table {s.table!r}" if s.table else f"variable {s.variable!r}"
+        return f"# no code for diffusers is known for {what}.\n"
     if scheduler is None or s.window or s.order == "auto":
         what = (
             "adaptive steps"
