@@ -155,8 +155,16 @@ def nodes(
         if len(own) != n + 1:
             raise ValueError(f"the schedule must place {n + 1} nodes, not {len(own)}")
         return own
+    from dpm_demo.solver.spacings import SPACINGS  # which are made of these
+
+    if schedule in SPACINGS:
+        rising = SPACINGS[schedule](n, min(first, last), max(first, last))
+        return rising if first < last else rising[::-1]
     if schedule not in _CLOCKS:
-        raise ValueError(f"schedule must be one of {', '.join(_CLOCKS)}, flow, not {schedule!r}")
+        raise ValueError(
+            f"schedule must be one of {', '.join(_CLOCKS)}, flow, "
+            f"{', '.join(SPACINGS)}, not {schedule!r}"
+        )
     clock, inverse = _CLOCKS[schedule]
     start, stop = clock(first), clock(last)
     inner = [inverse(start + (stop - start) * i / n) for i in range(1, n)]
@@ -193,10 +201,10 @@ def _root_linear_time(lam: float) -> float:
 
 
 def _root_linear_lam(root: float) -> float:
-    return _linear_lam_anywhere(root * root)
+    return linear_lam_anywhere(root * root)
 
 
-def _linear_lam_anywhere(t: float) -> float:
+def linear_lam_anywhere(t: float) -> float:
     log_a = -0.25 * (_BETA_1 - _BETA_0) * t * t - 0.5 * _BETA_0 * t
     return log_a - 0.5 * math.log(-math.expm1(2 * log_a))
 
@@ -204,7 +212,7 @@ def _linear_lam_anywhere(t: float) -> float:
 _CLOCKS = {
     "logsnr": (lambda lam: lam, lambda lam: lam),
     "cosine": (cosine_time, lambda t: cosine_lam(t, -math.inf)),
-    "linear": (linear_time, _linear_lam_anywhere),
+    "linear": (linear_time, linear_lam_anywhere),
     "quadratic": (_root_linear_time, _root_linear_lam),
     "karras": (
         lambda lam: math.exp(-lam / _KARRAS_RHO),

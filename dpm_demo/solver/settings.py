@@ -40,7 +40,23 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 }
 
 #: Every schedule that has a name; `CHOICES` has those that the page offers.
-SCHEDULES = (*CHOICES["schedule"], "flow")
+SCHEDULES = (
+    *CHOICES["schedule"],
+    "flow",
+    "exponential",
+    "polyexponential",
+    "normal",
+    "sgm_uniform",
+    "simple",
+    "ddim_uniform",
+    "beta",
+    "beta57",
+    "kl_optimal",
+    "linear_quadratic",
+    "ays_sd15",
+    "ays_sdxl",
+    "ays_svd",
+)
 
 #: Fields that mean something with method "adaptive" only, and with the fixed-step methods only.
 ADAPTIVE_FIELDS = ("tolerance", "controller", "error", "stability")
@@ -82,7 +98,8 @@ class Solver:
     prediction          "data" is DPM-Solver++, "noise" is DPM-Solver
     schedule            where the nodes lie: even in λ ("logsnr"), in cosine time, in linear-β
                         time, in its square root ("quadratic"), Karras' with ρ = 7, or even in
-                        the time of a flow ("flow"); or a function (n, lam_span) -> n + 1 λ
+                        the time of a flow ("flow"); one of other programs' (`spacings`); or a
+                        function (n, lam_span) -> n + 1 λ
     variable            what predictions are polynomials of between nodes: λ, ρ = σ/α, or the
                         linear-β time, as DEIS has it
     table               the name of a table or function that takes the place of order, method,

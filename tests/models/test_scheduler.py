@@ -293,4 +293,4 @@ def test_importing_the_package_imports_no_diffusers():
 
 def test_a_table_is_refused_where_one_timestep_is_one_evaluation():
     with pytest.raises(ValueError, match="table 'heun' is not for diffusers' pipelines"):
-        DPMScheduler(table="heun")
+        dpm.DPMScheduler(table="heun")
