@@ -159,6 +159,7 @@ def compare(options: argparse.Namespace) -> None:
             kept,
             flat[cells.tile(cell)].nfe,
             done.tracks[cell.track].ms / len(cells.seeds),
+            {k: row.latent for k, row in enumerate(flat) if row.latent is not None},
         )
         for cell in cells.cells
     }

@@ -112,6 +112,7 @@ def _job(
     lambdas: Sequence[float] | None = None,
 ) -> Job:
     own = tuple(seeds)
+    model.check_threshold(solver.threshold)
     strength = model.guidance if guidance is None else guidance
     words = zip(
         _each("prompt", prompt, own), _each("negative_prompt", negative_prompt, own), strict=True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class Figures:
     psnr: float | None = None
     ms: float | None = None
     note: str = ""
+    latent_rmse: float | None = None  # the other figures are of decoded pixels then
 
 
 # ---------------------------------------------------------------- the reference
@@ -59,8 +60,12 @@ def figures(
     kept: References,
     nfe: int | None = None,
     ms: float | None = None,
+    latents: Mapping[int, np.ndarray] | None = None,
 ) -> Figures:
-    """The figures of a cell from the samples that have ended (by tile)."""
+    """The figures of a cell from the samples that have ended (by tile).
+
+    Errors are those of the samples, in pixels; `latents` are what they were before decoding.
+    """
     spent = cell.solver.nfe if nfe is None else nfe
     if cell.solver.eta > 0:
         return Figures(spent, ms=ms, note=ANOTHER_TARGET)
@@ -72,7 +77,14 @@ def figures(
             return Figures(spent, ms=ms)
         errors.append(rmse(sample, truth))
     mean = float(np.sqrt(np.mean(np.square(errors))))
-    return Figures(spent, mean, tuple(errors), psnr(mean), ms)
+    apart = []
+    for k, seed in enumerate(cells.seeds):
+        target = replace(target_of(comparison, model, cell.solver, seed), space="latents")
+        latent, truth = (latents or {}).get(cells.tile(cell, k)), kept.get(target)
+        if latent is not None and truth is not None:
+            apart.append(rmse(latent, truth))
+    inside = float(np.sqrt(np.mean(np.square(apart)))) if len(apart) == len(errors) else None
+    return Figures(spent, mean, tuple(errors), psnr(mean), ms, latent_rmse=inside)
 
 
 def caption(value: Figures) -> str:
@@ -82,7 +94,10 @@ def caption(value: Figures) -> str:
         return f"{cost}\n{value.note}"
     if value.rmse is None or value.psnr is None:
         return cost
-    return f"{cost}\nRMSE {value.rmse:.2g} · {value.psnr:.1f} dB"
+    text = f"{cost}\nRMSE {value.rmse:.2g} · {value.psnr:.1f} dB"
+    if value.latent_rmse is None:
+        return text
+    return f"{text} (pixels)\nRMSE {value.latent_rmse:.2g} (latents)"
 
 
 def best_cells(cells: Layout, values: Mapping[Cell, Figures]) -> set[Cell]:
@@ -135,7 +150,8 @@ def table(comparison: Comparison, cells: Layout, values: Mapping[Cell, Figures])
                 None if value.psnr is None else round(value.psnr, 2),
                 None if value.ms is None else round(value.ms, 1),
                 "★" if cell in best else "",
-                value.note,
+                value.note
+                or ("" if value.latent_rmse is None else f"latents: RMSE {value.latent_rmse:.4g}"),
             ]
         )
     return lines

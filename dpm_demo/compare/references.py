@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class Target:
     precision: str
     threshold: str | None
     finish: bool
+    space: str = "pixels"  # or "latents": what the samples were before they were decoded
 
 
 def target_of(comparison: Comparison, model: Model, solver: Solver, seed: int) -> Target:
@@ -105,10 +106,12 @@ def missing_references(
 
 
 def keep_references(done: Done, targets: Sequence[Target], kept: References) -> None:
-    samples = [row.sample for track in done.tracks for row in track.rows]
-    for target, sample in zip(targets, samples, strict=True):
-        if sample is not None:
-            kept.put(target, sample)
+    rows = [row for track in done.tracks for row in track.rows]
+    for target, row in zip(targets, rows, strict=True):
+        if row.sample is not None:
+            kept.put(target, row.sample)
+        if row.latent is not None:
+            kept.put(replace(target, space="latents"), row.latent)
 
 
 def exact_references(model: Model, targets: list[Any]) -> list[np.ndarray]:

@@ -135,6 +135,13 @@ class ActiveJob:
             for row, sample in enumerate(run.samples())
             if row not in run.errors
         }
+        latents = {
+            run.first_tile + row: latent
+            for run in self.runs
+            if run not in self.told
+            for row, latent in enumerate(run.latents())
+            if row not in run.errors
+        }
         self.told.update(run for run in self.runs if run.sample is not None)
         decisions, self.decisions, self.changed = tuple(self.decisions), [], {}
         self.seq += 1
@@ -149,6 +156,7 @@ class ActiveJob:
             ms=self.call_ms,
             rows=self.rows,
             samples=samples,
+            latents=latents,
         )
 
     def results(self) -> tuple[TrackResult, ...]:

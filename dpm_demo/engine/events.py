@@ -84,6 +84,7 @@ class Preview:
     ms: float
     rows: int
     samples: dict[int, np.ndarray] = field(default_factory=dict)
+    latents: dict[int, np.ndarray] = field(default_factory=dict)  # of those that were decoded
 
     def onto(self, old: Preview | None) -> Preview:
         """This preview with what an older one that nobody took has and this one has not."""
@@ -93,6 +94,7 @@ class Preview:
             self,
             pictures={**old.pictures, **self.pictures},
             samples={**old.samples, **self.samples},
+            latents={**old.latents, **self.latents},
             decisions=old.decisions + self.decisions,
         )
 

@@ -193,11 +193,15 @@ class Run:
             return []
         return list(self.sample.detach().to("cpu", torch.float32).numpy())
 
+    def latents(self) -> list[np.ndarray]:
+        """What the samples were before they were decoded; none where they never were latents."""
+        return [] if self.latent is None else list(self.latent.float().cpu().numpy())
+
     def result(self) -> list[SampleRecord]:
         tiles = range(self.first_tile, self.first_tile + len(self.seeds))
         converged = all(data.get("converged", True) for _, _, _, data in self.decisions)
         samples = self.samples()
-        latents = None if self.latent is None else self.latent.float().cpu().numpy()
+        latents = self.latents()
         rows = []
         for row, seed in enumerate(self.seeds):
             failure = self.errors.get(row)
@@ -216,7 +220,7 @@ class Run:
                         SolverDecision(tiles[row], *decision) for decision in self.decisions
                     ),
                     error=failure.error if failure else None,
-                    latent=latents[row] if finished and latents is not None else None,
+                    latent=latents[row] if finished and latents else None,
                 )
             )
         return rows

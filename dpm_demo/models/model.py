@@ -121,6 +121,14 @@ class Model:
         shape = self.shape if shape is None else shape
         return shape if self.latents is None else self.latents.picture_shape(shape)
 
+    def check_threshold(self, threshold: str | None) -> None:
+        """Raises ValueError for a threshold of samples that are no pictures in [-1, 1]."""
+        if threshold is not None and self.latents is not None:
+            raise ValueError(
+                f"threshold {threshold!r} clips pictures, and {self.name} samples latents: "
+                "leave it None."
+            )
+
     def span_for(self, shape: tuple[int, ...]) -> tuple[float, float]:
         """The ends of the nodes of samples of that shape."""
         if self.latents is None or shape == self.shape:

@@ -48,6 +48,7 @@ def rows_of(request: GenerateRequest, model: Model) -> int:
 def request_of(values: Mapping[str, Any], model: Model, limits: Limits) -> GenerateRequest:
     """The checked request. Raises ValueError, one sentence, for anything bad in it."""
     request = read(values)
+    model.check_threshold(request.solver.threshold)
     request.check(limits, rows_of(request, model), numbers_of(request, model))
     return request
 

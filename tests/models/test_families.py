@@ -247,3 +247,37 @@ def test_a_saved_folder_gives_the_samples_of_the_pipeline_object(name, tmp_path)
     assert relative(got, expected) < 1e-5
     assert model.family == model_of(name).family
     assert len(model.digest) == 16
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("bfloat16", 5e-2), ("float16", 1e-2)])
+@pytest.mark.parametrize("name", NAMES)
+def test_sixteen_bits_give_about_the_samples_of_thirty_two(name, dtype, bound, tmp_path):
+    save(name, tmp_path / name)
+    words = {"prompt": PROMPT} if model_of(name).prompted else {"label": "cock"}
+    found = {
+        kind: dpm.generate(
+            dpm.load(tmp_path / name, dtype=kind), dpm.Solver(nfe=4), **words, **options(name)
+        )
+        for kind in ("float32", dtype)
+    }
+    assert found[dtype].dtype == torch.float32
+    assert relative(found[dtype], found["float32"]) < bound
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", "flux"])
+def test_gradients_flow_from_a_sample_to_its_noise(name):
+    model, solver = model_of(name), dpm.Solver(nfe=3)
+    x, way = start(name, 1), start(name, 2)
+    conds = [model.condition(None, 2.0, prompt="a cat")]
+
+    def end(noise: Tensor, **more: Any) -> Tensor:
+        found = dpm.integrate(
+            model.denoise, noise, solver, lam_span=model.lam_span, cond=conds, **more
+        )
+        return found.square().sum()
+
+    noise = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(end(noise, differentiable=True), noise)
+    step = 1e-3
+    measured = (end(x + step * way) - end(x - step * way)) / (2 * step)
+    assert (slope * way).sum().item() == pytest.approx(measured.item(), rel=5e-2)

@@ -102,6 +102,7 @@ def test_prompts_and_sizes_go_through_links_as_they_are():
         ({"prompt": "x" * 2001}, "prompt must have at most 2000 letters"),
         ({"height": 4096, "width": 4096}, "GB of memory"),
         ({"label": "cat"}, "label: 'cat' is unknown"),
+        ({"threshold": "static"}, "clips pictures, and .* samples latents"),
     ],
 )
 def test_what_cannot_be_is_refused_before_it_starts(changes, sentence):

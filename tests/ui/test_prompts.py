@@ -101,7 +101,9 @@ def test_three_orders_are_compared_on_one_prompt_with_their_errors(visitor: Visi
     tiles = visitor.at("compare", "tile")
     assert tiles.count() == 6
     for k in range(6):
-        expect(tiles.nth(k)).to_contain_text(re.compile(r"RMSE [\d.e-]+"), timeout=PATIENCE)
+        for space in ("pixels", "latents"):
+            said = re.compile(rf"RMSE [\d.e-]+[^R]* \({space}\)")
+            expect(tiles.nth(k)).to_contain_text(said, timeout=PATIENCE)
     link = visitor.page.locator("#compare-link textarea, #compare-link input").input_value()
     assert dict(parse_qsl(link.split("?", 1)[1]))["prompt"] == "a dog"
 

@@ -153,6 +153,7 @@ async def run_comparison(
 ) -> AsyncGenerator[tuple[dict[str, Any], dict[Cell, Figures], Event], None]:
     """Runs all cells in one job and their reference beside it: player value, figures, event."""
     samples: dict[int, np.ndarray] = {}
+    latents: dict[int, np.ndarray] = {}
     values: dict[Cell, Figures] = {}
     reference = asyncio.create_task(fetch_references(serving, comparison, model, kept, cells))
 
@@ -169,6 +170,7 @@ async def run_comparison(
                     kept,
                     spent.get(tile),
                     ms.get(cell.track),
+                    latents,
                 )
         best = best_cells(cells, values)
         wall.captions = {k: caption(values[c]) for k, c in enumerate(cells.cells) if c in values}
@@ -181,6 +183,7 @@ async def run_comparison(
             async for event in events:
                 if isinstance(event, Preview):
                     samples.update(event.samples)
+                    latents.update(event.latents)
                     spent = {k: tile.nfe for k, tile in enumerate(event.tiles)}
                     update({}, spent)
                     yield await serving.encode(wall.live, event, serving.others), values, event
@@ -191,6 +194,7 @@ async def run_comparison(
                 await reference
                 rows = [row for track in event.tracks for row in track.rows]
                 samples = {k: r.sample for k, r in enumerate(rows) if r.sample is not None}
+                latents.update({k: r.latent for k, r in enumerate(rows) if r.latent is not None})
                 # a shared network call is charged by rows
                 ms = {k: t.ms / len(t.rows) for k, t in enumerate(event.tracks)}
                 update(ms, {k: row.nfe for k, row in enumerate(rows)})
@@ -330,6 +334,8 @@ def build(
                 no_taper=args[n + 3],
             )
             sample = comparison.sample
+            for solver in comparison.rows:
+                model.check_threshold(solver.threshold)
             comparison.check(serving.limits, rows_of(sample, model), numbers_of(sample, model))
             return comparison, model
         except ValueError as error:
