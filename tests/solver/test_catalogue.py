@@ -1,0 +1,220 @@
+"""Other programs' names: they mean what is said, and equal what they are said to equal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from solver_cases import GRID, SPAN, mixture_error, slopes
+
+from dpm_demo.models.exact import MIXTURE
+from dpm_demo.request.codec import solver_of_text, solver_text
+from dpm_demo.solver import integrate, nodes, plan
+from dpm_demo.solver.catalogue import ALIASES, MISSING, SAMPLERS, find, named
+from dpm_demo.solver.measure import Problem, strong_errors
+from dpm_demo.solver.settings import Solver
+
+X = torch.randn(2, 64, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+SEEDS = [7, 8]
+NODES = nodes("karras", 9, SPAN)
+
+
+def sample(solver: Solver, lambdas: list[float] = NODES) -> torch.Tensor:
+    return integrate(MIXTURE.denoise, X, solver, lambdas=lambdas, seeds=SEEDS)
+
+
+def of(name: str, **more) -> torch.Tensor:
+    return sample(SAMPLERS[name].solver(**more))
+
+
+def close(a: torch.Tensor, b: torch.Tensor) -> None:
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+# --- equalities, each of them claimed in the catalogue
+
+
+def test_euler_is_ddim() -> None:
+    close(of("euler"), of("ddim"))
+
+
+def test_euler_ancestral_is_ddim_with_eta_one() -> None:
+    close(of("euler_ancestral"), of("ddim_eta"))
+    close(of("euler"), of("ddim_eta", eta=0.0))
+    halfway = sample(Solver(order=1, eta=0.5))
+    assert (of("ddim_eta", eta=0.5) - halfway).abs().max() > 1e-3  # the trap
+
+
+def test_res_multistep_is_res_2m_is_the_exact_order_two() -> None:
+    close(of("res_multistep"), of("res_2m"))
+    close(of("res_2m"), sample(Solver(order=2, lower_order_final=False)))
+    assert (of("res_2m") - of("dpmpp_2m")).abs().max() > 1e-3
+
+
+def test_dpmpp_2s_is_its_ancestral_form_without_noise() -> None:
+    steps = NODES
+    both = [one for a, b in zip(steps, steps[1:], strict=False) for one in (a, 0.5 * (a + b))]
+    found = sample(SAMPLERS["dpmpp_2s"].solver(), [*both, steps[-1]])
+    close(found, of("dpmpp_2s_ancestral", eta=0.0))
+
+
+def test_dpmpp_3m_is_the_ode_of_dpmpp_3m_sde() -> None:
+    close(of("dpmpp_3m"), of("dpmpp_3m_sde", eta=0.0))
+
+
+def test_dpmpp_2m_sde_heun_is_the_exact_order_two_of_the_sde() -> None:
+    close(of("dpmpp_2m_sde_heun"), sample(Solver(order=2, eta=1.0, lower_order_final=False)))
+
+
+def test_deis_in_log_rho_is_the_exact_noise_form() -> None:
+    exact = Solver(order=3, prediction="noise", lower_order_final=False)
+    close(of("deis_logrho"), sample(exact))
+    assert (of("deis") - of("deis_logrho")).abs().max() > 1e-4
+
+
+def test_lms_and_ipndm_agree_on_nodes_even_in_sigma_alone() -> None:
+    even = [-math.log(3.0 - 2.7 * i / 10) for i in range(11)]
+    close(sample(SAMPLERS["lms"].solver(), even), sample(SAMPLERS["ipndm"].solver(), even))
+    assert (of("lms") - of("ipndm")).abs().max() > 1e-3
+
+
+def test_deis_in_rho_is_lms_with_three_predictions() -> None:
+    short = NODES[:4]
+    close(sample(SAMPLERS["deis_rho"].solver(), short), sample(SAMPLERS["lms"].solver(), short))
+
+
+def test_sa_solver_without_noise_is_unipc_with_exact_weights() -> None:
+    unipc = Solver(order=3, corrector=True, lower_order_final=False)
+    close(of("sa_solver", eta=0.0), sample(unipc))
+
+
+def test_every_equality_that_is_claimed_has_a_test_here() -> None:
+    source = open(__file__, encoding="utf-8").read()
+    for entry in SAMPLERS.values():
+        if entry.equals:
+            assert f'"{entry.name}"' in source or entry.name == "res_2s", entry.name
+
+
+def test_res_2s_is_the_exact_singlestep_order_two() -> None:
+    """b₂ = φ₂/c₂, b₁ = φ₁ − b₂ at c₂ = ½ (2308.02157), written out."""
+    x = X / torch.sigmoid(torch.tensor(2 * NODES[0], dtype=torch.float64)).sqrt()
+
+    def data(x: torch.Tensor, lam: float) -> torch.Tensor:
+        a = torch.sigmoid(torch.tensor(2 * lam, dtype=torch.float64)).sqrt()
+        return MIXTURE.denoise(x * a, lam)
+
+    for lam, target in zip(NODES, NODES[1:], strict=False):
+        h = target - lam
+        m = data(x, lam)
+        half = math.exp(-h / 2) * x - math.expm1(-h / 2) * m
+        m2 = data(half, lam + h / 2)
+        b2 = 2 * (math.exp(-h) - 1 + h) / h
+        x = math.exp(-h) * x + (-math.expm1(-h) - b2) * m + b2 * m2
+    stages = [one for a, b in zip(NODES, NODES[1:], strict=False) for one in (a, 0.5 * (a + b))]
+    found = sample(SAMPLERS["res_2s"].solver(), [*stages, NODES[-1]])
+    a_end = torch.sigmoid(torch.tensor(2 * NODES[-1], dtype=torch.float64)).sqrt()
+    close(found, x * a_end)
+
+
+# --- orders
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("euler", 1),
+        ("dpmpp_2m", 2),
+        ("res_2m", 2),
+        ("res_2s", 2),
+        ("dpmpp_2s", 2),
+        ("deis", 3),
+        ("deis_rho", 3),
+        ("deis_logrho", 3),
+        ("dpmpp_3m", 2),  # the trap
+        ("res_3m", 2),  # the trap
+        ("res_3m_squared", 3),
+        ("ipndm", 2),  # the trap
+        ("rk4_lambda", 4),
+    ],
+)
+def test_the_order_on_the_exact_mixture(name: str, order: int) -> None:
+    solver = SAMPLERS[name].solver()
+    found = slopes([mixture_error(replace(solver, nfe=n)) for n in GRID[-2:]])[0]
+    assert abs(found - order) < 0.15
+
+
+@pytest.mark.parametrize("name", [e.name for e in SAMPLERS.values() if e.noisy])
+def test_every_noisy_one_converges_along_its_path_at_strong_order_one(name: str) -> None:
+    x = torch.randn(48, 48, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    problem = Problem(MIXTURE.denoise, x, MIXTURE.flow(x, *SPAN), SPAN)
+    solver = SAMPLERS[name].solver()
+    # all but one solve the same SDE, so that one converged path is the truth of all of them
+    own = solver if name == "er_sde" else Solver(order=2, eta=1.0, lower_order_final=False)
+    converged = problem.solve(own, 1000)
+    few, many = strong_errors(solver, problem, (24, 192), converged)
+    assert 0.8 < math.log(few / many) / math.log(8) < 1.25
+
+
+# --- names
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_entry_is_a_solver_that_spends_its_budget_and_reads_back_from_text(name) -> None:
+    solver = SAMPLERS[name].solver(12)
+    text = solver_text(solver)
+    assert replace(solver_of_text(text), nfe=12) == solver
+    if solver.method != "adaptive":
+        assert plan(solver, SPAN).nfe == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            "dpmpp_2m karras",
+            Solver(order=2, weights="published", lower_order_final=False, schedule="karras"),
+        ),
+        (
+            "DPM++ 2M Karras",
+            Solver(order=2, weights="published", lower_order_final=False, schedule="karras"),
+        ),
+        ("Euler a", Solver(order=1, eta=1.0)),
+        ("uni_pc beta57 nfe=8", Solver(nfe=8, table="uni_pc_bh1", schedule="beta57")),
+        ("DDIMScheduler", Solver(order=1)),
+        ("heun flow shift=3", Solver(table="heun", schedule="flow", shift=3.0)),
+        ("DPM++ 3M SDE exponential", Solver(table="dpmpp_3m_sde", eta=1, schedule="exponential")),
+    ],
+)
+def test_a_text_is_found(text: str, wanted: Solver) -> None:
+    assert find(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dpmp_2m", "sampler: 'dpmp_2m' is unknown; the nearest are .*dpmpp_2m"),
+        ("euler karas", "schedule: 'karas' is unknown; the nearest are karras"),
+        ("euler bong_tangent", "bong_tangent is not here: a schedule with no published formula"),
+        ("lcm", "lcm is not here: not a solver"),
+        ("", "none is named"),
+        ("euler karras beta", "two are named"),
+        ("euler order=2", "'order' is no setting beside a sampler's name"),
+        ("euler eta=x", "eta must be a number"),
+        ("euler nfe=0", "nfe must be a whole number"),
+    ],
+)
+def test_a_bad_text_gets_one_sentence_with_the_nearest_names(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        find(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_name_means_two_things() -> None:
+    given = [a.lower() for e in SAMPLERS.values() for a in (e.name, *e.aliases)]
+    assert len(given) == len(set(given)) == len(ALIASES)
+    assert not set(MISSING) & set(ALIASES)
+    known = {f.name for f in fields(Solver)}
+    assert all(set(entry.settings) <= known for entry in SAMPLERS.values())
+    assert named("DPMSolverMultistepScheduler").name == "dpmpp_2m"
