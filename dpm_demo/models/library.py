@@ -19,17 +19,21 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints, load_checkpoint, read_config
+from dpm_demo.models.diffusers.fetch import fetch_pipeline
 from dpm_demo.models.diffusers.files import read_json
 from dpm_demo.models.diffusers.hub import (
     OFFERED,
     Offered,
     answering,
-    fetch_diffusers,
     is_diffusers,
-    load_diffusers,
     on_disk,
 )
-from dpm_demo.models.diffusers.registry import family_of, known_family, load_folder
+from dpm_demo.models.diffusers.registry import (
+    family_of,
+    known_family,
+    load_folder,
+    load_from_hub,
+)
 from dpm_demo.models.exact import (
     MIXTURE_NAME,
     VIDEO_MIXTURE_NAME,
@@ -199,7 +203,7 @@ class ModelLibrary:
         with self._lock:
             self._fractions[name] = 0.0
         try:
-            fetch_diffusers(
+            fetch_pipeline(
                 name,
                 True,
                 self._revision(name),
@@ -293,11 +297,11 @@ class ModelLibrary:
             revision = self._revision(name)
             expected = self._offered[name].size if name in self._offered else 0
             self._make_room(expected)
-            return load_diffusers(
+            return load_from_hub(
                 name,
                 self.device,
-                self.allow_hub,
-                revision,
+                allow_network=self.allow_hub,
+                revision=revision,
                 progress=lambda fraction: self._progress(name, fraction),
                 max_bytes=self.memory_bytes,
             )

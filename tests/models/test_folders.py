@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import huggingface_hub
 import pytest
 import tiny
 import torch
@@ -14,8 +17,10 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 import dpm_demo as dpm
 from dpm_demo.models.diffusers.family import Embeddings
+from dpm_demo.models.diffusers.fetch import fetch_pipeline, patterns
 from dpm_demo.models.diffusers.preview import LinearPreview
 from dpm_demo.models.diffusers.registry import FAMILIES, family_of
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import CheckpointError
 
 SOLVER = dpm.Solver(nfe=3)
@@ -269,3 +274,55 @@ def test_a_tiny_decoder_on_disk_makes_the_previews(folder):
     model, x0 = dpm.load(folder), torch.randn(1, 4, 8, 8)
     expected = small.eval().decode(x0, return_dict=False)[0]
     assert torch.allclose(model.latents.preview(x0), expected, atol=1e-5)
+
+
+def stand_in_hub(monkeypatch: pytest.MonkeyPatch, folder: Path, size: int) -> list[tuple[str, ...]]:
+    """The hub, played by a folder; returns the patterns that are asked of it."""
+    asked: list[tuple[str, ...]] = []
+
+    def snapshot(name: str, *, allow_patterns: list[str], **rest: Any) -> str:
+        asked.append(tuple(allow_patterns))
+        return str(folder)
+
+    names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+    siblings = [SimpleNamespace(rfilename=n, size=size) for n in [*names, "whole.safetensors"]]
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "model_info", lambda *a, **k: SimpleNamespace(siblings=siblings)
+    )
+    return asked
+
+
+def test_a_family_comes_from_the_hub_without_pickles_whole_files_or_variants(saved, monkeypatch):
+    asked = stand_in_hub(monkeypatch, saved, 10)
+    model = dpm.load("hub:owner/tiny-sd")
+    assert (model.name, model.family) == ("hub:owner/tiny-sd", "Stable Diffusion 1.x, 2.x")
+
+    def fetched(name: str) -> bool:
+        return any(fnmatch(name, pattern) for pattern in asked[-1])
+
+    for name in ("unet/diffusion_pytorch_model", "text_encoder/model-00001-of-00002"):
+        assert fetched(f"{name}.safetensors")
+    for name in ("unet/diffusion_pytorch_model.fp16.safetensors", "sd-v1.safetensors"):
+        assert not fetched(name)
+    assert not any(fetched(f"unet/{n}") for n in ("diffusion_pytorch_model.bin", "code.py"))
+    assert any(fnmatch("unet/model.fp16.safetensors", p) for p in patterns("fp16"))
+
+
+def test_a_family_above_the_limit_or_unknown_is_refused_before_its_weights(folder, monkeypatch):
+    asked = stand_in_hub(monkeypatch, folder, 10**6)
+    with pytest.raises(CheckpointError, match="above the limit of 5 MB"):
+        fetch_pipeline("hub:owner/tiny-sd", True, max_bytes=5 * 10**6)
+    index = json.loads((folder / "model_index.json").read_text("utf-8"))
+    index["_class_name"] = "KolorsPipeline"
+    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="hub:owner/tiny-sd: KolorsPipeline"):
+        fetch_pipeline("hub:owner/tiny-sd", True)
+    assert asked == [("model_index.json",)] * 2
+
+
+def test_the_library_lists_and_loads_a_family_in_its_folder(saved):
+    library = ModelLibrary(root=saved.parent, built_in=())
+    (offer,) = library.offered()
+    assert (offer.name, offer.frames) == ("tiny-sd", 1)
+    assert library.get("tiny-sd").prompted

@@ -721,7 +721,7 @@ def test_a_download_is_seen_while_it_runs(root, plain, monkeypatch):
         seen.append(models.state(name))
         return plain
 
-    monkeypatch.setattr(library, "fetch_diffusers", fetch)
+    monkeypatch.setattr(library, "fetch_pipeline", fetch)
     models.fetch("hub:owner/tiny")
     assert seen[0].kind == "loading" and seen[0].fraction == 0.25
     assert models.state("hub:owner/tiny").kind == "unloaded"

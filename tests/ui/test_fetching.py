@@ -41,8 +41,8 @@ class StandIn:
         self.changed = threading.Condition()
         monkeypatch.setattr(library, "answering", lambda models: frozenset(m.id for m in models))
         monkeypatch.setattr(library, "on_disk", lambda model: False)
-        monkeypatch.setattr(library, "fetch_diffusers", self.fetch)
-        monkeypatch.setattr(library, "load_diffusers", self.load)
+        monkeypatch.setattr(library, "fetch_pipeline", self.fetch)
+        monkeypatch.setattr(library, "load_from_hub", self.load)
 
     def send(self, fraction: float, fails: bool = False) -> None:
         with self.changed:

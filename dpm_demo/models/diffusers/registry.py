@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from dpm_demo.models.diffusers.family import Family
 from dpm_demo.models.diffusers.files import read_json
 from dpm_demo.models.diffusers.flux import Flux
 from dpm_demo.models.diffusers.guided import GuidedDenoiser
-from dpm_demo.models.diffusers.hub import checked_id, load_diffusers, snapshot
+from dpm_demo.models.diffusers.hub import checked_id, load_diffusers
 from dpm_demo.models.diffusers.pixart import PixArt
 from dpm_demo.models.diffusers.sd3 import StableDiffusion3
 from dpm_demo.models.diffusers.stable_diffusion import StableDiffusion, StableDiffusionXL
@@ -45,8 +47,6 @@ FAMILIES: tuple[type[Family], ...] = (
     PixArt,
 )
 _OWN = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ScoreSdeVePipeline")
-#: What is fetched of a pipeline: its parts, in folders of their own, and never pickled weights.
-HUB_FILES = ("*.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.jinja", "*/*.safetensors")
 TINY = ("taesd", "tiny_vae", "vae_tiny")
 
 
@@ -82,14 +82,26 @@ def load_folder(folder: Path, device: torch.device, **options: Any) -> Model:
     return load_diffusers(folder, device)
 
 
-def load_from_hub(ident: str, device: torch.device, **options: Any) -> Model:
-    """The same by "hub:owner/name", fetched into Hugging Face's cache."""
-    name = checked_id(ident)
-    folder = snapshot(name, None, ("model_index.json",), True)
-    if not known_family(folder):
-        return load_diffusers(ident, device, allow_network=True)
-    family_of(str(read_json(folder / "model_index.json", name).get("_class_name")), name)
-    return load_family(snapshot(name, None, HUB_FILES, True), f"hub:{name}", device, **options)
+def load_from_hub(
+    ident: str,
+    device: torch.device,
+    *,
+    allow_network: bool = True,
+    revision: str | None = None,
+    progress: Callable[[float], None] | None = None,
+    max_bytes: int = sys.maxsize,
+    **options: Any,
+) -> Model:
+    """The same by "hub:owner/name", from Hugging Face's cache or fetched into it."""
+    from dpm_demo.models.diffusers.fetch import fetch_pipeline
+
+    fetched: dict[str, Any] = {"progress": progress, "max_bytes": max_bytes}
+    folder = fetch_pipeline(
+        ident, allow_network, revision, variant=options.get("variant"), **fetched
+    )
+    if known_family(folder):
+        return load_family(folder, f"hub:{checked_id(ident)}", device, **options)
+    return load_diffusers(ident, device, allow_network, revision, **fetched)
 
 
 def load_family(
