@@ -25,8 +25,8 @@ class Entry:
 
     settings   of `Solver`
     aliases    its other names, diffusers' classes among them
-    spent      evaluations that those programs spend when asked for 20 steps, the last one to σ = 0;
-               None where it depends on the sample
+    spent      evaluations that 20 steps cost in k-diffusion's manner, the last one to σ = 0 and of
+               one evaluation; None where it depends on the sample
     equals     the name of an entry or setting that gives the same sample (each is a test)
     trap       what its users should know
     """
@@ -155,6 +155,7 @@ _ENTRIES = (
         ("DPMSolverSinglestepScheduler",),
         spent=39,
         equals="dpmpp_2s_ancestral with η = 0",
+        trap="20 steps cost 39 evaluations in k-diffusion's manner, and 20 in diffusers' class",
         source="2211.01095, algorithm 1",
     ),
     Entry(
@@ -207,7 +208,8 @@ _ENTRIES = (
         "uni_pc",
         {"table": "uni_pc_bh1"},
         ("uni_pc_bh1",),
-        trap="B₁(h) = h; differs from bh2 where order 2 is used, at the start and the end",
+        trap="B₁(h) = h; differs from bh2 where order 2 is used: at the start, and at the end, "
+        "where its orders fall whatever one asks for and cost it the order",
         source="2302.04867",
     ),
     Entry(
@@ -231,9 +233,9 @@ _ENTRIES = (
     Entry(
         "res_2s",
         {"order": 2, "method": "singlestep", **_PLAIN},
-        spent=40,
+        spent=39,
         equals="the exact singlestep order 2 in data form",
-        trap="20 steps cost 40 evaluations",
+        trap="20 steps cost twice the evaluations",
         source="2308.02157, c₂ = ½",
     ),
     Entry(
@@ -268,6 +270,12 @@ _ENTRIES = (
         source="2309.05019, PECE",
     ),
     Entry(
+        "gradient_estimation",
+        {"table": "gradient_estimation"},
+        trap="of order 1: 2ε − ε_last looks one step too far on purpose",
+        source="2306.04848, γ = 2",
+    ),
+    Entry(
         "rk4_lambda",
         {"table": "lawson4"},
         spent=77,
@@ -283,16 +291,14 @@ ALIASES: dict[str, str] = {
 #: Names of those programs that nothing here stands for, and why.
 MISSING: dict[str, str] = {
     "bong_tangent": "a schedule with no published formula; its program's code is not read here",
-    "heunpp2": "no paper states its weights",
+    "heunpp2": "its weights were not found in a paper",
     "lcm": "not a solver: it draws new noise after each data prediction of a distilled network",
-    "gradient_estimation": "its weights extrapolate on purpose and converge to no ODE's solution",
-    "seeds_2": "stages share noise of two scales; not on one Brownian path yet",
-    "restart": "adds noise and repeats an interval; a plan has no way back",
+    "seeds_2": "not done: its stages draw noise at two scales of one step",
+    "restart": "not done: it adds noise and goes back, which a plan cannot say",
     "heun_2s_sde and the other stochastic families of RES4LYF": "no published formula",
 }
 _SCHEDULE_ALIASES = {
     "sgm": "sgm_uniform",
-    "automatic": "normal",
     "uniform": "normal",
     "kl": "kl_optimal",
 }
@@ -343,7 +349,8 @@ def _value(key: str, value: str) -> Any:
     if key == "denoise_to_zero" and value in ("true", "false"):
         return value == "true"
     raise ValueError(
-        f"{key!r:.60} is no setting beside a sampler's name: nfe, eta, shift or denoise_to_zero=true"
+        f"{key!r:.60} is no setting beside a sampler's name, as nfe, eta, shift and "
+        "denoise_to_zero are"
     )
 
 

@@ -296,6 +296,7 @@ def _tables() -> dict[str, Table]:
     ]
     made += [
         multistep("ipndm", "noise", ADAMS),
+        multistep("gradient_estimation", "noise", ((1.0,), (2.0, -1.0))),
         Table("uni_pc_bh1", "data", _unipc_b1),
         Table("sa_solver", "data", _sa_solver(again=False), noisy=True),
         Table("sa_solver_pece", "data", _sa_solver(again=True), calls=2, noisy=True),
