@@ -118,7 +118,13 @@ def _job(
         _each("prompt", prompt, own), _each("negative_prompt", negative_prompt, own), strict=True
     )
     conditions = tuple(_condition(model, label, strength, *pair) for pair in words)
-    shape = model.shape_for(size, frames)
+    free = model.latents is not None or not model.shape
+    if x_T is not None and free and size is None and frames is None:
+        shape = tuple(x_T.shape[1:])
+    else:
+        shape = model.shape_for(size, frames)
+    if not shape:
+        raise ValueError(f"{model.name} has no shape of its own: wrap(…, shape=…), or x_T, says it")
     if lambdas is not None:
         lambdas = tuple(float(lam) for lam in lambdas)
     track = Track(
@@ -175,9 +181,10 @@ def generate(
 
     `prompt` and `negative_prompt` are texts, or lists of one a seed (a prompt may be `Embeddings`
     too); `size` is (height, width) in pixels. `guidance` is the model's own where it is None.
-    `output="latent"` returns the samples before they are decoded. `x_T` is the state at the first
-    node, `lambdas` are nodes of one's own (the first may be −∞ on a flow, the last ∞). `callback`
-    gets every trajectory point (as `stream` yields them).
+    `output="latent"` returns the samples before they are decoded. `x_T` is the variance-preserving
+    state at the first node, and says the size of latents; `lambdas` are nodes of one's own (the
+    first may be −∞ on a flow, the last ∞). `callback` gets every trajectory point (as `stream`
+    yields them).
 
     Sample k depends on its own seed, not on its neighbours (to rounding). Runs in the calling
     thread. Raises ValueError for an unknown label or bad guidance, JobFailed if the network's

@@ -59,7 +59,8 @@ def wrap(
     `time` maps what is named here to what the network takes (`lambda s: 1000 * s`). x: (n, *shape)
     in the network's dtype; labels: (n,) whole numbers (n, axes for several axes), where the number
     of choices stands for "any". The answer is a tensor, or what diffusers networks return; channels
-    beyond those of x (a learned variance) are left out. `shape` is read off a diffusers network.
+    beyond those of x (a learned variance) are left out. `shape` is read off a diffusers network;
+    without any, `generate` takes that of its `x_T`.
     `span` are the ends of the nodes in λ: from `betas`, else ±4 less log `shift` ("flow"), or
     EDM's ("sigma"). `decode` makes pictures of samples. `guidance` is used where none is asked for.
 
@@ -83,6 +84,9 @@ def wrap(
         raise ValueError(f"span must rise, from noise to data, not {span}")
     own = _shape_of(net) if shape is None else tuple(int(n) for n in shape)
     axes = {axis: tuple(map(str, names)) for axis, names in (labels or {}).items()}
+    if decode is not None and not own:
+        raise ValueError("shape must be given with decode, (channels, height, width) for pictures")
+    latents = None if decode is None else Decoded(decode, own, (low, high), where)
     network = AsData(net, kind, time)
     denoise = Denoiser(network, "data", tuple(map(len, axes.values())), dtype=None)
     return Model(
@@ -94,7 +98,7 @@ def wrap(
         device=where,
         labels=axes,
         title=name,
-        latents=None if decode is None else Decoded(decode, own, (low, high), where),
+        latents=latents,
         guidance=float(guidance),
         family=kind,
     )
@@ -205,4 +209,4 @@ def _shape_of(net: Callable[..., Any]) -> tuple[int, ...]:
     if isinstance(channels, int) and size is not None:
         sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
         return (channels, *sides)
-    raise ValueError("shape must be given, (channels, height, width) for pictures")
+    return ()

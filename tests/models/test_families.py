@@ -229,6 +229,7 @@ def test_samples_are_decoded_into_pictures_of_the_size_asked_for(name):
     pixels = dpm.generate(model, dpm.Solver(nfe=2), **options(name))
     frames = (options(name)["frames"],) if name in VIDEO else ()
     assert pixels.shape == (1, 3, *frames, 16, 16)
+    assert pixels.abs().max() <= 1
     assert model.picture_shape(model.shape_for(**options(name))) == (3, *frames, 16, 16)
     assert model.latents is not None
     quick = model.latents.preview(start(name))

@@ -187,13 +187,22 @@ def test_a_class_conditional_grey_unet_of_diffusers_is_a_model_in_one_line(size)
         ("eps", {}, 'kind "eps" needs betas, or span'),
         ("flow", {"betas": [0.1]}, 'betas mean nothing with kind "flow"'),
         ("v", {"span": (1.0, -1.0)}, "span must rise"),
-        ("flow", {"shape": None}, "shape must be given"),
+        ("flow", {"shape": None, "decode": lambda x: x}, "shape must be given with decode"),
         ("flow", {"shift": 0}, "shift must be a positive number, not 0"),
     ],
 )
 def test_what_cannot_be_wrapped_is_refused_in_one_sentence(kind, more, sentence):
     with pytest.raises(ValueError, match=sentence.replace("(", r"\(")):
         wrap(lambda x, t: x, kind, **{"shape": (3,), **more})
+
+
+def test_a_network_without_a_shape_takes_that_of_its_noise():
+    model = wrap(dressed(MIXTURE, "flow"), kind="flow", span=(-4.0, 4.0))
+    got = dpm.generate(model, Solver(nfe=6), seeds=[0, 1], x_T=NOISE)
+    expected = integrate(MIXTURE.denoise, NOISE, Solver(nfe=6), lam_span=(-4.0, 4.0))
+    assert (got - expected).abs().max() < 1e-5
+    with pytest.raises(ValueError, match="has no shape of its own"):
+        dpm.generate(model, Solver(nfe=6))
 
 
 def test_a_network_that_answers_in_another_shape_is_refused():

@@ -181,9 +181,12 @@ class Family:
         """The ends of the nodes for such latents."""
         return self.path.span(self.tokens(shape))
 
-    @torch.no_grad()
     def decode(self, x0: Tensor) -> Tensor:
-        """Pictures in about [-1, 1], float32: one sample, or one frame, at a time."""
+        """Pictures in [-1, 1], float32: one sample, or one frame, at a time; cut off beyond."""
+        return self._decoded(x0).clamp(-1, 1)
+
+    @torch.no_grad()
+    def _decoded(self, x0: Tensor) -> Tensor:
         vae = self.pipe.vae
         if vae is None:
             raise ValueError(f"{self.name}: its vae is missing, so only latents can be had.")
@@ -206,7 +209,7 @@ class Family:
         if self.quick is not None:
             return self.quick(x0)
         if self._linear is None:
-            self._linear = LinearPreview.fit(self.decode, x0.shape[1:], self.device)
+            self._linear = LinearPreview.fit(self._decoded, x0.shape[1:], self.device)
         return self._linear(x0)
 
     def row_bytes(self, shape: tuple[int, ...]) -> int:
