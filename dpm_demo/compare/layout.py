@@ -49,7 +49,7 @@ def layout(comparison: Comparison, model: Model) -> Layout:
     for i, row in enumerate(comparison.rows):
         for j, nfe in enumerate(comparison.budgets):
             solver = replace(row, nfe=nfe)
-            if comparison.no_taper and solver.method != "adaptive":
+            if comparison.no_taper and solver.method != "adaptive" and not solver.table:
                 solver = replace(solver, lower_order_final=False)
             key = work(solver, span)
             if key not in tracks:
@@ -62,8 +62,10 @@ def layout(comparison: Comparison, model: Model) -> Layout:
 def work(solver: Solver, span: tuple[float, float]) -> Hashable:
     if solver.method == "adaptive" or solver.window or solver.eta:
         return solver
-    moves = plan(solver, span).moves
-    return moves, solver.prediction, solver.threshold, solver.denoise_to_zero
+    made = plan(solver, span)
+    # a function's moves say when it evaluates, and not what it does
+    own = solver.table if any(move.update is None for move in made.moves) else ""
+    return made.moves, made.prediction, solver.threshold, solver.denoise_to_zero, own
 
 
 def job_of(comparison: Comparison, model: Model, cells: Layout, record: bool = True) -> Job:

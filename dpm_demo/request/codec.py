@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from dpm_demo.request.comparison import NFE_OF_ROW, ROWS_MAX, Comparison
 from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.solver.catalogue import find
 from dpm_demo.solver.settings import CHOICES, NFE_MAX, Solver
 
 _OWN = tuple(f.name for f in fields(GenerateRequest) if f.name != "solver")
@@ -135,9 +136,15 @@ def solver_text(solver: Solver) -> str:
 
 
 def solver_of_text(text: str) -> Solver:
-    """The solver that `text` describes: words of the form field=value. Raises ValueError."""
+    """The solver that `text` describes: words of the form field=value, or another program's name.
+
+    "dpmpp_2m karras" is what `solver.catalogue.find` makes of it. Raises ValueError.
+    """
     values: dict[str, Any] = {}
-    for word in str(text)[:400].split():
+    words = str(text)[:400].split()
+    if words and "=" not in words[0]:
+        return find(" ".join(words), NFE_OF_ROW)
+    for word in words:
         name, equals, value = word.partition("=")
         if not equals or name not in _SOLVER or name == "nfe":
             known = ", ".join(k for k in _SOLVER if k != "nfe")

@@ -3,6 +3,8 @@
     dpm_demo.solver.table.read("mine.json")                    # then Solver(table="mine")
     dpm_demo.solver.table.register("mine", my_generator)       # likewise
 
+or drop tables/mine.json into the folder where the program is started.
+
 A file holds numbers only: "name", "prediction" ("data" or "noise"), and one of
 
 "multistep"  rows of weights by how many predictions there are, the newest first:
@@ -43,6 +45,9 @@ Sampler = Callable[[Tensor, Sequence[float]], Trajectory]
 Moves = Callable[[Sequence[float], float, int], Sequence[Move]]
 
 LENGTH_MAX, REACH_MAX, BYTES_MAX = 1000, 8, 1_000_000
+#: Files of this folder, where the program is started, are tables by their own names.
+FOLDER = Path("tables")
+NAME = r"[A-Za-z][\w-]{0,39}"
 _KNOWN: dict[str, Table] = {}
 
 
@@ -124,7 +129,7 @@ def register(name: str, table: Table | Sampler, *, calls: int = 1) -> Table:
     (its inner ones with stage=1, 2, …), is sent the data prediction for each, and returns the
     sample. `ValueError` for a name that is none, or that the samplers of other programs have.
     """
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][\w-]{0,39}", name):
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise ValueError(f"a table's name is up to 40 letters, digits, - and _, not {name!r:.60}")
     from dpm_demo.solver.others import TABLES
 
@@ -146,6 +151,10 @@ def named(name: str) -> Table:
     from dpm_demo.solver.others import TABLES
 
     known = {**TABLES, **_KNOWN}
+    if isinstance(name, str) and name not in known and re.fullmatch(NAME, name):
+        dropped = FOLDER / f"{name}.json"
+        if dropped.is_file():
+            known[name] = read(dropped)
     if not isinstance(name, str) or name not in known:
         near = difflib.get_close_matches(str(name), known, 3) or sorted(known)
         raise ValueError(f"table: {name!r:.60} is unknown; there are {', '.join(near)}")
@@ -199,7 +208,8 @@ def read(path: str | Path) -> Table:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(values, dict):
             raise ValueError("must hold an object with a name and numbers")
-        return register(str(values.get("name", path.stem)), of_values(values, path.stem))
+        made = of_values(values, path.stem)
+        return register(made.name, made)
     except (OSError, RecursionError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name}: cannot be read ({type(error).__name__})") from error
     except ValueError as error:

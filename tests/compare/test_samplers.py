@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from urllib.parse import parse_qsl
 
 import pytest
+import torch
 
+from dpm_demo.compare.layout import job_of, layout, work
 from dpm_demo.compare.samplers import BUDGETS, measure, nodes, rows, to_json
+from dpm_demo.engine.events import Done
+from dpm_demo.engine.inline import run_inline
+from dpm_demo.models.exact import mixture_model
 from dpm_demo.models.wrap import wrap
-from dpm_demo.request.codec import solver_of_text
-from dpm_demo.solver import plan
+from dpm_demo.request.codec import comparison_of_query, comparison_query, solver_of_text
+from dpm_demo.request.comparison import Comparison
+from dpm_demo.solver import Evaluation, plan
 from dpm_demo.solver.catalogue import SAMPLERS
 from dpm_demo.solver.settings import Solver
+from dpm_demo.solver.table import register
 
 
 def test_every_name_has_its_row() -> None:
@@ -50,3 +58,42 @@ def test_nodes_are_lists_of_one_length_or_one_less() -> None:
     model = wrap(lambda x, t: x, "flow", shape=(1, 2, 2))
     lists = nodes(Solver(nfe=6), model)
     assert [len(lists[k]) for k in ("lambdas", "sigmas", "timesteps")] == [7, 7, 6]
+
+
+def test_rows_of_a_comparison_take_names_and_tables_and_functions_do_not_share_work() -> None:
+    def one(x, lambdas):
+        for lam in lambdas[:-1]:
+            x = yield Evaluation(x, lam)
+        return x
+
+    def other(x, lambdas):
+        for lam in lambdas[:-1]:
+            x = 0.5 * (yield Evaluation(x, lam))
+        return x
+
+    register("test-one", one)
+    register("test-other", other)
+    texts = ("dpmpp_2m karras", "order=2 weights=published lower_order_final=false schedule=karras")
+    same = [work(solver_of_text(text), (-5.0, 4.0)) for text in texts]
+    assert same[0] == same[1]
+    apart = [work(solver_of_text(f"table=test-{name}"), (-5.0, 4.0)) for name in ("one", "other")]
+    assert apart[0] != apart[1]
+    rows_of = tuple(solver_of_text(text) for text in (*texts, "Euler a", "table=heun"))
+    comparison = Comparison(model="mixture", rows=rows_of, budgets=(4, 7), no_taper=True)
+    drawn = layout(comparison, mixture_model(torch.device("cpu")))
+    assert [cell.solver.nfe for cell in drawn.cells] == [4, 7] * 4
+    link, complaints = comparison_of_query(parse_qsl(comparison_query(comparison)))
+    assert link.rows == comparison.rows and not complaints
+
+
+def test_a_comparison_with_other_programs_samplers_runs_to_the_end() -> None:
+    rows_of = tuple(solver_of_text(text) for text in ("table=heun", "ipndm karras", "er_sde"))
+    comparison = Comparison(model="mixture", rows=rows_of, budgets=(6,))
+    model = mixture_model(torch.device("cpu"))
+    (done,) = [
+        event
+        for event in run_inline(job_of(comparison, model, layout(comparison, model)))
+        if isinstance(event, Done)
+    ]
+    for track in done.tracks:
+        assert all(row.nfe == 6 and row.sample is not None for row in track.rows)

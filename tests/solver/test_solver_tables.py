@@ -338,3 +338,15 @@ def test_a_function_that_asks_too_often_is_refused() -> None:
     register("greedy", greedy)
     with pytest.raises(ValueError, match="asks for more than 1 evaluations a step"):
         plan(Solver(nfe=4, table="greedy"), SPAN)
+
+
+def test_a_file_dropped_into_the_folder_is_a_table_by_its_name(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="table: 'dropped-in' is unknown"):
+        Solver(table="dropped-in")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "dropped-in.json").write_text('{"multistep": [[1], [1.5, -0.5]]}')
+    assert plan(Solver(nfe=5, table="dropped-in"), SPAN).nfe == 5
+    for bad in ("../dropped-in", "tables/dropped-in", ""):
+        with pytest.raises(ValueError, match="unknown"):
+            named(bad)
