@@ -134,6 +134,7 @@ def _job(
         lam_span=model.span_for(shape) if lambdas is None else None,
         lambdas=lambdas,
         start=x_T,
+        restart=model.restart,
     )
     return Job(model.denoise, shape, (track,), device=model.device, record=False)
 

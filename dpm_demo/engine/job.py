@@ -38,7 +38,7 @@ class Track:
     `cond` holds for all rows, or names one condition a row. `start` is the variance-preserving
     state at the first node, `(len(seeds), *shape)`, whose dtype the trajectory keeps; a callable
     is called on the worker thread, where torch work belongs. Without it each row starts from the
-    float32 noise of its own seed.
+    float32 noise of its own seed. `restart` is the λ where another network takes over.
     """
 
     solver: Solver
@@ -47,6 +47,7 @@ class Track:
     lam_span: tuple[float, float] | None = None
     lambdas: tuple[float, ...] | None = None
     start: Start | None = None
+    restart: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", tuple(self.seeds))

@@ -71,6 +71,7 @@ class Run:
             lam_span=track.lam_span,
             lambdas=None if track.lambdas is None else list(track.lambdas),
             seeds=self.seeds,
+            restart=track.restart,
         )
 
     def step(self, answer: Any) -> torch.Tensor | None:

@@ -71,7 +71,8 @@ class Model:
     (comparisons and their reference; a network that is held in 16 bits runs as it is held).
     `lam_span` is where a schedule places its nodes. `labels` maps an axis to its choices;
     `prompted` models take words; `guidance` is used where none is asked for. `latents` stands
-    between samples and pictures. `digest` names the weights.
+    between samples and pictures. `restart` is the λ from which on another network of the model
+    answers. `digest` names the weights.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Model:
     prompted: bool = False
     guidance: float = 3.5
     family: str = ""
+    restart: float | None = None
 
     @property
     def frames(self) -> int:

@@ -68,7 +68,10 @@ def tracks_job(
     return Job(
         model.denoise_float32 if exact else model.denoise,
         shape,
-        tuple(Track(solver, tuple(seeds), cond=cond, lam_span=span) for solver, seeds in tracks),
+        tuple(
+            Track(solver, tuple(seeds), cond, span, restart=model.restart)
+            for solver, seeds in tracks
+        ),
         device=model.device,
         record=record,
         latents=model.latents,

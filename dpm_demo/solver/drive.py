@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from dpm_demo.solver.events import Evaluation, Measure, Trajectory
 from dpm_demo.solver.fixed import fixed
 from dpm_demo.solver.lists import listed
 from dpm_demo.solver.picard import picard
-from dpm_demo.solver.plan import plan
+from dpm_demo.solver.plan import Plan, plan
 from dpm_demo.solver.settings import NFE_DEFAULT, Solver
 from dpm_demo.solver.table import named
 
@@ -36,6 +37,7 @@ def trajectory(
     lam_span: tuple[float, float] | None = None,
     lambdas: Sequence[float] | None = None,
     seeds: Sequence[int] | None = None,
+    restart: float | None = None,
 ) -> Trajectory:
     """The generator of one trajectory from `x`, the state at the first node, to the last node.
 
@@ -43,15 +45,18 @@ def trajectory(
     in float32 and rounded where the network sees it and at the end, so that its error does not
     grow with the budget. Exactly one row for "adaptive" and for `window`. `lam_span` and `lambdas`
     as in `plan`. `seeds`: one for each row, needed when eta > 0, where the Brownian path belongs
-    to the sample. Falling nodes lead from data to noise (inversion). `ValueError` at once, before
-    the first evaluation.
+    to the sample. Falling nodes lead from data to noise (inversion). From the first node at or
+    above `restart` on, where another network answers, a multistep method uses no prediction of
+    before. `ValueError` at once, before the first evaluation.
     """
     if x.ndim < 1 or not x.is_floating_point():
         raise ValueError(f"x must be a floating tensor (n, *shape), not {x.dtype} of {x.ndim} axes")
     if one_row(solver) and len(x) != 1:
         raise ValueError(f"a trajectory of this solver holds one row, not {len(x)}")
     if x.dtype in (torch.bfloat16, torch.float16):
-        steps = trajectory(x.float(), solver, lam_span=lam_span, lambdas=lambdas, seeds=seeds)
+        steps = trajectory(
+            x.float(), solver, lam_span=lam_span, lambdas=lambdas, seeds=seeds, restart=restart
+        )
         return _rounded(steps, x.dtype)
     if solver.method == "adaptive":
         return adaptive(x, solver, *ends(solver, lam_span, lambdas))
@@ -65,7 +70,25 @@ def trajectory(
         path = BrownianPath(seeds, x.shape[1:], solver.eta)
     if solver.window:
         return picard(x, solver, made, path)
+    if restart is not None and solver.method == "multistep" and not solver.table:
+        return _in_two(x, solver, made, path, restart)
     return fixed(x, solver, made, path)
+
+
+def _in_two(
+    x: Tensor, solver: Solver, made: Plan, path: BrownianPath | None, restart: float
+) -> Trajectory:
+    """The same nodes as two runs, the second from the first node at or above `restart` on.
+
+    A run whose first step has stages (one that starts midway) is left whole.
+    """
+    points = made.nodes
+    cut = next((k for k, lam in enumerate(points) if lam >= restart), 0)
+    if 0 < cut < len(points) - 1 and all(move.stage == 0 for move in made.moves):
+        before = replace(solver, lower_order_final=False, denoise_to_zero=False)
+        x = yield from fixed(x, before, plan(before, lambdas=points[: cut + 1]), path)
+        made = plan(solver, lambdas=points[cut:])
+    return (yield from fixed(x, solver, made, path))
 
 
 def _rounded(steps: Trajectory, dtype: torch.dtype) -> Trajectory:

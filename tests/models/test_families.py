@@ -282,3 +282,52 @@ def test_gradients_flow_from_a_sample_to_its_noise(name):
     step = 1e-3
     measured = (end(x + step * way) - end(x - step * way)) / (2 * step)
     assert (slope * way).sum().item() == pytest.approx(measured.item(), rel=5e-2)
+
+
+@cache
+def two_networks() -> Model:
+    return dpm.load(tiny.wan(two=True))
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_wans_two_networks_give_the_latents_of_its_pipeline(guidance):
+    pipe = tiny.wan(two=True)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    x_T = start("wan")
+    expected = pipe(
+        PROMPT,
+        NEGATIVE,
+        height=16,
+        width=16,
+        num_frames=5,
+        num_inference_steps=STEPS,
+        guidance_scale=guidance,
+        latents=x_T.clone(),
+        output_type="latent",
+        return_dict=False,
+    )[0]
+    nodes = nodes_of(pipe.scheduler)
+    assert nodes[1] < two_networks().restart < nodes[-2]
+    got = dpm.generate(
+        two_networks(),
+        dpm.Solver(order=1),
+        prompt=PROMPT,
+        negative_prompt=NEGATIVE,
+        guidance=guidance,
+        output="latent",
+        x_T=x_T,
+        lambdas=nodes,
+    )
+    assert relative(got, expected) < 1e-4
+
+
+def test_rows_on_both_sides_of_the_boundary_share_a_call_and_each_is_as_if_alone():
+    model = two_networks()
+    x = torch.cat([start("wan", seed) for seed in range(2)])
+    lam = torch.tensor([model.restart - 0.5, model.restart + 0.5])
+    conds = [model.condition(None, 2.0, prompt=p) for p in ("a cat", "a dog")]
+    together = model.denoise(x, lam, conds)
+    for k in range(2):
+        alone = model.denoise(x[k : k + 1], lam[k : k + 1], conds[k : k + 1])
+        assert relative(together[k : k + 1], alone) < 1e-5

@@ -294,3 +294,30 @@ def test_importing_the_package_imports_no_diffusers():
 def test_a_table_is_refused_where_one_timestep_is_one_evaluation():
     with pytest.raises(ValueError, match="table 'heun' is not for diffusers' pipelines"):
         dpm.DPMScheduler(table="heun")
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_xl", "sd3", "flux"])
+def test_it_runs_image_to_image_from_the_middle_of_its_steps(name):
+    from diffusers import AutoPipelineForImage2Image
+
+    pipe = AutoPipelineForImage2Image.from_pipe(tiny.FAMILIES[name]())
+    pipe.set_progress_bar_config(disable=True)
+    picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+    def run_from(strength: float, fields: dict[str, Any]) -> Tensor:
+        pipe.scheduler = dpm.DPMScheduler.from_config(pipe.scheduler.config, **fields)
+        return pipe(
+            "a cat",
+            image=picture,
+            height=16,
+            width=16,
+            strength=strength,
+            num_inference_steps=8,
+            generator=torch.Generator().manual_seed(0),
+            output_type="pt",
+        ).images
+
+    for fields in ({"order": 3}, {"order": 2, "corrector": True, "schedule": "logsnr"}):
+        little, much = (run_from(s, fields) for s in (0.25, 0.9))
+        assert little.isfinite().all() and much.isfinite().all()
+        assert not torch.equal(little, much)

@@ -88,6 +88,11 @@ class Family:
         """What the network is told of λ."""
         return self.path.time(lam)
 
+    @property
+    def restart(self) -> float | None:
+        """λ from which on another network answers."""
+        return None
+
     def scaled(self, x0: Tensor) -> Tensor:
         """Latents as the decoder wants them."""
         config = self.pipe.vae.config

@@ -182,6 +182,7 @@ def _model(
         prompted=family.prompted,
         guidance=family.guidance,
         family=family.title,
+        restart=family.restart,
     )
 
 

@@ -1,9 +1,11 @@
 """Wan 2.1 and 2.2: video by flow, time 1000 σ; 2.2 has two networks, one for each end of the path.
 
-A solver's history runs across the boundary between the two, as in diffusers.
+A multistep solver starts anew at the boundary between the two (in diffusers its history runs on).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -37,6 +39,11 @@ class Wan(Family):
 
     def picture_frames(self, frames: int) -> int:
         return 1 + (frames - 1) * self.pipe.vae_scale_factor_temporal
+
+    @property
+    def restart(self) -> float | None:
+        ratio = self.pipe.config.boundary_ratio
+        return None if ratio is None else math.log((1 - ratio) / ratio)
 
     def time_of(self, lam: Tensor) -> Tensor:
         return 1000 * self.path.time(lam)
