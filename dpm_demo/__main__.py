@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import subprocess
@@ -479,6 +480,35 @@ def bench(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.name} failed; its own message stands above.")
 
 
+def samplers(options: argparse.Namespace) -> None:
+    """Who is who: other programs' samplers, what they equal, and their measured orders."""
+    from dpm_demo.compare.samplers import listing, rows, to_json
+
+    shown = rows(options.name)
+    print(to_json(shown) if options.json else listing(shown), end="" if options.json else "\n")
+
+
+def nodes(options: argparse.Namespace) -> None:
+    """A solver's nodes on a model, as the list that ComfyUI, diffusers or integrate takes."""
+    from dpm_demo import api
+    from dpm_demo.compare.samplers import nodes as lists
+    from dpm_demo.request.codec import solver_of_text
+
+    budget = _number("nfe", options.nfe)
+    if budget != int(budget):
+        raise ValueError(f"nfe must be a whole number, not {options.nfe!r:.60}")
+    solver = replace(solver_of_text(options.solver), nfe=int(budget))
+    found = lists(solver, api.load(options.model, options.device))
+    if options.json:
+        print(json.dumps({key: [_finite(v) for v in found[key]] for key in found}))
+    else:
+        print(", ".join(f"{value:.6g}" for value in found[options.kind]))
+
+
+def _finite(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)  # JSON has no infinity
+
+
 def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(prog="python -m dpm_demo", description=__doc__)
     commands = main_parser.add_subparsers(dest="command", required=True)
@@ -507,6 +537,22 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--nfe", default="5,8,10,15,20", help="columns (default: 5,8,10,15,20)")
     two.add_argument("--no-taper", action="store_true", help="no lower orders at the end")
     two.set_defaults(run=compare)
+
+    who = commands.add_parser("samplers", help=samplers.__doc__, description=samplers.__doc__)
+    who.add_argument("name", nargs="?", help="one sampler, by any of its names")
+    who.add_argument("--json", action="store_true", help="a list of objects for machines")
+    who.set_defaults(run=samplers)
+
+    where = commands.add_parser("nodes", help=nodes.__doc__, description=nodes.__doc__)
+    where.add_argument("solver", help='"dpmpp_2m karras" or "order=3 schedule=flow"')
+    where.add_argument("--model", default="emoji-image", help="a name, a folder or hub:owner/name")
+    where.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    where.add_argument("--nfe", default="20", help="network evaluations (default: 20)")
+    where.add_argument(
+        "--kind", default="sigmas", choices=("sigmas", "lambdas", "timesteps"), help="of the list"
+    )
+    where.add_argument("--json", action="store_true", help="all three lists")
+    where.set_defaults(run=nodes)
 
     three = commands.add_parser("prepare", help=prepare.__doc__, description=prepare.__doc__)
     three.add_argument("what", choices=("images", "videos"))

@@ -22,7 +22,7 @@ from dpm_demo.solver.catalogue import SAMPLERS, Entry, named
 from dpm_demo.solver.measure import Problem, errors, order, strong_errors
 from dpm_demo.solver.settings import Solver
 
-__all__ = ["BUDGETS", "Row", "measure", "nodes", "rows"]
+__all__ = ["BUDGETS", "Row", "listing", "measure", "nodes", "rows"]
 
 SPAN = (-5.02, 4.56)
 FILE = Path(__file__).with_name("samplers.json")
@@ -105,6 +105,27 @@ def measured() -> list[Row]:
 def to_json(made: Sequence[Row]) -> str:
     """Rows as a JSON list of objects."""
     return json.dumps([asdict(row) for row in made], ensure_ascii=False, indent=1) + "\n"
+
+
+def listing(shown: Sequence[Row]) -> str:
+    """Rows as lines for a terminal; one row alone with all that is known of it."""
+    if len(shown) == 1:
+        return "\n".join(f"{key:15} {_said(value)}" for key, value in asdict(shown[0]).items())
+    width = max(len(row.name) for row in shown)
+    lines = [f"{'name':{width}}  order  20 steps  error at {BUDGETS[2]}  what to know"]
+    for row in shown:
+        slope = "-" if row.order_measured is None else f"{row.order_measured:.2f}"
+        note = f"equals {row.equals}" if row.equals else row.trap
+        spent = row.evaluations or "varies"
+        error = row.errors[2]
+        lines.append(f"{row.name:{width}}  {slope:>5}  {spent:>8}  {error:11.1e}  {note}")
+    return "\n".join(lines)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value in (None, "") else str(value)
 
 
 def nodes(solver: Solver, model: Any) -> dict[str, list[float]]:
