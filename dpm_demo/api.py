@@ -127,8 +127,11 @@ def _job(
         raise ValueError(f"{model.name} has no shape of its own: wrap(…, shape=…), or x_T, says it")
     if lambdas is not None:
         lambdas = tuple(float(lam) for lam in lambdas)
+    rows = {model.resolved(solver, cond) for cond in conditions} or {solver}
+    if len(rows) > 1:
+        raise ValueError('schedule "calibrated": these prompts need different tables; ask in turn')
     track = Track(
-        solver,
+        rows.pop(),
         own,
         cond=conditions if model.conditional else None,
         lam_span=model.span_for(shape) if lambdas is None else None,

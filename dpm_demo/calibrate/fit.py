@@ -3,7 +3,7 @@
 A fitted step is the one formula with additions: in variance-preserving coordinates, from λ_i to
 λ_{i+1} = λ_i + h,
 
-    x_{i+1} = (α'/α) e^{−h} x_i + α' (1 − e^{−h}) Σ_k (w_ik + c_ik) m_k
+    x_{i+1} = (α'/α) e^{−h} x_i + α' (1 − e^{−h}) Σ_k (w_ik + c_ik) m_k,   k = 0 … 4
 
 where m_k are data predictions, the newest first, each asked for at a told λ_k + d_k; w are the
 exact weights of the moment conditions at the current nodes, and everything that is fitted starts
@@ -22,51 +22,58 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dpm_demo.models.calibrated import Fit
+from dpm_demo.models.model import Condition
 from dpm_demo.solver import plan
 from dpm_demo.solver.settings import Solver
 
-#: denoise(x, lam) -> x0 for rows of one batch, with gradients to x and lam
-Denoise = Callable[[Tensor, Tensor], Tensor]
-HISTORY = 3  # predictions that a fitted step may use
+HISTORY = 5  # predictions that a fitted step may use; UniPC's corrector is within four
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Samples to fit to: noise and converged samples `(n, *shape)`, and a denoiser for their rows.
+class Samples:
+    """What is fitted to, or measured on: noise and converged samples `(n, *shape)`.
 
-    `denoise(rows)` answers for those rows of the batch, whose conditions it knows.
+    `denoise(x, lam, conditions)` is the model, with gradients to x and lam.
     """
 
     noise: Tensor
     truth: Tensor
-    denoise: Callable[[Sequence[int]], Denoise]
+    conditions: tuple[Condition, ...] | None
+    denoise: Callable[..., Tensor]
 
     def __len__(self) -> int:
         return len(self.noise)
 
+    def pick(self, rows: Tensor) -> Samples:
+        """The samples of those numbers."""
+        own = None if self.conditions is None else tuple(self.conditions[k] for k in rows.tolist())
+        return Samples(self.noise[rows], self.truth[rows], own, self.denoise)
+
 
 class Fitted(nn.Module):
-    """The parameters of a fitted solver of `nfe` evaluations, started from a multistep `solver`.
+    """The parameters of a fitted solver, started from a multistep `solver` in data form.
 
     float64 on the CPU: the arithmetic on them is nothing beside the network's.
     """
 
     def __init__(self, solver: Solver, lam_span: tuple[float, float]) -> None:
         super().__init__()
-        start = plan(solver, lam_span)
         if solver.method != "multistep" or solver.corrector or solver.prediction != "data":
-            raise ValueError("a fit starts from a multistep solver in data form without corrector")
+            raise ValueError("a fit starts from a multistep solver in data form, without corrector")
+        start = plan(solver, lam_span)
         self.first, self.last = lam_span
         self.orders = start.orders
         lam = torch.tensor(start.nodes, dtype=torch.float64)
-        nfe = len(lam) - 1
+        steps = len(lam) - 1
         self.increments = nn.Parameter(lam.diff().abs().log())
-        self.told = nn.Parameter(torch.zeros(nfe, dtype=torch.float64))
-        self.added = nn.Parameter(torch.zeros(nfe, HISTORY, dtype=torch.float64))
+        self.told = nn.Parameter(torch.zeros(steps, dtype=torch.float64))
+        self.added = nn.Parameter(torch.zeros(steps, HISTORY, dtype=torch.float64))
 
     def nodes(self) -> Tensor:
-        """λ of the nodes `(nfe + 1,)`: the ends are fixed, the shares between them a softmax."""
+        """λ of the nodes `(steps + 1,)`: fixed ends, and the shares between them a softmax."""
         shares = torch.softmax(self.increments, dim=0).cumsum(0)
         inner = self.first + (self.last - self.first) * shares[:-1]
         ends = torch.tensor([self.first, self.last], dtype=torch.float64)
@@ -86,16 +93,27 @@ class Fitted(nn.Module):
             factor = alpha[1] * -torch.expm1(-h)
             yield lam[i] + self.told[i], scale, factor * (weights + self.added[i, :reach])
 
-    def forward(self, denoise: Denoise, x: Tensor) -> Tensor:
-        """The sample from the state `x` `(n, *shape)` at the first node."""
-        history: list[Tensor] = []
+    def forward(self, samples: Samples) -> Tensor:
+        """RMSE of each of `samples` to its converged one."""
+        x, history = samples.noise, []
         for told, scale, weights in self.steps():
-            x0 = denoise(x, told.to(x.dtype).expand(len(x)))
-            history = [x0, *history][:HISTORY]
+            lam = told.to(x.dtype).expand(len(x))
+            cond = () if samples.conditions is None else (samples.conditions,)
+            history = [samples.denoise(x, lam, *cond), *history][:HISTORY]
             x = scale.to(x.dtype) * x
             for weight, prediction in zip(weights.to(x.dtype), history, strict=True):
                 x = x + weight * prediction
-        return x
+        return (x.float() - samples.truth).square().flatten(1).mean(1).sqrt()
+
+    def frozen(self, guidance: tuple[float, float]) -> Fit:
+        """The fit as numbers."""
+        with torch.no_grad():
+            rows = [
+                (float(told), float(scale), tuple(weights.tolist()))
+                for told, scale, weights in self.steps()
+            ]
+            told, scales, weights = zip(*rows, strict=True)
+            return Fit(tuple(self.nodes().tolist()), told, scales, weights, guidance)
 
 
 def exact_weights(r: Tensor, z: Tensor) -> Tensor:
@@ -108,72 +126,76 @@ def exact_weights(r: Tensor, z: Tensor) -> Tensor:
     return torch.linalg.solve(rows, torch.stack(moments))
 
 
-def errors(fitted: Fitted, batch: Batch, at_once: int = 32) -> Tensor:
-    """RMSE of each sample of `batch` to its converged one."""
-    found = []
+def errors(fitted: Fitted, samples: Samples, at_once: int = 32) -> Tensor:
+    """RMSE of each sample."""
     with torch.no_grad():
-        for rows in torch.arange(len(batch)).split(at_once):
-            sample = fitted(batch.denoise(rows.tolist()), batch.noise[rows])
-            found.append(per_sample(sample, batch.truth[rows]))
-    return torch.cat(found)
-
-
-def per_sample(sample: Tensor, truth: Tensor) -> Tensor:
-    """RMSE of each row."""
-    return (sample.float() - truth).square().flatten(1).mean(1).sqrt()
+        parts = torch.arange(len(samples)).split(at_once)
+        return torch.cat([fitted(samples.pick(rows)) for rows in parts])
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How long and how fast a fit goes; `nodes_only` leaves coefficients and told λ alone."""
 
-    iterations: int = 150
+    iterations: int = 300
     batch: int = 16
     lr_nodes: float = 0.03
     lr_rest: float = 0.01
+    ema: float = 0.95
     nodes_only: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch"):
+            if not 1 <= getattr(self, name) <= 100_000:
+                raise ValueError(
+                    f"{name} must be a whole number from 1 to 100000, not {getattr(self, name)}"
+                )
 
 
 def fit(
     fitted: Fitted,
-    batch: Batch,
+    samples: Samples,
     recipe: Recipe = Recipe(),
     on_progress: Callable[[int, float], None] = lambda iteration, loss: None,
 ) -> Fitted:
-    """Fits `fitted` to `batch` in place, deterministically: Adam, the rates decayed by a cosine."""
-    rest = [] if recipe.nodes_only else [fitted.told, fitted.added]
+    """Fits `fitted` to `samples` in place, deterministically.
+
+    Adam, the rates decayed by a cosine; what remains is the moving average of the parameters.
+    """
     groups = [{"params": [fitted.increments], "lr": recipe.lr_nodes}]
-    if rest:
-        groups.append({"params": rest, "lr": recipe.lr_rest})
+    if not recipe.nodes_only:
+        groups.append({"params": [fitted.told, fitted.added], "lr": recipe.lr_rest})
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
+    decay = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda k: 0.5 * (1 + math.cos(math.pi * k / recipe.iterations))
     )
+    average = AveragedModel(fitted, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
     generator = torch.Generator().manual_seed(recipe.seed)
-    order = torch.randperm(len(batch), generator=generator)
+    order = torch.randperm(len(samples), generator=generator)
     for iteration in range(recipe.iterations):
-        if len(order) < recipe.batch:
-            order = torch.cat([order, torch.randperm(len(batch), generator=generator)])
+        while len(order) < recipe.batch:
+            order = torch.cat([order, torch.randperm(len(samples), generator=generator)])
         rows, order = order[: recipe.batch], order[recipe.batch :]
-        sample = fitted(batch.denoise(rows.tolist()), batch.noise[rows])
-        loss = per_sample(sample, batch.truth[rows]).mean()
+        loss = fitted(samples.pick(rows)).mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(fitted.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
-        on_progress(iteration, loss.item())
+        decay.step()
+        average.update_parameters(fitted)
+        on_progress(iteration + 1, loss.item())
+    fitted.load_state_dict(average.module.state_dict())
     return fitted
 
 
 def best_start(
-    nfe: int, lam_span: tuple[float, float], batch: Batch, starts: Sequence[Solver]
+    nfe: int, lam_span: tuple[float, float], samples: Samples, starts: Sequence[Solver]
 ) -> tuple[Fitted, Solver, float]:
-    """The fitted solver that starts from the best of `starts`, that one, and its mean error."""
+    """What starts from the best of `starts` on `samples`, that setting, and its mean error."""
     tried = []
     for solver in (replace(start, nfe=nfe) for start in starts):
         fitted = Fitted(solver, lam_span)
-        tried.append((errors(fitted, batch).mean().item(), solver, fitted))
+        tried.append((errors(fitted, samples).mean().item(), solver, fitted))
     error, solver, fitted = min(tried, key=lambda one: one[0])
     return fitted, solver, error

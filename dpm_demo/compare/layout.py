@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from dpm_demo.engine.job import Job
 from dpm_demo.models.model import Model
 from dpm_demo.request.comparison import Comparison
-from dpm_demo.request.job import shape_of, tracks_job
+from dpm_demo.request.job import condition_of, shape_of, tracks_job
 from dpm_demo.solver import plan
 from dpm_demo.solver.settings import Solver
 
@@ -45,13 +45,15 @@ def layout(comparison: Comparison, model: Model) -> Layout:
     cells: list[Cell] = []
     tracks: dict[Hashable, int] = {}
     solvers: list[Solver] = []
+    condition = condition_of(comparison.sample, model)
     span = model.span_for(shape_of(comparison.sample, model))
     for i, row in enumerate(comparison.rows):
         for j, nfe in enumerate(comparison.budgets):
             solver = replace(row, nfe=nfe)
-            if comparison.no_taper and solver.method != "adaptive" and not solver.table:
+            fixed = solver.table or solver.schedule == "calibrated"
+            if comparison.no_taper and solver.method != "adaptive" and not fixed:
                 solver = replace(solver, lower_order_final=False)
-            key = work(solver, span)
+            key = work(model.resolved(solver, condition), span)
             if key not in tracks:
                 tracks[key] = len(solvers)
                 solvers.append(solver)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dpm_demo.models.calibrated import FILE, load_fits
 from dpm_demo.models.denoiser import TARGETS, Denoiser, Target
 from dpm_demo.models.device import processor_precision
 from dpm_demo.models.model import CheckpointError, Model
@@ -140,6 +141,7 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Model:
     quick = (
         exact if precision == "float32" else Denoiser(network, config["target"], axes, precision)
     )
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
     return Model(
         name=folder.name,
         shape=tuple(config["shape"]),
@@ -148,7 +150,8 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Model:
         denoise_float32=exact,
         device=where,
         labels={axis: tuple(names) for axis, names in config["labels"].items()},
-        digest=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16],
+        digest=digest,
+        fits=load_fits(folder / FILE, digest),
         title=str(config.get("title", folder.name)),
     )
 

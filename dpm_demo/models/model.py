@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from dpm_demo.solver.settings import Solver
 
 __all__ = ["CheckpointError", "Condition", "Latents", "Model", "Words"]
 
@@ -90,6 +92,7 @@ class Model:
     guidance: float = 3.5
     family: str = ""
     restart: float | None = None
+    fits: tuple[Any, ...] = ()  # solvers fitted to it: `models.calibrated.Fit`
 
     @property
     def frames(self) -> int:
@@ -101,6 +104,12 @@ class Model:
     def conditional(self) -> bool:
         """Whether `denoise` is to be told a condition for each row."""
         return bool(self.labels) or self.prompted
+
+    def resolved(self, solver: Solver, condition: Condition | None = None) -> Solver:
+        """`solver`, or what its schedule "calibrated" is on this model. Raises ValueError."""
+        from dpm_demo.models.calibrated import resolved
+
+        return resolved(solver, self, condition)
 
     def rows(self, condition: Condition) -> int:
         """Network rows that one evaluation of such a row costs: 2 where it is guided."""

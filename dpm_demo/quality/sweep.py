@@ -214,7 +214,9 @@ class Store:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Samples `(n, *shape)`, float32, and the evaluations that each of them took."""
         model = self.model
-        track = Track(solver, tuple(seeds), cond=self.conditions(seeds), lam_span=model.lam_span)
+        conditions = self.conditions(seeds)
+        fitted = model.resolved(solver, None if conditions is None else conditions[0])
+        track = Track(fitted, tuple(seeds), cond=conditions, lam_span=model.lam_span)
         denoise = model.denoise if self.quick else model.denoise_float32
         job = Job(denoise, model.shape, (track,), device=model.device, record=False)
         for event in run_inline(job, tick_ms=_TICK_MS):

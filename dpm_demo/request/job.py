@@ -69,7 +69,7 @@ def tracks_job(
         model.denoise_float32 if exact else model.denoise,
         shape,
         tuple(
-            Track(solver, tuple(seeds), cond, span, restart=model.restart)
+            Track(model.resolved(solver, cond), tuple(seeds), cond, span, restart=model.restart)
             for solver, seeds in tracks
         ),
         device=model.device,

@@ -67,6 +67,8 @@ def lambdas_on(solver: Solver, model: Any, shape: tuple[int, ...] | None = None)
     multistep solver, whose evaluations are its nodes, `lambdas=` takes the list back.
     """
     span = model
+    if solver.schedule == "calibrated" and hasattr(model, "resolved"):
+        solver = model.resolved(solver)
     if hasattr(model, "lam_span"):
         span = model.lam_span if shape is None else model.span_for(shape)
     made = plan(solver, span)

@@ -147,6 +147,8 @@ def nodes(
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
+    if schedule == "calibrated":
+        raise ValueError('schedule "calibrated" belongs to a model: there is none of a span alone')
     if schedule == "flow":
         return _flow_nodes(n, lam_span, shift)
     first, last = check_span(lam_span)

@@ -56,6 +56,7 @@ SCHEDULES = (
     "ays_sd15",
     "ays_sdxl",
     "ays_svd",
+    "calibrated",
 )
 
 #: Fields that mean something with method "adaptive" only, and with the fixed-step methods only.
@@ -98,8 +99,9 @@ class Solver:
     prediction          "data" is DPM-Solver++, "noise" is DPM-Solver
     schedule            where the nodes lie: even in λ ("logsnr"), in cosine time, in linear-β
                         time, in its square root ("quadratic"), Karras' with ρ = 7, or even in
-                        the time of a flow ("flow"); one of other programs' (`spacings`); or a
-                        function (n, lam_span) -> n + 1 λ
+                        the time of a flow ("flow"); one of other programs' (`spacings`);
+                        "calibrated": nodes and weights fitted to the model that is sampled; or
+                        a function (n, lam_span) -> n + 1 λ
     variable            what predictions are polynomials of between nodes: λ, ρ = σ/α, or the
                         linear-β time, as DEIS has it
     table               the name of a table or function that takes the place of order, method,

@@ -96,13 +96,13 @@ class Table:
 
 def _orders(points: Sequence[float], moves: Sequence[Move]) -> tuple[int, ...]:
     """Predictions that each step uses: what a plan shows as its order."""
-    found = dict.fromkeys(points[:-1], 1)
-    at = points[0]
+    found = [1] * (len(points) - 1)
+    step = -1
     for move in moves:
-        at = at if move.stage else move.lam
+        step += move.stage == 0  # its λ may be told differently from the node's
         if move.update is not None:
-            found[at] = max(1, sum(1 for weight in move.update.weights if weight))
-    return tuple(found.values())
+            found[step] = max(1, sum(1 for weight in move.update.weights if weight))
+    return tuple(found)
 
 
 def first_order(form: str, lam: float, target: float) -> Move:

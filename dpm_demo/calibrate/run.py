@@ -1,0 +1,178 @@
+"""Calibrates a model: draws samples, fits a solver for each budget, keeps what is finished.
+
+Deterministic for the same model, budgets and recipe. A file that holds some of the tables already
+is extended; a table that was interrupted is begun anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from dpm_demo.calibrate.fit import Recipe, Samples, best_start, errors, fit
+from dpm_demo.models.calibrated import Fit, read_fits
+from dpm_demo.models.model import CheckpointError, Condition, Model
+from dpm_demo.request.codec import solver_text
+from dpm_demo.solver import initial_noise, integrate
+from dpm_demo.solver.settings import Solver
+
+#: Where a fit starts from: the best of these on a part of its samples.
+STARTS = tuple(
+    Solver(order=order, schedule=schedule)
+    for order in (2, 3)
+    for schedule in ("logsnr", "linear", "quadratic")
+)
+PLAIN, GUIDED = (1.0, 1.0), (1.5, 5.0)
+FIRST_SEED, HELD_SEED = 1_000_000, 2_000_000
+TRIED = 32  # samples that choose the start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is fitted: budgets, guidance ranges, and to how many samples.
+
+    `truth_nfe` evaluations of order 3 count as converged for fitting, `held_nfe` for measuring.
+    """
+
+    budgets: tuple[int, ...] = (5, 6, 8, 10)
+    ranges: tuple[tuple[float, float], ...] = (PLAIN, GUIDED)
+    samples: int = 256
+    held: int = 48
+    truth_nfe: int = 64
+    held_nfe: int = 200
+    recipe: Recipe = field(default_factory=Recipe)
+    prompts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for nfe in self.budgets:
+            if not 2 <= nfe <= 50:
+                raise ValueError(f"nfe must be whole numbers from 2 to 50, not {nfe}")
+        for name in ("samples", "held"):
+            if not 1 <= getattr(self, name) <= 100_000:
+                raise ValueError(f"{name} must be from 1 to 100000, not {getattr(self, name)}")
+
+
+def conditions_for(
+    model: Model, seeds: Sequence[int], ends: tuple[float, float], prompts: Sequence[str] = ()
+) -> tuple[Condition, ...] | None:
+    """A condition for each seed: labels or a prompt drawn, "any" in half of the unguided ones."""
+    if not model.conditional:
+        return None
+    made = []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        share = float(torch.rand(1, generator=generator))
+        guidance = ends[0] + (ends[1] - ends[0]) * float(torch.rand(1, generator=generator))
+        if prompts:
+            k = int(torch.randint(len(prompts), (1,), generator=generator))
+            made.append(model.condition(guidance=guidance, prompt=prompts[k]))
+            continue
+        label = {
+            axis: names[int(torch.randint(len(names), (1,), generator=generator))]
+            for axis, names in model.labels.items()
+        }
+        unguided = ends[1] == 1.0
+        made.append(model.condition(None if unguided and share < 0.5 else label, guidance))
+    return tuple(made)
+
+
+def draw(
+    model: Model, first: int, count: int, ends: tuple[float, float], nfe: int, plan: Plan
+) -> Samples:
+    """Samples of seeds `first` on, and what they converge to."""
+    seeds = range(first, first + count)
+    noise = initial_noise(seeds, model.shape)
+    conditions = conditions_for(model, seeds, ends, plan.prompts)
+    if model.exact_solution is not None:
+        truth = model.exact_solution(noise, *model.lam_span).float()
+    else:
+        solver = Solver(nfe=nfe, order=3)
+        truth = torch.cat(
+            [
+                integrate(
+                    model.denoise_float32,
+                    noise[k : k + 32],
+                    solver,
+                    lam_span=model.lam_span,
+                    cond=None if conditions is None else conditions[k : k + 32],
+                )
+                for k in range(0, count, 32)
+            ]
+        )
+    return Samples(noise, truth, conditions, model.denoise_float32)
+
+
+def calibrate(
+    model: Model,
+    out: Path,
+    plan: Plan = Plan(),
+    on_progress: Callable[[str, float], None] = lambda what, share: None,
+) -> tuple[Fit, ...]:
+    """Fits what `plan` says and is not in `out` yet; writes `out` after every table.
+
+    Raises ValueError for a model that this cannot fit: latents, or a span without finite ends.
+    """
+    if model.latents is not None or not all(abs(lam) < 100 for lam in model.lam_span):
+        raise ValueError(f"{model.name}: only models of pixels with a finite span are calibrated")
+    if model.prompted and not plan.prompts:
+        raise ValueError(f"{model.name} takes words: prompts must name some to be fitted to")
+    known = list(_known(out, model.digest))
+    ranges = plan.ranges if model.conditional else (PLAIN,)
+    for ends in ranges:
+        missing = [n for n in plan.budgets if not any(_same(f, n, ends) for f in known)]
+        if not missing:
+            continue
+        on_progress("converged samples", 0.0)
+        samples = draw(model, FIRST_SEED, plan.samples, ends, plan.truth_nfe, plan)
+        held = draw(model, HELD_SEED, plan.held, ends, plan.held_nfe, plan)
+        for nfe in missing:
+            known.append(_one(model, nfe, ends, samples, held, plan.recipe, on_progress))
+            write(out, model.digest, known)
+    return tuple(known)
+
+
+def _one(
+    model: Model,
+    nfe: int,
+    ends: tuple[float, float],
+    samples: Samples,
+    held: Samples,
+    recipe: Recipe,
+    on_progress: Callable[[str, float], None],
+) -> Fit:
+    what = f"{nfe} evaluations, guidance {ends[0]:g} to {ends[1]:g}"
+    some = samples.pick(torch.arange(min(TRIED, len(samples))))
+    fitted, start, _ = best_start(nfe, model.lam_span, some, STARTS)
+    before = errors(fitted, held).mean().item()
+    fit(fitted, samples, recipe, lambda k, loss: on_progress(what, k / recipe.iterations))
+    after = errors(fitted, held).mean().item()
+    made = fitted.frozen(ends)
+    return replace(made, rmse=after, plain_rmse=before, start=solver_text(start))
+
+
+def _known(out: Path, digest: str) -> tuple[Fit, ...]:
+    if not out.exists():
+        return ()
+    found, fits = read_fits(out)
+    if found != digest:
+        raise CheckpointError(f"{out} was fitted to other weights; remove it, or write elsewhere.")
+    return fits
+
+
+def _same(one: Fit, nfe: int, ends: tuple[float, float]) -> bool:
+    return one.nfe == nfe and one.guidance == ends
+
+
+def write(out: Path, digest: str, fits: Sequence[Fit]) -> None:
+    """The file that `models.calibrated.read_fits` reads, whole or not at all."""
+    ordered = sorted(fits, key=lambda one: (one.guidance, one.nfe))
+    part = out.with_name(out.name + ".part")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"digest": digest, "fits": [asdict(one) for one in ordered]}, indent=1)
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, out)
