@@ -1,4 +1,4 @@
-"""Solvers fitted to a model: they start as what they are fitted from, and end nearer to the truth."""
+"""Fitted solvers: they start as what they are fitted from, and end nearer to the truth."""
 
 import json
 import math
