@@ -72,7 +72,10 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Self-attention of `(n, tokens, dim)`, zero at initialisation."""
+    """Self-attention of `(n, tokens, dim)`, zero at initialisation.
+
+    Of `(n, frames, places, dim)` it is that of each place over its frames.
+    """
 
     def __init__(self, dim: int, head: int = 64) -> None:
         super().__init__()
@@ -81,11 +84,14 @@ class Attention(nn.Module):
         self.out = _zero(nn.Linear(dim, dim))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        n, length, dim = tokens.shape
-        qkv = self.qkv(self.norm(tokens)).view(n, length, 3, self.heads, dim // self.heads)
+        qkv = self.qkv(self.norm(tokens)).unflatten(-1, (3, self.heads, -1))
+        if tokens.ndim == 4:
+            qkv = qkv.transpose(1, 2).flatten(0, 1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        mixed = _attend(q, k, v)
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(n, length, dim))
+        mixed = _attend(q, k, v).transpose(1, 2)
+        if tokens.ndim == 4:
+            mixed = mixed.unflatten(0, (-1, tokens.shape[2])).transpose(1, 2)
+        out: Tensor = self.out(mixed.flatten(-2))
         return out
 
 
@@ -93,7 +99,9 @@ class Temporal(nn.Module):
     """Mixes the frames of a clip at every place: attention and a convolution along time.
 
     Both end in a zero-initialised layer, so a fresh one leaves its input as it is. The position
-    in time enters as sines and cosines of the frame's place on the (closed) loop.
+    in time enters as sines and cosines of the frame's place on the (closed) loop. Tokens stay
+    where the spatial layers left them, `(n, frames, places, dim)`: a shift in time is then a shift
+    of whole frames, so that the convolution is three products of matrices and nothing is permuted.
     """
 
     def __init__(self, dim: int) -> None:
@@ -103,17 +111,33 @@ class Temporal(nn.Module):
         self.norm, self.conv1 = _norm(dim), nn.Conv1d(dim, dim, 3, padding=1)
         self.conv2 = _zero(nn.Conv1d(dim, dim, 3, padding=1))
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        nf, dim, h, w = x.shape
-        n = nf // frames
-        turn = torch.arange(frames, device=x.device) * (2 * math.pi / frames)
-        angle = turn[:, None] * torch.arange(1, 5, device=x.device)
-        place = self.position(torch.cat([angle.sin(), angle.cos()], dim=1).to(x.dtype))
-        tokens = x.view(n, frames, dim, h * w).permute(0, 3, 1, 2).reshape(-1, frames, dim)
-        tokens = tokens + self.attention(tokens + place)
-        along = tokens.transpose(1, 2)
-        along = along + self.conv2(F.silu(self.conv1(F.silu(self.norm(along)))))
-        return along.view(n, h * w, dim, frames).permute(0, 3, 2, 1).reshape(nf, dim, h, w)
+    def forward(self, tokens: Tensor) -> Tensor:
+        frames = tokens.shape[1]
+        turn = torch.arange(frames, device=tokens.device) * (2 * math.pi / frames)
+        angle = turn[:, None] * torch.arange(1, 5, device=tokens.device)
+        place = self.position(torch.cat([angle.sin(), angle.cos()], dim=1).to(tokens.dtype))
+        tokens = tokens + self.attention(tokens + place[:, None])
+        h = self._along(F.silu(self._normed(tokens)), self.conv1)
+        return tokens + self._along(F.silu(h), self.conv2)
+
+    def _normed(self, x: Tensor) -> Tensor:
+        """`norm` of each place by itself: statistics over its frames and a group's channels."""
+        x, norm = x.float(), self.norm
+
+        def mean(values: Tensor) -> Tensor:  # (n, frames, places, dim) -> (n, 1, places, dim)
+            groups = values.mean(1, keepdim=True).unflatten(-1, (norm.num_groups, -1))
+            return groups.mean(-1, keepdim=True).expand_as(groups).flatten(-2)
+
+        x = x - mean(x)
+        scale = torch.rsqrt(mean(x.square()) + norm.eps)
+        return torch.addcmul(norm.bias, x, scale * norm.weight)
+
+    def _along(self, x: Tensor, conv: nn.Conv1d | nn.Module) -> Tensor:
+        """A convolution of width 3 along the frames, with zeros beyond the first and the last."""
+        before, now, after = conv.weight.unbind(-1)
+        padded = F.pad(x, (0, 0, 0, 0, 1, 1))
+        out = F.linear(x, now, conv.bias)
+        return out + F.linear(padded[:, :-2], before) + F.linear(padded[:, 2:], after)
 
 
 class Block(nn.Module):
@@ -129,12 +153,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor, frames: int) -> Tensor:
         x = self.res(x, emb)
+        if self.attention is None and self.temporal is None:
+            return x
+        tokens = x.flatten(2).transpose(1, 2)
         if self.attention is not None:
-            tokens = x.flatten(2).transpose(1, 2)
-            x = x + self.attention(tokens).transpose(1, 2).view_as(x)
+            tokens = tokens + self.attention(tokens)
         if self.temporal is not None:
-            x = self.temporal(x, frames)
-        return x
+            tokens = self.temporal(tokens.unflatten(0, (-1, frames))).flatten(0, 1)
+        return tokens.transpose(1, 2).view_as(x)
 
 
 class UNet(nn.Module):
@@ -273,11 +299,13 @@ class UNet3D(UNet):
         if not self.config["motion"]:
             return self._frames(x, emb)
 
+        waves = _waves(frames, x.device)
+
         def along(clip: Tensor) -> Tensor:
-            return torch.fft.rfft(clip.float(), dim=2, norm="ortho")
+            return (waves @ clip.float().flatten(3)).view_as(clip)
 
         def back(modes: Tensor) -> Tensor:
-            return torch.fft.irfft(modes, frames, dim=2, norm="ortho")
+            return (waves.T @ modes.flatten(3)).view_as(modes)
 
         modes = along(x)
         guess, skip, scale, moving = self._prior(modes, lam, frames)
@@ -299,15 +327,17 @@ class UNet3D(UNet):
         lean on the whole clip, as that leans on 1 (ridge regression). It is smooth in x and lam.
         """
         amplitudes = torch.tensor(self.config["motion"], device=lam.device)
-        turns = torch.arange(frames // 2 + 1, device=lam.device).clamp(max=len(amplitudes) - 1)
+        turns = _turns(frames, lam.device).clamp(max=len(amplitudes) - 1)
         s2 = (amplitudes[turns].square() * frames)[:, None, None]
+        # one number a mode: both waves of a mode count half, and the mean of the clip is not known
+        share = 1 / (1 + (2 * turns % frames != 0).float()) * (turns > 0)
         lam = lam.float()[:, None, None, None, None]
         alpha2, sigma2 = torch.sigmoid(2 * lam), torch.sigmoid(-2 * lam)
         known = alpha2 * s2 / (alpha2 * s2 + sigma2)
-        known[:, :, 0] = 0.0
-        weight = known / known.sum(dim=2, keepdim=True).clamp(min=1e-12)  # one frame knows nothing
+        weight = known * share[:, None, None]
+        weight = weight / weight.sum(dim=2, keepdim=True).clamp(min=1e-12)  # a frame knows nothing
         told = (weight * known).sum(dim=2, keepdim=True)
-        power = (weight * modes.abs().square() / (alpha2 * s2 + sigma2)).sum(dim=2).mean(dim=1)
+        power = (weight * modes.square() / (alpha2 * s2 + sigma2)).sum(dim=2).mean(dim=1)
         place = F.avg_pool2d(F.pad(power, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
         r: Tensor | float = 1.0
         scales = []
@@ -323,6 +353,24 @@ class UNet3D(UNet):
         skip = torch.cat([rest, skip[:, :, 1:]], dim=2)
         scale = torch.cat([rest + 1, scale[:, :, 1:]], dim=2)
         return alpha2.sqrt() * s2 / total, skip, scale, torch.cat(scales, dim=1)
+
+
+def _turns(frames: int, device: torch.device) -> Tensor:
+    """Turns a loop of each of the `frames` real waves: 0, 1, 1, 2, 2, ..., frames / 2 if even."""
+    return (torch.arange(frames, device=device) + 1) // 2
+
+
+def _waves(frames: int, device: torch.device) -> Tensor:
+    """The real Fourier basis along a loop, orthonormal, `(wave, frame)`; turns as in `_turns`.
+
+    A product with it costs a tenth of a Fourier transform of so few frames.
+    """
+    turns, angle = _turns(frames, device), 2 * math.pi / frames * torch.arange(frames).double()
+    phase = turns[:, None].double() * angle.to(device)
+    odd = torch.arange(frames, device=device)[:, None] % 2 == 1
+    waves = torch.where(odd, phase.cos(), phase.sin())
+    waves[0] = 1.0
+    return F.normalize(waves, dim=1).float()
 
 
 def spectrum(clips: Tensor) -> list[float]:
