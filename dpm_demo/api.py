@@ -26,6 +26,7 @@ from dpm_demo.models.exact import (
     mixture_video_model,
 )
 from dpm_demo.models.model import CheckpointError, Condition, Model
+from dpm_demo.models.runtime import check_runtime
 from dpm_demo.solver.settings import Solver
 
 EXACT = {MIXTURE_NAME: mixture_model, VIDEO_MIXTURE_NAME: mixture_video_model}
@@ -38,6 +39,7 @@ def load(
     dtype: str | torch.dtype | None = None,
     variant: str | None = None,
     offload: bool = False,
+    runtime: str = "auto",
 ) -> Model:
     """A pretrained model: a name in `checkpoints/`, a folder, or "hub:owner/name".
 
@@ -46,6 +48,9 @@ def load(
     parts are shared. For those: `dtype` ("float32", "bfloat16", "float16"; bfloat16 on CUDA unless
     said), the `variant` of the weights ("fp16"), and `offload`: text encoders leave memory after
     each prompt, pictures are decoded in slices.
+
+    `runtime` says what computes a checkpoint on a processor: "torch", "onnx" (ONNX Runtime), or
+    "auto", the quicker of the two by measurement.
 
     Raises CheckpointError (a ValueError), one sentence that says which file and what to do.
     """
@@ -61,7 +66,7 @@ def load(
         return load_from_hub(name, where, dtype=_dtype(dtype), variant=variant, offload=offload)
     folder = Path(name)
     if name in list_checkpoints():
-        return _load_checkpoint(CHECKPOINTS / name, where)
+        return _load_checkpoint(CHECKPOINTS / name, where, check_runtime(runtime))
     if os.path.exists(folder / "model_index.json") or os.path.isdir(folder / "unet"):
         from dpm_demo.models.diffusers.registry import load_folder
 
@@ -75,7 +80,7 @@ def load(
     from dpm_demo.models.diffusers.components import refuse_bare_network
 
     refuse_bare_network(folder)
-    return _load_checkpoint(folder, where)
+    return _load_checkpoint(folder, where, check_runtime(runtime))
 
 
 def _of_object(pipe: Any, offload: bool) -> Model:

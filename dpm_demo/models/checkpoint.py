@@ -18,7 +18,9 @@ from torch import Tensor
 from dpm_demo.models.calibrated import FILE, load_fits
 from dpm_demo.models.denoiser import TARGETS, Denoiser, Target
 from dpm_demo.models.device import processor_precision
+from dpm_demo.models.graph import GRAPH
 from dpm_demo.models.model import CheckpointError, Model
+from dpm_demo.models.runtime import Runtime, quickest
 from dpm_demo.models.unet import UNet, UNet3D
 
 __all__ = [
@@ -50,7 +52,10 @@ def save_checkpoint(
     trained: Mapping[str, Any] | None = None,
     lam_span: tuple[float, float] = (LAM_MIN, LAM_MAX),
 ) -> None:
-    """Writes `config.json` and `model.safetensors` (16-bit), each by an atomic rename."""
+    """Writes `config.json` and `model.safetensors` (16-bit), each by an atomic rename.
+
+    A `graph.onnx` of the weights before is removed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "network": type(network).__name__,
@@ -65,6 +70,7 @@ def save_checkpoint(
     weights = {k: v.half().contiguous() for k, v in network.state_dict().items()}
     part = folder / "model.safetensors.part"
     save_file(weights, part)
+    (folder / GRAPH).unlink(missing_ok=True)
     os.replace(part, folder / "model.safetensors")
     part = folder / "config.json.part"
     part.write_text(json.dumps(config, indent=2) + "\n")
@@ -131,20 +137,26 @@ def load_network(folder: Path, device: str | torch.device = "cpu") -> UNet:
     return network.eval().requires_grad_(False)
 
 
-def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Model:
-    """The model in a checkpoint folder. Raises CheckpointError, one sentence, for any fault."""
+def load_checkpoint(
+    folder: Path, device: str | torch.device = "cpu", runtime: Runtime = "auto"
+) -> Model:
+    """The model in a checkpoint folder, computed by `runtime` (dpm_demo.models.runtime).
+
+    Raises CheckpointError, one sentence, for any fault.
+    """
     config, network = read_config(folder), load_network(folder, device)
     where = torch.device(device)
+    shape, target = tuple(config["shape"]), config["target"]
     axes = tuple(len(names) for names in config["labels"].values())
-    exact = Denoiser(network, config["target"], axes)
-    precision = processor_precision(where)
-    quick = (
-        exact if precision == "float32" else Denoiser(network, config["target"], axes, precision)
-    )
+    both = quickest(folder, network, shape, axes, runtime) if where.type == "cpu" else None
+    exact = Denoiser(network if both is None else both, target, axes)
+    # where ONNX Runtime computes, float32 is the quick precision too
+    precision = processor_precision(where) if both is None else "float32"
+    quick = exact if precision == "float32" else Denoiser(network, target, axes, precision)
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
     return Model(
         name=folder.name,
-        shape=tuple(config["shape"]),
+        shape=shape,
         lam_span=(float(config["lam_min"]), float(config["lam_max"])),
         denoise=quick,
         denoise_float32=exact,
@@ -153,6 +165,7 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Model:
         digest=digest,
         fits=load_fits(folder / FILE, digest),
         title=str(config.get("title", folder.name)),
+        runtime=str(both) if both is not None else f"torch ({precision})",
     )
 
 

@@ -41,6 +41,7 @@ from dpm_demo.models.exact import (
     mixture_video_model,
 )
 from dpm_demo.models.model import CheckpointError, Model
+from dpm_demo.models.runtime import Runtime
 
 __all__ = ["MEMORY_BYTES", "BuiltIn", "ModelLibrary", "Offer", "State", "model_bytes"]
 
@@ -121,11 +122,13 @@ class ModelLibrary:
         offered: Sequence[Offered] = OFFERED,
         allow_hub: bool = False,
         memory_bytes: int = MEMORY_BYTES,
+        runtime: Runtime = "auto",
     ) -> None:
         if memory_bytes < 1:
             raise ValueError(f"memory_bytes: {memory_bytes} is not a positive number of bytes.")
         self.device = torch.device(device)
         self.root, self.allow_hub, self.memory_bytes = root, allow_hub, memory_bytes
+        self.runtime = runtime
         self._built_in = {model.name: model for model in built_in}
         self._offered = {f"hub:{model.id}": model for model in offered}
         self._lock = threading.Lock()
@@ -311,7 +314,7 @@ class ModelLibrary:
         self._make_room(_needed(folder))
         if is_diffusers(folder):
             return load_folder(folder, self.device)
-        return load_checkpoint(folder, self.device)
+        return load_checkpoint(folder, self.device, self.runtime)
 
     def _revision(self, name: str) -> str | None:
         if name in self._offered:

@@ -93,6 +93,7 @@ class Model:
     family: str = ""
     restart: float | None = None
     fits: tuple[Any, ...] = ()  # solvers fitted to it: `models.calibrated.Fit`
+    runtime: str = ""  # a few words: what computes it here
 
     @property
     def frames(self) -> int:

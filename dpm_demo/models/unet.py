@@ -109,7 +109,8 @@ class Temporal(nn.Module):
         self.position = nn.Linear(8, dim, bias=False)
         self.attention = Attention(dim)
         self.norm, self.conv1 = _norm(dim), nn.Conv1d(dim, dim, 3, padding=1)
-        self.conv2 = _zero(nn.Conv1d(dim, dim, 3, padding=1))
+        self.conv2 = nn.Conv1d(dim, dim, 3, padding=1)
+        _zero(self.conv2)
 
     def forward(self, tokens: Tensor) -> Tensor:
         frames = tokens.shape[1]
@@ -132,7 +133,7 @@ class Temporal(nn.Module):
         scale = torch.rsqrt(mean(x.square()) + norm.eps)
         return torch.addcmul(norm.bias, x, scale * norm.weight)
 
-    def _along(self, x: Tensor, conv: nn.Conv1d | nn.Module) -> Tensor:
+    def _along(self, x: Tensor, conv: nn.Conv1d) -> Tensor:
         """A convolution of width 3 along the frames, with zeros beyond the first and the last."""
         before, now, after = conv.weight.unbind(-1)
         padded = F.pad(x, (0, 0, 0, 0, 1, 1))

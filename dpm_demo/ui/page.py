@@ -35,6 +35,7 @@ from dpm_demo.media.pixels import uint8
 from dpm_demo.models.device import pick_device, pick_devices
 from dpm_demo.models.library import EXACT, MEMORY_BYTES, BuiltIn, ModelLibrary
 from dpm_demo.models.model import Model
+from dpm_demo.models.runtime import Runtime
 from dpm_demo.request.codec import settings
 from dpm_demo.request.job import job_of, request_of
 from dpm_demo.request.limits import Limits
@@ -94,8 +95,9 @@ def build(serving: Serving, first: Model | None) -> gr.Blocks:
             with gr.Tab("How it works", id="explain"):
                 explain.build(serving)
         gr.Markdown(
-            f"Runs on **{serving.device_text}**. {serving.note} One request may ask for "
-            f"{serving.limits.pictures} pictures and {serving.limits.cost:,} network rows "
+            f"Runs on **{serving.device_text}**{_computed_by(first)}. {serving.note} "
+            f"One request may ask for {serving.limits.pictures} pictures and "
+            f"{serving.limits.cost:,} network rows "
             "(samples × evaluations × 2 if guided × frames) "
             f"and {serving.limits.memory / 1e9:.1f} GB of memory. "
             "The same through the [API](?view=api) and `python -m dpm_demo --help`."
@@ -104,6 +106,10 @@ def build(serving: Serving, first: Model | None) -> gr.Blocks:
         _api(serving)
     demo.queue(max_size=64, default_concurrency_limit=32)
     return demo
+
+
+def _computed_by(first: Model | None) -> str:
+    return f", computed by {first.runtime}" if first is not None and first.runtime else ""
 
 
 def _open_tab(request: gr.Request) -> Any:
@@ -313,14 +319,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def make_serving(
-    device: str = "auto", limits: Limits | None = None, allow_hub: bool = False
+    device: str = "auto",
+    limits: Limits | None = None,
+    allow_hub: bool = False,
+    runtime: Runtime = "auto",
 ) -> tuple[Serving, Model | None]:
     """The engine with its models, and the model to start with (None if none can be loaded)."""
     limits = limits or Limits()
     if zerogpu.available():
         serving = serving_on_zerogpu(limits)
     else:
-        serving = serving_on(pick_devices(device), limits, allow_hub)
+        serving = serving_on(pick_devices(device), limits, allow_hub, runtime)
     for offer in sorted(serving.library.offered(), key=lambda offer: offer.frames > 1):
         try:
             return serving, serving.load(offer.name).result()
@@ -329,14 +338,19 @@ def make_serving(
     return serving, None
 
 
-def serving_on(devices: Sequence[torch.device], limits: Limits, allow_hub: bool = False) -> Serving:
+def serving_on(
+    devices: Sequence[torch.device],
+    limits: Limits,
+    allow_hub: bool = False,
+    runtime: Runtime = "auto",
+) -> Serving:
     """An engine and a library of models for each device."""
     # rounded up, so that together they admit at least what was asked for
     each = -(-limits.requests // len(devices))
     places = [
         (
             Engine(max_requests=each),
-            ModelLibrary(d, allow_hub=allow_hub, memory_bytes=weights_room(d)),
+            ModelLibrary(d, allow_hub=allow_hub, memory_bytes=weights_room(d), runtime=runtime),
         )
         for d in devices
     ]
@@ -361,7 +375,8 @@ def serving_on_zerogpu(limits: Limits) -> Serving:
     import spaces
 
     # what the operator has put on the Space is to be there, whatever its size
-    library = ModelLibrary(pick_device("auto"), memory_bytes=sys.maxsize)
+    # and ONNX Runtime's threads would not survive the fork
+    library = ModelLibrary(pick_device("auto"), memory_bytes=sys.maxsize, runtime="torch")
     models = []
     for offer in library.offered():
         try:
@@ -409,7 +424,7 @@ def main(arguments: list[str] | None = None) -> None:
         int(options.max_memory * 1e9),
     )
     try:
-        serving, first = make_serving(options.device, limits, options.allow_hub)
+        serving, first = make_serving(options.device, limits, options.allow_hub, options.runtime)
         demo, address = serve(
             serving,
             first,
