@@ -1,10 +1,13 @@
 """The networks: shapes, conditions, and the video network that begins as the picture network."""
 
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from dpm_demo.models.denoiser import to_x0, velocity_of
-from dpm_demo.models.unet import UNet, UNet3D, lam_features, spectrum
+from dpm_demo.models.unet import Temporal, UNet, UNet3D, _turns, _waves, lam_features, spectrum
 from dpm_demo.training.loop import begin
 
 SMALL = {"dim": 16, "dim_mults": (1, 2), "axes": (3, 9)}
@@ -171,3 +174,31 @@ def test_lam_features_are_smooth() -> None:
     lam = torch.linspace(-5, 5, 2001)
     steepest = (lam_features(lam).diff(dim=0).abs().max() / 0.005).item()
     assert steepest < 2.2
+
+
+def test_time_is_mixed_as_by_a_convolution_and_a_norm_of_each_place() -> None:
+    torch.manual_seed(0)
+    layer = Temporal(16)
+    for weight in layer.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    tokens = torch.randn(2, 5, 3, 16)  # clips, frames, places, channels
+    each = tokens.transpose(1, 2).flatten(0, 1)
+    turn = torch.arange(5) * (2 * math.pi / 5)
+    angle = turn[:, None] * torch.arange(1, 5)
+    place = layer.position(torch.cat([angle.sin(), angle.cos()], dim=1))
+    each = each + layer.attention(each + place)
+    along = each.transpose(1, 2)
+    h = layer.conv1(F.silu(F.group_norm(along, 4, layer.norm.weight, layer.norm.bias)))
+    wanted = (along + layer.conv2(F.silu(h))).transpose(1, 2).unflatten(0, (2, 3)).transpose(1, 2)
+    assert torch.allclose(layer(tokens), wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 16])
+def test_waves_are_the_fourier_modes_of_a_loop(frames: int) -> None:
+    waves, turns = _waves(frames, torch.device("cpu")), _turns(frames, torch.device("cpu"))
+    assert torch.allclose(waves @ waves.T, torch.eye(frames), atol=1e-6)
+    x = torch.randn(frames)
+    power = torch.zeros(frames // 2 + 1).index_add(0, turns, (waves @ x).square())
+    modes = torch.fft.rfft(x, norm="ortho").abs().square()
+    twice = torch.tensor([1.0 if 2 * k % frames == 0 else 2.0 for k in range(frames // 2 + 1)])
+    assert torch.allclose(power, twice * modes, atol=1e-5)
