@@ -202,7 +202,7 @@ def prepare(options: argparse.Namespace) -> None:
         except (OSError, subprocess.CalledProcessError) as error:
             raise ValueError(f"fetch: npm could not bring the packages ({error}).") from error
     if options.what == "images":
-        pictures = prepare_images(packages, options.size, _bar)
+        pictures = prepare_images(packages, options.size, _bar, options.words)
     else:
         pictures = prepare_videos(packages, options.size, options.frames, _bar)
     pictures.save(Path(options.out))
@@ -560,6 +560,7 @@ def parser() -> argparse.ArgumentParser:
     three.add_argument("--fetch", action="store_true", help="bring the packages with npm first")
     three.add_argument("--size", type=int, default=32)
     three.add_argument("--frames", type=int, default=16)
+    three.add_argument("--words", action="store_true", help="with each emoji's name, for prompts")
     three.add_argument("--out", required=True, help="the .npz file to write")
     three.set_defaults(run=prepare)
 

@@ -165,7 +165,8 @@ def _condition(
 ) -> Condition:
     if prompt is None or isinstance(prompt, str):
         return model.condition(label, guidance, prompt=prompt, negative_prompt=negative_prompt)
-    if not (model.prompted and hasattr(prompt, "positive")):
+    own = model.prompted and model.vocabulary is None
+    if not (own and hasattr(prompt, "positive")):
         raise ValueError(f"prompt must be text, or Embeddings of one's own, not {prompt!r:.60}")
     return replace(model.condition(label, guidance), payload=prompt)
 

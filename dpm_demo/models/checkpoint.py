@@ -22,6 +22,7 @@ from dpm_demo.models.graph import GRAPH
 from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.models.runtime import Runtime, quickest
 from dpm_demo.models.unet import UNet, UNet3D
+from dpm_demo.models.words import Vocabulary
 
 __all__ = [
     "CHECKPOINTS",
@@ -51,6 +52,7 @@ def save_checkpoint(
     labels: Mapping[str, tuple[str, ...]],
     trained: Mapping[str, Any] | None = None,
     lam_span: tuple[float, float] = (LAM_MIN, LAM_MAX),
+    vocabulary: Vocabulary | None = None,
 ) -> None:
     """Writes `config.json` and `model.safetensors` (16-bit), each by an atomic rename.
 
@@ -67,6 +69,8 @@ def save_checkpoint(
         "lam_max": lam_span[1],
         "trained": dict(trained or {}),
     }
+    if vocabulary is not None:
+        config["vocabulary"] = {"slots": vocabulary.slots, "words": " ".join(vocabulary.words)}
     weights = {k: v.half().contiguous() for k, v in network.state_dict().items()}
     part = folder / "model.safetensors.part"
     save_file(weights, part)
@@ -85,6 +89,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         known = config["network"] in NETWORKS and config["target"] in TARGETS
         shape = [int(s) for s in config["shape"]]
         labels = {str(a): [str(n) for n in names] for a, names in config["labels"].items()}
+        told = config.get("vocabulary")
+        words = told and Vocabulary(tuple(str(told["words"]).split()), int(told["slots"]))
+        if len(words.words if words else ()) != config["arguments"].get("words", 0):
+            raise ValueError("its vocabulary is not the network's")
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{folder.name}: config.json is missing or not readable ({type(error).__name__}: "
@@ -95,7 +103,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder.name}: config.json names an unknown network or target, or an empty lam span; "
             "fetch the folder again."
         )
-    return {**config, "shape": shape, "labels": labels}
+    return {**config, "shape": shape, "labels": labels, "vocabulary": words}
 
 
 def load_weights(folder: Path) -> dict[str, Tensor]:
@@ -147,7 +155,9 @@ def load_checkpoint(
     config, network = read_config(folder), load_network(folder, device)
     where = torch.device(device)
     shape, target = tuple(config["shape"]), config["target"]
+    vocabulary: Vocabulary | None = config["vocabulary"]
     axes = tuple(len(names) for names in config["labels"].values())
+    axes += vocabulary.sizes if vocabulary is not None else ()
     both = quickest(folder, network, shape, axes, runtime) if where.type == "cpu" else None
     exact = Denoiser(network if both is None else both, target, axes)
     # where ONNX Runtime computes, float32 is the quick precision too
@@ -165,6 +175,8 @@ def load_checkpoint(
         digest=digest,
         fits=load_fits(folder / FILE, digest),
         title=str(config.get("title", folder.name)),
+        prompted=vocabulary is not None,
+        vocabulary=vocabulary,
         runtime=str(both) if both is not None else f"torch ({precision})",
     )
 

@@ -67,12 +67,13 @@ class Denoiser:
             if not self.axes:
                 return self._predict(x, lam, None)
             conds = [c or Condition(self.axes) for c in cond or [None] * len(x)]
-            labels = [self.axes if c.guidance == 0 else c.labels for c in conds]
-            # a label of "any" on every axis makes both rows of the pair the same
-            doubled = [
-                i for i, c in enumerate(conds) if c.guidance not in (0, 1) and c.labels != self.axes
+            pairs = [self._choices(c) for c in conds]
+            labels = [
+                away if c.guidance == 0 else own
+                for c, (own, away) in zip(conds, pairs, strict=True)
             ]
-            rows = torch.tensor([*labels, *[self.axes] * len(doubled)], device=x.device)
+            doubled = [i for i, c in enumerate(conds) if self._doubled(c)]
+            rows = torch.tensor([*labels, *[pairs[i][1] for i in doubled]], device=x.device)
             if not doubled:
                 return self._predict(x, lam, rows)
             pick = torch.tensor(doubled, device=x.device)
@@ -94,7 +95,14 @@ class Denoiser:
 
     def network_rows(self, cond: Sequence[Condition | None]) -> int:
         """How many rows the network computes for these conditions (guided rows count twice)."""
-        return sum(
-            2 if c is not None and c.guidance not in (0, 1) and c.labels != self.axes else 1
-            for c in cond
-        )
+        return sum(2 if c is not None and self._doubled(c) else 1 for c in cond)
+
+    def _choices(self, c: Condition) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What a row asks for, and what its guidance leads away from; unsaid columns are "any"."""
+        away = c.payload if isinstance(c.payload, tuple) else self.axes
+        return (*c.labels, *self.axes[len(c.labels) :]), away
+
+    def _doubled(self, c: Condition) -> bool:
+        # where both rows of the pair are the same, one will do
+        own, away = self._choices(c)
+        return c.guidance not in (0, 1) and own != away

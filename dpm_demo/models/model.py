@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from dpm_demo.models.words import Vocabulary, singular, words_of
 from dpm_demo.solver.settings import Solver
 
 __all__ = ["CheckpointError", "Condition", "Latents", "Model", "Words"]
@@ -72,9 +73,9 @@ class Model:
     Called through `denoise(x, lam, cond)`; `denoise_float32` is the same network in float32
     (comparisons and their reference; a network that is held in 16 bits runs as it is held).
     `lam_span` is where a schedule places its nodes. `labels` maps an axis to its choices;
-    `prompted` models take words; `guidance` is used where none is asked for. `latents` stands
-    between samples and pictures. `restart` is the λ from which on another network of the model
-    answers. `digest` names the weights.
+    `prompted` models take words, those of `vocabulary` alone where there is one; `guidance` is used
+    where none is asked for. `latents` stands between samples and pictures. `restart` is the λ from
+    which on another network of the model answers. `digest` names the weights.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Model:
     exact_solution: Callable[[Tensor, float, float], Tensor] | None = None  # if known
     latents: Latents | None = None
     prompted: bool = False
+    vocabulary: Vocabulary | None = None
     guidance: float = 3.5
     family: str = ""
     restart: float | None = None
@@ -166,7 +168,23 @@ class Model:
         """
         if not isinstance(guidance, (int, float)) or not 0 <= guidance <= GUIDANCE_MAX:
             raise ValueError(f"guidance: {guidance!r} is not a number from 0 to 20.")
-        return Condition(self._chosen(label), float(guidance), self._words(prompt, negative_prompt))
+        words = self._words(prompt, negative_prompt)
+        if self.vocabulary is None:
+            return Condition(self._chosen(label), float(guidance), words)
+        own = self._told(self._chosen(label), prompt or "")
+        away = self._told(self._chosen(None), negative_prompt) if negative_prompt else None
+        return Condition(own, float(guidance), away)
+
+    def _told(self, chosen: tuple[int, ...], prompt: str) -> tuple[int, ...]:
+        """Choices and the numbers of a prompt's words; a word that is a choice makes it, too."""
+        assert self.vocabulary is not None
+        words, choices, named = words_of(prompt), list(chosen), {"any"}
+        for k, names in enumerate(self.labels.values()):
+            plain = [singular(name) for name in names]
+            named.update(plain)
+            if choices[k] == len(names):
+                choices[k] = next((plain.index(w) for w in words if w in plain), len(names))
+        return (*choices, *self.vocabulary.encode(words, named))
 
     def _words(self, prompt: str | None, negative: str) -> Words | None:
         for name, text in (("prompt", prompt), ("negative_prompt", negative)):

@@ -95,6 +95,26 @@ class Attention(nn.Module):
         return out
 
 
+class Words(nn.Module):
+    """A vector a word of `(n, slots)` numbers; their sum / sqrt(count), through two layers.
+
+    The last index, the number of words, means none. The second layer is zero at initialisation,
+    so a fresh one changes nothing.
+    """
+
+    def __init__(self, words: int, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(words + 1, dim)
+        nn.init.normal_(self.table.weight, std=0.3)
+        self.mix = nn.Sequential(nn.Linear(dim, 2 * dim), nn.SiLU(), _zero(nn.Linear(2 * dim, dim)))
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        known = (numbers < self.table.num_embeddings - 1)[..., None].to(self.table.weight.dtype)
+        count = known.sum(dim=1).clamp(min=1)
+        out: Tensor = self.mix((self.table(numbers) * known).sum(dim=1) / count.sqrt())
+        return out
+
+
 class Temporal(nn.Module):
     """Mixes the frames of a clip at every place: attention and a convolution along time.
 
@@ -167,6 +187,7 @@ class Block(nn.Module):
 class UNet(nn.Module):
     """The picture network: `(x (n, c, h, w), lam (n,), labels (n, axes)) -> (n, c, h, w)`.
 
+    With `words` of them known, further columns of `labels` are numbers of words (`Words`).
     `dim_mults` are the widths of the levels in units of `dim`; `axes` the number of choices of
     each label axis, whose last index (the count itself) means "any". The output is whatever it
     was trained to be (velocity for the embedded checkpoints); `Denoiser` turns it into x0.
@@ -184,6 +205,7 @@ class UNet(nn.Module):
         fold: int = 2,
         blocks: int = 2,
         axes: Sequence[int] = (),
+        words: int = 0,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
@@ -193,6 +215,7 @@ class UNet(nn.Module):
             "fold": fold,
             "blocks": blocks,
             "axes": list(axes),
+            **({"words": words} if words else {}),
         }
         self.fold, self.axes = fold, tuple(axes)
         self.multiple = fold * 2 ** (len(dim_mults) - 1)
@@ -204,6 +227,7 @@ class UNet(nn.Module):
 
         self.time = nn.Sequential(nn.Linear(2 * LAM_FEATURES, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.labels = nn.ModuleList(nn.Embedding(count + 1, emb) for count in axes)
+        self.words = Words(words, emb) if words else None
         self.stem = nn.Conv2d(channels * fold**2, dims[0], 3, padding=1)
         self.down, self.pool = nn.ModuleList(), nn.ModuleList()
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
@@ -234,6 +258,9 @@ class UNet(nn.Module):
         for axis, (table, any_of) in enumerate(zip(self.labels, self.axes, strict=True)):
             choice = labels[:, axis] if labels is not None else torch.full_like(lam, any_of).long()
             emb = emb + table(choice)
+        if self.words is not None:
+            none = torch.full_like(lam, self.config["words"]).long()[:, None]
+            emb = emb + self.words(none if labels is None else labels[:, len(self.axes) :])
         return F.silu(emb)
 
     def forward(self, x: Tensor, lam: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -163,8 +163,11 @@ class Store:
         if self.label != DRAWN:
             return [self.model.condition(self.label, self.guidance)] * len(seeds)
         assert self.pictures is not None
-        labels = [Draw(self.pictures, seed)(1)[1][0].tolist() for seed in seeds]
-        return [Condition(tuple(row), self.guidance) for row in labels]
+        known = self.model.vocabulary
+        told = known is not None and known.words == self.pictures.vocabulary
+        width = None if told else len(self.model.labels)  # labels alone, or with each one's words
+        rows = [Draw(self.pictures, seed)(1)[1][0, :width].tolist() for seed in seeds]
+        return [Condition(tuple(row), self.guidance) for row in rows]
 
     def rows(self, solver: Solver) -> dict[int, dict[str, np.ndarray]]:
         """What is known of a setting, by seed; a later file adds to what an earlier one has."""

@@ -12,7 +12,7 @@ import json
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ import torch
 from PIL import Image, ImageSequence
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
+
+from dpm_demo.models.words import Vocabulary, words_of
 
 STYLES = ("noto", "twemoji", "fluent")
 CATEGORIES = {
@@ -35,6 +37,11 @@ CATEGORIES = {
     "Flags": "flags",
 }
 MIRRORABLE = tuple(c not in ("symbols", "flags") for c in CATEGORIES.values())
+SLOTS = 8
+HELD_COMBINATIONS = tuple(
+    frozenset(pair.split())
+    for pair in ("green heart", "purple circle", "orange square", "blue book", "black cat")
+)
 SKIN_TONES = {"1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"}
 
 IMAGE_PACKAGES = {
@@ -57,6 +64,7 @@ class Pictures:
     `labels` is `(n, axes)` with one choice per axis of `axes` (name -> names of the choices);
     `group` ties variants of one motif together: batches draw a group evenly, then a member.
     `mirror` says which rows may be flipped left-right; `held` marks the held-out rows.
+    `words`, where a prompt is learned, are `(n, slots)` numbers of words of `vocabulary`.
     """
 
     data: torch.Tensor
@@ -65,6 +73,8 @@ class Pictures:
     group: torch.Tensor
     mirror: torch.Tensor
     held: torch.Tensor
+    words: torch.Tensor | None = None
+    vocabulary: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.data)
@@ -79,19 +89,30 @@ class Pictures:
             self.group[rows],
             self.mirror[rows],
             self.held[rows],
+            None if self.words is None else self.words[rows],
+            self.vocabulary,
         )
+
+    @property
+    def choices(self) -> torch.Tensor:
+        """What a network is told of each row: its labels, then the numbers of its words."""
+        labels = self.labels.long()
+        return labels if self.words is None else torch.cat([labels, self.words.long()], dim=1)
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(
-            path,
-            data=self.data.numpy(),
-            labels=self.labels.numpy(),
-            group=self.group.numpy(),
-            mirror=self.mirror.numpy(),
-            held=self.held.numpy(),
-            axes=np.array(json.dumps(self.axes)),
-        )
+        arrays: dict[str, Any] = {
+            "data": self.data.numpy(),
+            "labels": self.labels.numpy(),
+            "group": self.group.numpy(),
+            "mirror": self.mirror.numpy(),
+            "held": self.held.numpy(),
+            "axes": np.array(json.dumps(self.axes)),
+        }
+        if self.words is not None:
+            arrays["words"] = self.words.numpy()
+            arrays["vocabulary"] = np.array(json.dumps(self.vocabulary))
+        np.savez_compressed(path, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Pictures:
@@ -102,13 +123,15 @@ class Pictures:
                 tensors = [
                     torch.from_numpy(npz[k]) for k in ("data", "labels", "group", "mirror", "held")
                 ]
+                words = torch.from_numpy(npz["words"]) if "words" in npz else None
+                known = tuple(json.loads(str(npz["vocabulary"]))) if words is not None else ()
         except (OSError, KeyError, ValueError) as error:
             raise ValueError(
                 f"data: {path} is not a prepared data set ({error}); "
                 "make one with `python -m dpm_demo prepare`."
             ) from error
         data, labels, group, mirror, held = tensors
-        return cls(data, labels, axes, group, mirror, held)
+        return cls(data, labels, axes, group, mirror, held, words, known)
 
 
 class Draw:
@@ -119,7 +142,7 @@ class Draw:
         self.generator = torch.Generator().manual_seed(seed)
         order = torch.argsort(pictures.group, stable=True)
         _, counts = torch.unique(pictures.group, return_counts=True)
-        self._order, self._counts = order, counts
+        self._order, self._counts, self._choices = order, counts, pictures.choices
         self._starts = counts.cumsum(0) - counts
 
     def __call__(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,7 +152,7 @@ class Draw:
         x = self.pictures.data[rows].float().div_(127.5).sub_(1.0)
         flip = (torch.rand(n, generator=self.generator) < 0.5) & self.pictures.mirror[rows]
         x[flip] = x[flip].flip(-1)
-        return x, self.pictures.labels[rows].long()
+        return x, self._choices[rows]
 
 
 # ---------------------------------------------------------------- the emoji packages
@@ -165,15 +188,43 @@ def _members(path: Path, prefix: str, suffix: str) -> Iterator[tuple[str, bytes]
                     yield member.name[len(prefix) : -len(suffix)], file.read()
 
 
-def _categories(packages: Path) -> dict[str, str]:
+def _entries(packages: Path) -> dict[str, dict[str, Any]]:
+    """What the data set says of each motif: category, subcategory, name, short names."""
     path = _tarball(packages, IMAGE_PACKAGES["noto"][0])
     table = json.loads(dict(_members(path, "package/emoji", ".json"))[""])
     return {
-        _base_key(code): CATEGORIES[entry["category"]]
+        _base_key(code): entry
         for entry in table
         if entry["category"] in CATEGORIES
         for code in [entry["unified"], entry["non_qualified"] or entry["unified"]]
     }
+
+
+def _categories(packages: Path) -> dict[str, str]:
+    return {key: CATEGORIES[entry["category"]] for key, entry in _entries(packages).items()}
+
+
+def with_words(pictures: Pictures, keys: Sequence[str], packages: Path) -> Pictures:
+    """The same pictures with the words of each: name, short names, subcategory, `SLOTS` at most.
+
+    `keys` are the motifs of the rows. The words of `HELD_COMBINATIONS` are each known, but no
+    picture of both together is trained on. The vocabulary is that of the rest.
+    """
+    told = {key: _words_of_entry(entry) for key, entry in _entries(packages).items()}
+    unseen = torch.tensor([any(pair <= set(told[k]) for pair in HELD_COMBINATIONS) for k in keys])
+    held = pictures.held | unseen
+    seen = {word for key, out in zip(keys, held, strict=True) if not out for word in told[key]}
+    vocabulary = Vocabulary(tuple(sorted(seen)), SLOTS)
+    words = torch.tensor([vocabulary.numbers(told[key]) for key in keys], dtype=torch.int16)
+    return replace(pictures, held=held, words=words, vocabulary=vocabulary.words)
+
+
+def _words_of_entry(entry: dict[str, Any]) -> list[str]:
+    # the short name of a flag is a country's two letters, which are no words
+    names = [] if entry["category"] == "Flags" else entry["short_names"]
+    kind = words_of(entry["subcategory"])
+    own = [w for w in words_of(" ".join([entry["name"] or "", *names])) if w not in kind]
+    return [*own[: SLOTS - len(kind)], *kind]
 
 
 def _on_white(image: Image.Image, size: int) -> np.ndarray:
@@ -185,15 +236,20 @@ def _on_white(image: Image.Image, size: int) -> np.ndarray:
 
 
 def prepare_images(
-    packages: Path, size: int = 32, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter
+    packages: Path,
+    size: int = 32,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    words: bool = False,
 ) -> Pictures:
     """Emoji of three styles on white, `size` x `size`, with style and category labels.
+
+    With `words` also with those of each emoji's name (`with_words`).
 
     Raises ValueError if a package's tarball is missing from the folder `packages`.
     """
     category_of = _categories(packages)
     names = list(CATEGORIES.values())
-    pictures, labels, groups, held = [], [], [], []
+    pictures, labels, groups, held, keys = [], [], [], [], []
     for style, (stem, prefix, suffix) in IMAGE_PACKAGES.items():
         for name, blob in progress(_members(_tarball(packages, stem), prefix, suffix)):
             key = _base_key(name)
@@ -203,9 +259,11 @@ def prepare_images(
             labels.append((STYLES.index(style), names.index(category_of[key])))
             groups.append(f"{style}/{key}")
             held.append(_held_out(key))
+            keys.append(key)
     data = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
     axes = {"style": STYLES, "category": tuple(names)}
-    return _pictures(data, labels, axes, groups, held)
+    plain = _pictures(data, labels, axes, groups, held)
+    return with_words(plain, keys, packages) if words else plain
 
 
 def prepare_videos(

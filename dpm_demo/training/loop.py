@@ -20,6 +20,7 @@ from dpm_demo.models.checkpoint import save_checkpoint
 from dpm_demo.models.denoiser import DTYPES, TARGETS, Target
 from dpm_demo.models.device import processor_precision
 from dpm_demo.models.unet import UNet, UNet3D, spectrum
+from dpm_demo.models.words import Vocabulary
 from dpm_demo.training.data import Draw, Pictures
 from dpm_demo.training.loss import Teacher, denoising_loss, draw_lam, drop_labels
 
@@ -71,13 +72,13 @@ def held_out_loss(
 ) -> float:
     """The loss over held-out pictures with lam and noise that are the same at every call."""
     generator = torch.Generator().manual_seed(0)
-    total, n = 0.0, min(limit, len(pictures))
+    total, n, choices = 0.0, min(limit, len(pictures)), pictures.choices
     with torch.no_grad():
         for rows in torch.arange(n).split(32):
             x0 = pictures.data[rows].float() / 127.5 - 1
             lam = draw_lam(len(rows), generator)
             noise = torch.randn(x0.shape, generator=generator)
-            labels = pictures.labels[rows].long()
+            labels = choices[rows]
             loss = denoising_loss(network, x0, lam, noise, labels, target)
             total += loss.item() * len(rows)
     return total / max(n, 1)
@@ -99,6 +100,8 @@ def build_network(recipe: Recipe, pictures: Pictures) -> UNet:
     kind: Callable[..., UNet] = UNet
     if pictures.data.ndim == 5:
         kind = partial(UNet3D, motion=spectrum(pictures.data))
+    if pictures.words is not None:
+        kind = partial(kind, words=len(pictures.vocabulary))
     return kind(dim=recipe.dim, dim_mults=recipe.dim_mults, fold=recipe.fold, axes=axes)
 
 
@@ -130,11 +133,12 @@ def weights_for(
 def begin(network: UNet, weights: Mapping[str, Tensor]) -> None:
     """Fills a fresh network with weights to begin with, a UNet's for a UNet3D too.
 
+    The parts that hear words begin anew where the weights have none, and change nothing at first.
     What a clip network sees beside the clip counts for nothing at first. Where another number of
     pixels is folded, the first and the last layer, which alone see pixels, begin anew. Raises
     ValueError for weights of another shape.
     """
-    fitted, fresh = dict(weights), [".temporal."]
+    fitted, fresh = dict(weights), [".temporal.", "words."]
     stem, wanted = weights["stem.weight"], network.stem.weight
     if stem.shape[1] == network.config["channels"] * network.fold**2 < wanted.shape[1]:
         fitted["stem.weight"] = torch.zeros_like(wanted)
@@ -228,6 +232,9 @@ def train(
             target=recipe.target,
             shape=tuple(seen.data.shape[1:]),
             labels=seen.axes,
+            vocabulary=None
+            if seen.words is None
+            else Vocabulary(seen.vocabulary, seen.words.shape[1]),
             trained={"iterations": iteration, "batch": recipe.batch, "minutes": seconds / 60},
         )
         # a sheet of samples may cost minutes: drawn again after twenty times what it took
@@ -243,7 +250,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = _learning_rate(recipe, iteration, seconds)
         x0, labels = draw(recipe.batch)
-        labels = drop_labels(labels, axes, recipe.drop, draw.generator)
+        labels = drop_labels(labels, axes, recipe.drop, draw.generator, len(seen.vocabulary))
         lam = draw_lam(recipe.batch, draw.generator)
         noise = torch.randn(x0.shape, generator=draw.generator)
         x0, labels, lam, noise = (v.to(device) for v in (x0, labels, lam, noise))

@@ -66,14 +66,43 @@ def autoguided(strong: nn.Module, weak: nn.Module, weight: float) -> Teacher:
 
 
 def drop_labels(
-    labels: Tensor, axes: tuple[int, ...], share: float, generator: torch.Generator
+    labels: Tensor,
+    axes: tuple[int, ...],
+    share: float,
+    generator: torch.Generator,
+    words: int = 0,
 ) -> Tensor:
     """Labels with every axis set to "any" in `share` of the rows, and each axis alone too.
 
     Guidance needs the fully unconditional network; the page also offers "any" on one axis.
     """
     any_of = torch.tensor(axes)
+    if labels.shape[1] > len(axes):
+        return _drop_words(labels, axes, share, generator, words)
     n = len(labels)
     one = torch.rand(n, len(axes), generator=generator) < share
     both = torch.rand(n, 1, generator=generator) < share
     return torch.where(one | both, any_of, labels)
+
+
+def _drop_words(
+    choices: Tensor, axes: tuple[int, ...], share: float, generator: torch.Generator, words: int
+) -> Tensor:
+    """Labels and words, of `words` known, with what a prompt may leave unsaid left unsaid.
+
+    Everything in `share` of the rows; the words of a further `share`, so that a label alone means
+    something; each axis but the first in half of the rows, so that words alone do; and of the
+    words, in two rows of three, each one with a chance of a half, though never all.
+    """
+    n, width = choices.shape
+    none = torch.tensor([*axes, *[words] * (width - len(axes))])
+
+    def some(chance: float, columns: int = 1) -> Tensor:
+        return torch.rand(n, columns, generator=generator) < chance
+
+    everything, silent, thinned = some(share), some(share), some(2 / 3)
+    axis = [some(0.5 if k else share) for k in range(len(axes))]
+    told = choices[:, len(axes) :] != words
+    keep = torch.rand(told.shape, generator=generator).masked_fill(~told, 2.0)
+    drop = thinned & (keep > 0.5) & (keep > keep.amin(dim=1, keepdim=True))
+    return torch.where(everything | torch.cat([*axis, drop | silent], dim=1), none, choices)

@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 
 from dpm_demo.models.checkpoint import load_checkpoint
+from dpm_demo.models.denoiser import to_x0
 from dpm_demo.models.unet import UNet, UNet3D
-from dpm_demo.training.data import Draw, open_data, prepare_images, read_folder
-from dpm_demo.training.loop import Recipe, begin, held_out_loss, train, weights_for
+from dpm_demo.models.words import Vocabulary
+from dpm_demo.training.data import Draw, Pictures, open_data, prepare_images, read_folder
+from dpm_demo.training.loop import Recipe, begin, build_network, held_out_loss, train, weights_for
 from dpm_demo.training.loss import LAM_TRAINED, autoguided, denoising_loss, draw_lam, drop_labels
 
 TINY = {"dim": 8, "dim_mults": (1, 2), "batch": 4, "warmup": 5, "save_minutes": 0.01}
@@ -172,6 +174,89 @@ def test_emoji_packages_become_labelled_pictures_on_white(tmp_path: Path) -> Non
     assert pictures.data[0, :, 16, 16].tolist() == [255, 127, 127]
     pictures.save(tmp_path / "made.npz")
     assert torch.equal(open_data(tmp_path / "made.npz").data, pictures.data)
+
+
+def _named(name: str, code: str, **more: Any) -> dict[str, Any]:
+    told = {"category": "Animals & Nature", "subcategory": "animal-mammal", "short_names": []}
+    return {"unified": code, "non_qualified": None, "name": name, **told, **more}
+
+
+def _packages(folder: Path, table: list[dict[str, Any]]) -> None:
+    picture = io.BytesIO()
+    Image.new("RGBA", (64, 64), (255, 0, 0, 255)).save(picture, "PNG")
+    files = {f"img/google/64/{e['unified'].lower()}.png": picture.getvalue() for e in table}
+    files["emoji.json"] = json.dumps(table).encode()
+    _tarball(folder / "emoji-datasource-google-16.0.0.tgz", files)
+    for stem in ("emoji-datasource-twitter-16.0.0", "lobehub-fluent-emoji-3d-1.1.0"):
+        _tarball(folder / f"{stem}.tgz", {})
+
+
+def test_pictures_have_the_words_of_their_names_and_kinds(tmp_path: Path) -> None:
+    table = [
+        _named("CATS WITH A HAT", "1F001", short_names=["cat_hat", "mice"]),
+        _named("BLACK CAT", "1F002"),
+        _named("Chad Flag", "1F003", category="Flags", subcategory="flag", short_names=["td"]),
+        _named("BLACK ONE TWO THREE FOUR FIVE SIX SEVEN", "1F004"),
+    ]
+    _packages(tmp_path, table)
+    pictures = prepare_images(tmp_path, words=True)
+
+    def told(row: int) -> set[str]:
+        assert pictures.words is not None
+        return {pictures.vocabulary[k] for k in pictures.words[row] if k < len(pictures.vocabulary)}
+
+    assert told(0) == {"cat", "hat", "mouse", "animal", "mammal"}
+    assert told(2) == {"chad", "flag"}  # a country's two letters are no word
+    assert {"animal", "mammal", "black"} < told(3) and len(told(3)) == 8
+    # "black cat" is held out as a whole, though both words are known from others
+    assert pictures.held.tolist()[1] and {"black", "cat"} < set(pictures.vocabulary)
+    pictures.save(tmp_path / "made.npz")
+    again = open_data(tmp_path / "made.npz")
+    assert again.vocabulary == pictures.vocabulary
+    assert torch.equal(again.subset(held=True).choices, pictures.subset(held=True).choices)
+
+
+def test_a_prompt_may_leave_out_each_part_of_what_is_known_of_a_picture() -> None:
+    axes, words = (3, 9), 50
+    choices = torch.tensor([[1, 4, 7, 8, 9, words]]).expand(4000, -1)
+    left = drop_labels(choices, axes, 0.12, torch.Generator().manual_seed(0), words)
+    none = torch.tensor([3, 9, words, words, words, words])
+    dropped = left == none
+    assert ((left == choices) | dropped).all()
+    count = 3 - dropped[:, 2:5].sum(dim=1)
+    everything = dropped.all(dim=1)
+    assert everything.float().mean() == pytest.approx(0.12, abs=0.03)
+    assert dropped[:, 1].float().mean() == pytest.approx(0.12 + 0.88 / 2, abs=0.03)
+    assert ((count == 0) & ~dropped[:, 0]).any(), "a label alone"
+    assert all(((count == k) & dropped[:, 1] & ~everything).any() for k in (1, 2, 3)), "words alone"
+
+
+def test_a_network_learns_which_word_is_which_picture(tmp_path: Path) -> None:
+    data = torch.full((2, 3, 16, 16), 20, dtype=torch.uint8)
+    data[1] = 235
+    pictures = Pictures(
+        data, torch.zeros(2, 0, dtype=torch.int16), {}, torch.arange(2),
+        torch.zeros(2, dtype=torch.bool), torch.zeros(2, dtype=torch.bool),
+        torch.tensor([[0, 2], [1, 2]]), ("dark", "light"),
+    )  # fmt: skip
+    recipe = Recipe(minutes=1e-4, **TINY)
+    train(pictures, tmp_path / "run", recipe)
+    assert load_checkpoint(tmp_path / "run").vocabulary == Vocabulary(("dark", "light"), 2)
+    torch.manual_seed(0)
+    network, draw = build_network(recipe, pictures), Draw(pictures)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    for _ in range(80):
+        x0, choices = draw(8)
+        noise = torch.randn(x0.shape, generator=draw.generator)
+        choices = drop_labels(choices, (), 0.1, draw.generator, 2)
+        denoising_loss(network, x0, draw_lam(8, draw.generator), noise, choices).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        x, lam = torch.randn(1, 3, 16, 16).expand(2, -1, -1, -1), torch.full((2,), -2.0)
+        x0 = to_x0(network(x, lam, torch.tensor([[0, 2], [1, 2]])), x, lam, "velocity")
+    dark, light = x0.mean((1, 2, 3)).tolist()
+    assert light - dark > 1.0
 
 
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
