@@ -40,6 +40,7 @@ from dpm_demo.request.codec import settings
 from dpm_demo.request.job import job_of, request_of
 from dpm_demo.request.limits import Limits
 from dpm_demo.ui.serving import Serving, refuse
+from dpm_demo.ui.sessions import CAPACITY, light_sessions
 from dpm_demo.ui.tabs import adaptive as errors
 from dpm_demo.ui.tabs import compare, explain, generate, quality, video
 
@@ -256,7 +257,9 @@ def serve(
         quiet=quiet,
         show_error=True,
         allowed_paths=[str(serving.files)],
+        state_session_capacity=CAPACITY,
     )
+    light_sessions(demo)
 
     def healthz() -> JSONResponse:
         stats = serving.engine.stats()

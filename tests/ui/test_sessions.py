@@ -1,0 +1,63 @@
+"""What a visitor's session costs the page: nothing, until something changes for them."""
+
+from __future__ import annotations
+
+import gradio as gr
+import pytest
+from gradio.blocks import BlocksConfig
+from gradio_client import Client
+
+from dpm_demo.ui.sessions import light_sessions
+
+
+@pytest.fixture
+def configured(monkeypatch):
+    """Blocks that were configured for somebody, in order."""
+    seen = []
+    own = BlocksConfig.config_for_block
+
+    def noting(key, *args):
+        seen.append(key)
+        return own(key, *args)
+
+    monkeypatch.setattr(BlocksConfig, "config_for_block", staticmethod(noting))
+    return seen
+
+
+@pytest.fixture
+def page():
+    with gr.Blocks() as demo:
+        kept = gr.State(0)
+        box = gr.Textbox("first")
+        shown = gr.Textbox()
+        for k in range(20):
+            gr.Textbox(label=str(k))
+
+        def add(count, text):
+            return count + 1, f"{text} {count + 1}", gr.Textbox(label="changed")
+
+        box.submit(add, [kept, box], [kept, shown, box], api_name="add")
+    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    yield demo, address
+    demo.close()
+
+
+def test_a_session_configures_only_what_changes_and_keeps_its_own_state(page, configured):
+    demo, address = page
+    light_sessions(demo)
+    one, other = Client(address, verbose=False), Client(address, verbose=False)
+    configured.clear()
+    assert one.predict("a", api_name="/add")[0] == "a 1"
+    assert one.predict("a", api_name="/add")[0] == "a 2"
+    assert other.predict("b", api_name="/add")[0] == "b 1"
+    assert len(set(configured)) <= 4  # those of the event, not the twenty others
+    held = demo.state_holder.session_data
+    assert {len(session.config_values) <= 4 for session in held.values()} == {True}
+
+
+def test_the_served_page_has_light_sessions(served, configured):
+    _, address = served
+    Client(address, verbose=False)
+    configured.clear()
+    Client(address, verbose=False).predict(api_name="/generate", solver={"nfe": 1})
+    assert 0 < len(set(configured)) <= 40  # the arguments and the answer, of some 400 blocks
