@@ -1,6 +1,8 @@
 """The page. `python app.py --help` says what an operator can set."""
 
-from dpm_demo.ui.page import main
+import sys
+
+from dpm_demo.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["serve", *sys.argv[1:]], program="app.py"))

@@ -7,15 +7,15 @@ solver = dpm.Solver(nfe=12, order=3)
 images = dpm.generate(model, solver, seeds=[0, 1, 2, 3], label="animals")
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dpm_demo.api import generate, load, serve, stream
-from dpm_demo.models.wrap import wrap
-from dpm_demo.solver import add_noise, integrate
-from dpm_demo.solver.settings import Solver
-
 if TYPE_CHECKING:
+    from dpm_demo.api import generate, load, serve, stream
     from dpm_demo.models.diffusers.scheduler import DPMScheduler
+    from dpm_demo.models.wrap import wrap
+    from dpm_demo.solver import add_noise, integrate
+    from dpm_demo.solver.settings import Solver
 
 __all__ = [
     "DPMScheduler",
@@ -29,11 +29,26 @@ __all__ = [
     "wrap",
 ]
 
+# imported when asked for: the solver needs torch and numpy alone, and a command's help neither
+_HOME = {
+    "DPMScheduler": "dpm_demo.models.diffusers.scheduler",
+    "Solver": "dpm_demo.solver.settings",
+    "add_noise": "dpm_demo.solver",
+    "generate": "dpm_demo.api",
+    "integrate": "dpm_demo.solver",
+    "load": "dpm_demo.api",
+    "serve": "dpm_demo.api",
+    "stream": "dpm_demo.api",
+    "wrap": "dpm_demo.models.wrap",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """What needs diffusers is imported when it is asked for."""
-    if name == "DPMScheduler":
-        from dpm_demo.models.diffusers.scheduler import DPMScheduler
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return found
 
-        return DPMScheduler
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

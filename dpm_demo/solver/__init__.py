@@ -1,22 +1,31 @@
-"""The mathematics of diffusion ODE and SDE solvers; knows no network, no queue and no page."""
+"""The mathematics of diffusion ODE and SDE solvers; knows no network, no queue and no page.
 
-from dpm_demo.solver.drive import integrate, one_row, trajectory
-from dpm_demo.solver.events import Decision, Evaluation, Measure, Trajectory
-from dpm_demo.solver.plan import Move, Plan, plan
-from dpm_demo.solver.schedule import (
-    add_noise,
-    alpha,
-    cosine_betas,
-    cosine_lam,
-    cosine_time,
-    lambdas_of_betas,
-    linear_betas,
-    linear_lam,
-    linear_time,
-    nodes,
-    sigma,
-)
-from dpm_demo.solver.state import initial_noise, threshold
+Names are imported when they are asked for, so that `settings` alone brings no torch.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dpm_demo.solver.drive import integrate, one_row, trajectory
+    from dpm_demo.solver.events import Decision, Evaluation, Measure, Trajectory
+    from dpm_demo.solver.plan import Move, Plan, plan
+    from dpm_demo.solver.schedule import (
+        add_noise,
+        alpha,
+        cosine_betas,
+        cosine_lam,
+        cosine_time,
+        lambdas_of_betas,
+        linear_betas,
+        linear_lam,
+        linear_time,
+        nodes,
+        sigma,
+    )
+    from dpm_demo.solver.state import initial_noise, threshold
 
 __all__ = [
     "Decision",
@@ -43,3 +52,48 @@ __all__ = [
     "threshold",
     "trajectory",
 ]
+
+_HOME = {
+    "integrate": "drive",
+    "one_row": "drive",
+    "trajectory": "drive",
+    "Decision": "events",
+    "Evaluation": "events",
+    "Measure": "events",
+    "Trajectory": "events",
+    "Move": "plan",
+    "Plan": "plan",
+    "plan": "plan",
+    "add_noise": "schedule",
+    "alpha": "schedule",
+    "cosine_betas": "schedule",
+    "cosine_lam": "schedule",
+    "cosine_time": "schedule",
+    "lambdas_of_betas": "schedule",
+    "linear_betas": "schedule",
+    "linear_lam": "schedule",
+    "linear_time": "schedule",
+    "nodes": "schedule",
+    "sigma": "schedule",
+    "initial_noise": "state",
+    "threshold": "state",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return found
+
+
+class _Face(ModuleType):
+    """`plan` is the function, not the file it is in, also where the file was imported before."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and name in __all__:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face

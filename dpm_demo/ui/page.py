@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import logging
 import os
@@ -278,49 +277,6 @@ def serve(
     return demo, address
 
 
-def parser() -> argparse.ArgumentParser:
-    out = argparse.ArgumentParser(prog="app.py", description="Serve the DPM-Solver page.")
-    out.add_argument(
-        "--host",
-        default=None,
-        help="address to listen on (default: 127.0.0.1, or GRADIO_SERVER_NAME)",
-    )
-    out.add_argument("--port", type=int, default=None, help="port (default: first free from 7860)")
-    out.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    out.add_argument("--share", action="store_true", help="make a public gradio.live link")
-    out.add_argument("--root-path", default=None, help="path under which a proxy serves the page")
-    out.add_argument(
-        "--allow-hub",
-        action="store_true",
-        help="let the page fetch the listed models from the Hugging Face hub",
-    )
-    out.add_argument(
-        "--max-pictures",
-        type=int,
-        default=Limits.pictures,
-        help="samples one request may ask for (default: %(default)s)",
-    )
-    out.add_argument(
-        "--max-cost",
-        type=int,
-        default=Limits.cost,
-        help="network rows one request may cost (default: %(default)s)",
-    )
-    out.add_argument(
-        "--max-requests",
-        type=int,
-        default=Limits.requests,
-        help="requests served at once before new ones are refused (default: %(default)s)",
-    )
-    out.add_argument(
-        "--max-memory",
-        type=float,
-        default=Limits.memory / 1e9,
-        help="GB of memory one request may need (default: %(default).1f)",
-    )
-    return out
-
-
 def make_serving(
     device: str = "auto",
     limits: Limits | None = None,
@@ -415,30 +371,25 @@ def credentials(text: str | None) -> tuple[str, str] | None:
     return user, password
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Serves until SIGTERM or Ctrl-C, then ends cleanly."""
-    options = parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+def run(
+    device: str = "auto",
+    limits: Limits | None = None,
+    allow_hub: bool = False,
+    runtime: Runtime = "auto",
+    *,
+    quiet: bool = False,
+    **options: Any,
+) -> None:
+    """Serves until SIGTERM or Ctrl-C, then ends cleanly; `options` are those of `serve`.
+
+    Raises ValueError or OSError where the page cannot start.
+    """
+    level = logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    limits = Limits(
-        options.max_pictures,
-        options.max_cost,
-        options.max_requests,
-        int(options.max_memory * 1e9),
-    )
-    try:
-        serving, first = make_serving(options.device, limits, options.allow_hub, options.runtime)
-        demo, address = serve(
-            serving,
-            first,
-            host=options.host,
-            port=options.port,
-            share=options.share,
-            root_path=options.root_path,
-            auth=credentials(os.environ.get(AUTH)),
-        )
-    except (ValueError, OSError) as error:
-        sys.exit(f"app.py: {error}")
+    serving, first = make_serving(device, limits, allow_hub, runtime)
+    auth = credentials(os.environ.get(AUTH))
+    demo, address = serve(serving, first, auth=auth, quiet=quiet, **options)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())

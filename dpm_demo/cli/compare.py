@@ -1,0 +1,158 @@
+"""`compare`: solvers side by side from the same noise."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Annotated, Any
+
+from typer import Option
+
+from dpm_demo.cli import output
+from dpm_demo.cli.options import (
+    Budgets,
+    Device,
+    Frames,
+    Guidance,
+    Height,
+    Label,
+    Model,
+    NegativePrompt,
+    Out,
+    Prompt,
+    Seed,
+    Width,
+)
+from dpm_demo.request.codec import (
+    budgets_of_text,
+    comparison_query,
+    parse_list,
+    read,
+    solver_of_text,
+)
+from dpm_demo.request.comparison import Comparison
+from dpm_demo.request.generate import GenerateRequest
+
+
+def compare(
+    model: Model = "emoji-image",
+    label: Label = "any",
+    prompt: Prompt = "",
+    negative_prompt: NegativePrompt = "",
+    guidance: Guidance = "1",
+    seed: Seed = "0",
+    count: Annotated[str, Option(help="Number of seeds.", metavar="INTEGER")] = "1",
+    height: Height = "0",
+    width: Width = "0",
+    frames: Frames = "0",
+    orders: Annotated[str, Option(help="Rows: orders of the solver.", metavar="N,N,...")] = "1,2,3",
+    row: Annotated[
+        list[str] | None,
+        Option(help='A row of one\'s own, "order=3 method=singlestep"; repeat for more.'),
+    ] = None,
+    nfe: Budgets = "5,8,10,15,20",
+    no_taper: Annotated[bool, Option("--no-taper", help="No lower orders at the end.")] = False,
+    device: Device = "auto",
+    out: Out = "out",
+) -> dict[str, Any]:
+    """Put solvers side by side: grid (PNG), plot (HTML and PNG) and table (CSV)."""
+    asked = read(
+        {
+            "label": label,
+            "prompt": prompt,
+            "negative_prompt": negative_prompt,
+            "guidance": guidance,
+            "seed": seed,
+            "count": count,
+            "height": height,
+            "width": width,
+            "frames": frames,
+        }
+    )
+    texts = row or [f"order={k}" for k in parse_list("orders", orders, ("1", "2", "3", "auto"))]
+    comparison = Comparison(
+        rows=tuple(map(solver_of_text, texts)),
+        budgets=tuple(budgets_of_text(nfe)),
+        no_taper=no_taper,
+        **{f.name: getattr(asked, f.name) for f in fields(GenerateRequest) if f.name != "solver"},
+    )
+
+    from dpm_demo import api
+    from dpm_demo.compare.figures import row_title, rows_of, slope
+    from dpm_demo.compare.files import cell_pictures, csv_text, grid_picture
+    from dpm_demo.compare.plots import convergence, convergence_png
+    from dpm_demo.media.clips import png
+    from dpm_demo.request.job import condition_of
+
+    opened = api.load(model, device)
+    comparison = replace(comparison, model=opened.name)
+    condition_of(comparison.sample, opened)
+    where = output.folder(out)
+    outcome = _run(comparison, opened)
+    cells, values = outcome.cells, outcome.values
+    grid = grid_picture(comparison, cells, values, cell_pictures(outcome))
+    text = csv_text(comparison, cells, values)
+    page = convergence(comparison, cells, values).to_html(include_plotlyjs=True)
+    files = {
+        "grid.png": png(grid, {"dpm-demo": comparison_query(comparison)}),
+        "convergence.html": page,
+        "convergence.png": convergence_png(comparison, cells, values),
+        "table.csv": text,
+    }
+    for name, content in files.items():
+        output.write(where / name, content)
+    output.say(text.rstrip())
+    slopes = {}
+    for number, known in rows_of(cells, values):
+        title = row_title(comparison, number)
+        measured = slope([v.nfe for v in known], [v.rmse or 0.0 for v in known])
+        slopes[title] = measured
+        output.say(f"{title}: {'no slope' if measured is None else f'slope {measured:.2f}'}")
+    output.say(f"wrote grid.png, convergence.html, convergence.png and table.csv to {where}")
+    return {
+        "files": [where / name for name in files],
+        "link": "?" + comparison_query(comparison),
+        "slopes": slopes,
+        "cells": [
+            {"row": row_title(comparison, cell.row), **vars(values[cell])} for cell in cells.cells
+        ],
+    }
+
+
+def _run(comparison: Comparison, model: Any) -> Any:
+    """The finished cells with their figures, the converged samples first."""
+    from dpm_demo.compare.figures import Outcome, figures
+    from dpm_demo.compare.layout import job_of, layout
+    from dpm_demo.compare.references import (
+        References,
+        exact_references,
+        keep_references,
+        missing_references,
+    )
+
+    cells, kept = layout(comparison, model), References()
+    job, targets = missing_references(comparison, model, cells, kept)
+    if job is not None and model.exact_solution is not None:
+        for target, truth in zip(targets, exact_references(model, targets), strict=True):
+            kept.put(target, truth)
+    elif job is not None:
+        keep_references(output.run(job, job.budget, "reference"), targets, kept)
+    job = job_of(comparison, model, cells)
+    done = output.run(job, job.budget, "cells")
+    flat = [row for track in done.tracks for row in track.rows]
+    samples = {k: row.sample for k, row in enumerate(flat) if row.sample is not None}
+    latents = {k: row.latent for k, row in enumerate(flat) if row.latent is not None}
+    values = {
+        cell: figures(
+            cell,
+            samples,
+            cells,
+            comparison,
+            model,
+            kept,
+            flat[cells.tile(cell)].nfe,
+            done.tracks[cell.track].ms / len(cells.seeds),
+            latents,
+        )
+        for cell in cells.cells
+    }
+    return Outcome(comparison, cells, values, {c: flat[cells.tile(c)] for c in cells.cells})

@@ -1,0 +1,111 @@
+"""What a command says, shows and writes, and how much of it is wanted."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from dpm_demo.engine.events import Done
+    from dpm_demo.engine.job import Job
+
+SILENCE = 10.0  # seconds between two lines of progress where there is no terminal
+
+
+@dataclass
+class Wanted:
+    """What the options that every command has ask for."""
+
+    quiet: bool = False
+    json: bool = False
+    debug: bool = False
+
+
+wanted = Wanted()
+
+
+def say(text: str) -> None:
+    """A line for people, on standard output."""
+    if not (wanted.quiet or wanted.json):
+        print(text)
+
+
+def to_json(value: Any) -> str:
+    """`value` as one line of JSON, in which numbers that are not finite are text ("inf", "nan")."""
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def bar(items: Iterable[Any] | None = None, **options: Any) -> Any:
+    """Progress on standard error: a bar in a terminal, elsewhere a line every ten seconds."""
+    if sys.stderr.isatty():
+        return tqdm(items, disable=wanted.quiet, **options)
+    return _Lines(
+        items, disable=wanted.quiet, mininterval=SILENCE, delay=SILENCE, ascii=True, **options
+    )
+
+
+class _Lines(tqdm):  # type: ignore[type-arg]
+    """tqdm for a log: whole lines, and none of work that is over before the first is due."""
+
+    @staticmethod
+    def status_printer(file: TextIO) -> Any:
+        def line(text: str) -> None:
+            if text.strip():
+                file.write(text + "\n")
+                file.flush()
+
+        return line
+
+
+def run(job: Job, total: int, text: str | None = None) -> Done:
+    """Runs a job to its end under a progress bar. Raises ValueError with the engine's sentence."""
+    from dpm_demo.engine.events import Done, Failed
+    from dpm_demo.engine.inline import run_inline
+
+    with bar(total=total, desc=text, unit="evaluation") as shown:
+        for event in run_inline(job):
+            shown.update(event.nfe - shown.n)
+            if isinstance(event, Failed):
+                raise ValueError(event.error)
+            if isinstance(event, Done):
+                return event
+    raise ValueError("the run ended without a result")
+
+
+def folder(path: str | Path) -> Path:
+    """The folder of that name, made if need be. Raises ValueError where it cannot be one."""
+    made = Path(path)
+    try:
+        made.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"out: {made} cannot be a folder: {error.strerror}.") from error
+    return made
+
+
+def write(path: Path, data: bytes | str) -> Path:
+    """The whole file or none of it; text is UTF-8."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8"))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path

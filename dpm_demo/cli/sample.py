@@ -1,0 +1,82 @@
+"""`sample`: pictures or clips, and the film of their denoising."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from dpm_demo.cli import output
+from dpm_demo.cli.options import (
+    Count,
+    Device,
+    Frames,
+    Guidance,
+    Height,
+    Label,
+    Model,
+    NegativePrompt,
+    Out,
+    Prompt,
+    Seed,
+    Width,
+    solver_options,
+)
+from dpm_demo.request.codec import read, settings
+from dpm_demo.request.limits import Limits
+
+FREE = Limits(pictures=sys.maxsize, cost=sys.maxsize, memory=sys.maxsize)
+
+
+@solver_options
+def sample(
+    solver: dict[str, str],
+    model: Model = "emoji-image",
+    label: Label = "any",
+    prompt: Prompt = "",
+    negative_prompt: NegativePrompt = "",
+    guidance: Guidance = "3.5",
+    seed: Seed = "0",
+    count: Count = "4",
+    height: Height = "0",
+    width: Width = "0",
+    frames: Frames = "0",
+    device: Device = "auto",
+    out: Out = "out",
+) -> dict[str, Any]:
+    """Draw samples: a PNG sheet and a GIF of the denoising, or MP4, GIF, WebP and ZIP of clips."""
+    values: dict[str, Any] = {
+        "label": label,
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "guidance": guidance,
+        "seed": seed,
+        "count": count,
+        "height": height,
+        "width": width,
+        "frames": frames,
+        **solver,
+    }
+    read(values)  # refused before anything heavy is imported
+
+    from dpm_demo import api
+    from dpm_demo.request.files import Clips, clip_files, denoising_gif, sheet_png
+    from dpm_demo.request.job import job_of, request_of
+
+    opened = api.load(model, device)
+    request = request_of({**values, "model": opened.name}, opened, FREE)
+    where = output.folder(out)
+    done = output.run(job_of(request, opened), request.count * request.solver.nfe)
+    if done.error:
+        raise ValueError(done.error)
+    if opened.frames > 1:
+        files = list(clip_files(Clips(request, done.tracks[0].samples), where).values())
+    else:
+        stem = f"{opened.name}-{request.seed}-nfe{request.solver.nfe}".replace("/", "-")
+        files = [
+            output.write(where / f"{stem}.png", sheet_png(done, request)),
+            denoising_gif(done, where / f"{stem}.gif"),
+        ]
+    for file in files:
+        output.say(str(file))
+    output.say(f"{done.seconds:.2f} s")
+    return {"files": files, "seconds": done.seconds, "settings": settings(request)}

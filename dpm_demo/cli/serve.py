@@ -1,0 +1,63 @@
+"""`serve`: the page in a browser."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from typer import Option
+
+from dpm_demo.cli import output
+from dpm_demo.cli.options import Device
+from dpm_demo.request.limits import Limits
+
+
+def serve(
+    host: Annotated[
+        str | None,
+        Option(help="Address to listen on (default: 127.0.0.1, or GRADIO_SERVER_NAME)."),
+    ] = None,
+    port: Annotated[
+        int | None, Option(min=0, max=65535, help="Port (default: the first free from 7860).")
+    ] = None,
+    device: Device = "auto",
+    runtime: Annotated[
+        Literal["auto", "torch", "onnx"],
+        Option(help="What computes networks on a processor; auto: whichever is quicker."),
+    ] = "auto",
+    share: Annotated[bool, Option("--share", help="Make a public gradio.live link.")] = False,
+    root_path: Annotated[
+        str | None, Option(help="Path under which a proxy serves the page.")
+    ] = None,
+    allow_hub: Annotated[
+        bool,
+        Option("--allow-hub", help="Let the page fetch the listed models from the hub."),
+    ] = False,
+    max_pictures: Annotated[
+        int, Option(min=1, help="Samples one request may ask for.")
+    ] = Limits.pictures,
+    max_cost: Annotated[
+        int, Option(min=1, help="Network rows one request may cost.")
+    ] = Limits.cost,
+    max_requests: Annotated[
+        int, Option(min=1, help="Requests served at once before new ones are refused.")
+    ] = Limits.requests,
+    max_memory: Annotated[
+        float, Option(min=0.001, max=1e6, help="GB of memory one request may need.")
+    ] = Limits.memory / 1e9,
+) -> None:
+    """Serve the page in a browser, until Ctrl-C or SIGTERM."""
+    if not 0 < max_memory < float("inf"):  # nan is between any bounds
+        raise ValueError(f"max-memory must be a number of gigabytes, not {max_memory}")
+    from dpm_demo.ui.page import run
+
+    run(
+        device,
+        Limits(max_pictures, max_cost, max_requests, int(max_memory * 1e9)),
+        allow_hub,
+        runtime,
+        host=host,
+        port=port,
+        share=share,
+        root_path=root_path,
+        quiet=output.wanted.quiet,
+    )

@@ -1,0 +1,118 @@
+"""`train`: a network on pictures or clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from dpm_demo.cli import output
+from dpm_demo.cli.options import Device
+
+if TYPE_CHECKING:
+    import torch
+
+    from dpm_demo.models.unet import UNet
+    from dpm_demo.training.data import Pictures
+    from dpm_demo.training.loop import Progress, Recipe
+
+
+def train(
+    data: Annotated[Path, Option(help="A prepared .npz, or a folder of pictures.")],
+    out: Annotated[Path, Option(help="Checkpoint folder; an unfinished run goes on.")],
+    minutes: Annotated[float, Option(help="Wall-clock budget.")] = 60.0,
+    target: Annotated[
+        str, Option("--target", "--prediction", help="velocity, noise or data.")
+    ] = "velocity",
+    start: Annotated[Path | None, Option(help="Checkpoint folder to start from.")] = None,
+    weak: Annotated[
+        Path | None,
+        Option(
+            help="Checkpoint folder of a smaller, less trained network: learn from --start, "
+            "guided away from this one, instead of from the pictures."
+        ),
+    ] = None,
+    sharpen: Annotated[float, Option(help="How far; 1 is not at all.")] = 1.5,
+    size: Annotated[int, Option(min=1, help="Side of the pictures.")] = 32,
+    batch: int = 16,
+    lr: float = 1e-3,
+    drop: Annotated[float, Option(help="Share of rows without their label.")] = 0.1,
+    dim: Annotated[int, Option(help="Width of the first level.")] = 48,
+    patch_size: Annotated[
+        int, Option("--patch-size", "--fold", help="Pixels folded into channels.")
+    ] = 2,
+    seed: Annotated[int, Option(min=0, help="Of weights, noise and order.")] = 0,
+    save_minutes: float = 3.0,
+    device: Device = "auto",
+) -> dict[str, Any]:
+    """Train a network on a prepared data set or on a folder of pictures."""
+    from dpm_demo.models.checkpoint import load_weights, read_config
+    from dpm_demo.models.device import pick_device
+    from dpm_demo.training.data import open_data
+    from dpm_demo.training.loop import Recipe, weights_for
+    from dpm_demo.training.loop import train as run
+    from dpm_demo.training.loss import autoguided
+    from dpm_demo.training.sheet import write_sheet
+
+    recipe = Recipe(
+        minutes=minutes,
+        batch=batch,
+        lr=lr,
+        drop=drop,
+        target=target,  # type: ignore[arg-type]
+        dim=dim,
+        fold=patch_size,
+        seed=seed,
+        save_minutes=save_minutes,
+    )
+    pictures = open_data(data, size)
+    begun = None
+    if start is not None:
+        begun = weights_for(load_weights(start), read_config(start)["labels"], pictures.axes)
+    where = pick_device(device)
+    teacher = None
+    if weak is not None:
+        if start is None:
+            raise ValueError("weak: it is held against the network of --start, give that too.")
+        strong, weaker = (_teacher(f, recipe, pictures, where) for f in (start, weak))
+        teacher = autoguided(strong, weaker, sharpen)
+    last: Progress | None = None
+    with output.bar(total=round(60 * recipe.minutes), unit="s", desc="training") as bar:
+
+        def show(p: Progress) -> None:
+            nonlocal last
+            last = p
+            bar.set_postfix_str(
+                f"{p.iteration} iterations, loss {p.loss:.4f}, {p.rate:.0f} pictures/s", False
+            )
+            bar.update(min(round(p.seconds), bar.total) - bar.n)
+
+        run(
+            pictures,
+            out,
+            recipe,
+            start=begun,
+            teacher=teacher,
+            device=str(where),
+            on_progress=show,
+            on_save=write_sheet,
+        )
+    output.say(f"{out}: config.json, model.safetensors and a sheet of samples")
+    return {
+        "out": out,
+        "iterations": None if last is None else last.iteration,
+        "loss": None if last is None else last.loss,
+        "seconds": None if last is None else last.seconds,
+    }
+
+
+def _teacher(folder: Path, recipe: Recipe, pictures: Pictures, device: torch.device) -> UNet:
+    """The network of a checkpoint that can teach one of this recipe on these pictures."""
+    from dpm_demo.models.checkpoint import load_network, read_config
+
+    config = read_config(folder)
+    labels = {axis: list(names) for axis, names in pictures.axes.items()}
+    if config["labels"] != labels or config["target"] != recipe.target:
+        raise ValueError(f"weak: {folder} has other labels or another target than this run.")
+    return load_network(folder, device)
