@@ -41,12 +41,11 @@ def serve(
     max_requests: Annotated[
         int, Option(min=1, help="Requests served at once before new ones are refused.")
     ] = Limits.requests,
-    max_memory: Annotated[
-        float, Option(min=0.001, max=1e6, help="GB of memory one request may need.")
-    ] = Limits.memory / 1e9,
+    max_memory: Annotated[float, Option(help="GB of memory one request may need.")] = Limits.memory
+    / 1e9,
 ) -> None:
     """Serve the page in a browser, until Ctrl-C or SIGTERM."""
-    if not 0 < max_memory < float("inf"):  # nan is between any bounds
+    if not 0 < max_memory < float("inf"):
         raise ValueError(f"max-memory must be a number of gigabytes, not {max_memory}")
     from dpm_demo.ui.page import run
 

@@ -47,7 +47,7 @@ def test_evaluate_writes_a_report_and_goes_on_where_it_was(
         ("--seed-range 5:5", "seed-range must be like 0:2000"),
         ("--seed-range 0:5 -n 9", "n must be at most the 5 seeds"),
         ("-n 0", "n must be a whole number from 1"),
-        ("--solvers quick", "field=value"),
+        ("--solvers quick", "'quick' is unknown"),
         ("--solvers best:6", "errors in --out first"),
         ("--features vgg", "features must be one of"),
         ("--features inception", "torch-fidelity"),

@@ -1,0 +1,179 @@
+"""The command line as a whole: what it imports, what it says of bad input, and what machines read.
+
+The commands' own results are tested beside what they run.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dpm_demo.cli import bench, output
+from dpm_demo.cli.main import COMMANDS, main
+
+ROOT = Path(__file__).parents[2]
+
+
+def python(code: str, *words: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=False,
+    )
+
+
+RUN = "import sys; from dpm_demo.__main__ import main; code = main(sys.argv[1:]); "
+HEAVY = (
+    "print('heavy:', sorted({'torch', 'gradio', 'diffusers'} & set(sys.modules)), 'code:', code)"
+)
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], *([name, "--help"] for name in COMMANDS), ["sample", "--nfe", "0"]]
+)
+def test_help_and_the_refusal_of_a_setting_import_neither_torch_nor_gradio(words) -> None:
+    ended = python(RUN + HEAVY, *words)
+    assert f"heavy: [] code: {int('--help' not in words)}" in ended.stdout.decode(), ended.stderr
+
+
+def test_sample_imports_no_gradio(tmp_path: Path) -> None:
+    words = f"sample --model mixture --nfe 2 --count 1 --out {tmp_path}".split()
+    ended = python(RUN + HEAVY, *words)
+    assert b"heavy: ['torch'] code: 0" in ended.stdout, ended.stderr
+    assert len(list(tmp_path.glob("*.png"))) == 1
+
+
+def test_every_command_has_help_and_the_options_that_all_have(capsys) -> None:
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert {"--quiet", "--json", "--debug"} <= set(shown.split()), name
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("smaple", "No such command"),
+        ("sample --bugdet 3", "No such option"),
+        ("train --out x", "--data"),
+        ("prepare music --out x", "images"),
+        ("evaluate --error-seeds many", "error-seeds"),
+        ("serve --port 70000", "--port"),
+    ],
+)
+def test_words_that_are_no_command_are_one_line_and_code_2(words, says, capsys) -> None:
+    assert main(words.split()) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "serve --max-memory nan",
+        "serve --device tpu",
+        "evaluate --seed 3 --seed-range 0:4",
+        "evaluate --seed -1",
+        "sample --model mixture --nfe 2 --out {}/file",
+        "sample --model mixture --nfe 2 --out {}/file/below",
+        "compare --model mixture --nfe 2 --out {}/file",
+        "features --data {}/file",
+        "train --data {}/file --out {}/out",
+    ],
+)
+def test_bad_input_is_one_line_and_code_1(words: str, tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").write_bytes(b"not a folder")
+    assert main(words.replace("{}", str(tmp_path)).split()) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(words.split(maxsplit=1)[0] + ":") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "raised", [RuntimeError("two\nlines"), KeyError("category"), OSError(28, "No space left")]
+)
+def test_whatever_is_raised_is_one_line_and_debug_shows_where(raised, monkeypatch, capsys) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(bench.subprocess, "run", fails)
+    assert main(["bench", "engine"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "Traceback" not in error
+    assert main(["bench", "--debug", "engine"]) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error and "in fails" in error
+
+
+def test_json_is_all_that_standard_output_has(tmp_path: Path, capsys) -> None:
+    assert main(f"sample --model mixture --nfe 3 --count 1 --json --out {tmp_path}".split()) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert all(Path(file).stat().st_size for file in found["files"]) and len(found["files"]) == 2
+    assert found["settings"]["nfe"] == 3
+    words = f"compare --model mixture --nfe 4,8 --orders 1 --json --out {tmp_path}"
+    assert main(words.split()) == 0
+    found = json.loads(capsys.readouterr().out)
+    small, large = found["cells"]
+    assert (small["nfe"], large["nfe"]) == (4, 8) and small["rmse"] > large["rmse"] > 0
+    assert set(found["slopes"]) == {"order=1"}
+
+
+def test_json_has_no_number_that_json_does_not_have() -> None:
+    assert json.loads(output.to_json({"a": [float("inf"), 1.5], "b": (Path("x"), None)})) == {
+        "a": ["inf", 1.5],
+        "b": ["x", None],
+    }
+
+
+def test_quiet_says_nothing(tmp_path: Path, capsys) -> None:
+    assert main(f"sample --model mixture --nfe 2 --quiet --out {tmp_path}".split()) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main(["sample", "--nfe", "0", "--quiet"]) == 1
+    assert "nfe" in capsys.readouterr().err, "a refusal is no text to be quiet about"
+
+
+def test_without_a_terminal_progress_is_a_line_every_ten_seconds() -> None:
+    said, now = io.StringIO(), [0.0]
+    bar = output._Lines(
+        total=40, mininterval=output.SILENCE, delay=output.SILENCE, ascii=True, file=said
+    )
+    bar._time = lambda: now[0]
+    bar.start_t = bar.last_print_t = 0.0
+    bar.miniters, bar.dynamic_miniters = 1, False
+    for second in range(1, 36):
+        now[0] = float(second)
+        bar.update()
+    lines = said.getvalue().splitlines()
+    assert [line.split("|")[2].split()[0] for line in lines] == ["10/40", "20/40", "30/40"]
+    assert "\r" not in said.getvalue()
+
+
+def test_output_that_a_terminal_cannot_show_is_replaced_and_files_are_utf_8(tmp_path) -> None:
+    words = f"compare --model mixture --nfe 3 --orders 1 --label λ --out {tmp_path}".split()
+    ended = python(RUN + "print('code:', code)", *words, PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert b"code: 1" in ended.stdout and b"label" in ended.stderr  # refused, and it can be said
+    output.write(tmp_path / "a.csv", "λ,σ\n")
+    assert (tmp_path / "a.csv").read_bytes() == "λ,σ\n".encode()
+
+
+def test_a_command_that_fails_late_leaves_no_half_file(tmp_path: Path, monkeypatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(output.os, "replace", fails)
+    (tmp_path / "table.csv").write_text("older", encoding="utf-8")
+    assert main(f"compare --model mixture --nfe 2 --orders 1 --out {tmp_path}".split()) == 1
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("table.csv", b"older")]
+
+
+def test_the_old_spellings_of_train_are_read(tmp_path: Path, capsys) -> None:
+    words = f"train --data {tmp_path} --out {tmp_path / 'out'} --prediction music --fold 2"
+    assert main(words.split()) == 1
+    assert "target: 'music'" in capsys.readouterr().err
