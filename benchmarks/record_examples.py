@@ -19,7 +19,7 @@ from dpm_demo.engine.inline import run_inline
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import settings
 from dpm_demo.request.generate import GenerateRequest
-from dpm_demo.request.job import job_of
+from dpm_demo.request.job import Checked
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.recorded import FOLDER
 from dpm_demo.ui.player.wall import Wall
@@ -40,7 +40,7 @@ EXAMPLES: dict[str, tuple[str, GenerateRequest]] = {
 
 def record(title: str, request: GenerateRequest, model: Model) -> dict[str, Any]:
     """Runs a request and returns what its file holds. Raises ValueError if it has no sample."""
-    job = job_of(request, model)
+    job = Checked.of(request, model).job()
     *_, done = run_inline(job, preview_hz=0.0)
     if not isinstance(done, Done) or done.error:
         raise ValueError(f"{title}: {getattr(done, 'error', None) or 'it has no sample'}")

@@ -119,40 +119,13 @@ def compare(
 
 
 def _run(comparison: Comparison, model: Any) -> Any:
-    """The finished cells with their figures, the converged samples first."""
-    from dpm_demo.compare.figures import Outcome, figures
-    from dpm_demo.compare.layout import job_of, layout
-    from dpm_demo.compare.references import (
-        References,
-        exact_references,
-        keep_references,
-        missing_references,
-    )
+    """The finished cells with their figures."""
+    from dpm_demo.compare.references import References
+    from dpm_demo.compare.run import ComparisonRun
 
-    cells, kept = layout(comparison, model), References()
-    job, targets = missing_references(comparison, model, cells, kept)
-    if job is not None and model.exact_solution is not None:
-        for target, truth in zip(targets, exact_references(model, targets), strict=True):
-            kept.put(target, truth)
-    elif job is not None:
-        keep_references(output.run(job, job.budget, "reference"), targets, kept)
-    job = job_of(comparison, model, cells)
-    done = output.run(job, job.budget, "cells")
-    flat = [row for track in done.tracks for row in track.rows]
-    samples = {k: row.sample for k, row in enumerate(flat) if row.sample is not None}
-    latents = {k: row.latent for k, row in enumerate(flat) if row.latent is not None}
-    values = {
-        cell: figures(
-            cell,
-            samples,
-            cells,
-            comparison,
-            model,
-            kept,
-            flat[cells.tile(cell)].nfe,
-            done.tracks[cell.track].ms / len(cells.seeds),
-            latents,
-        )
-        for cell in cells.cells
-    }
-    return Outcome(comparison, cells, values, {c: flat[cells.tile(c)] for c in cells.cells})
+    run = ComparisonRun(comparison, model, References())
+    if run.exact is not None:
+        run.keep(run.exact())
+    done = output.run(run.job, run.job.budget, "cells and their reference")
+    run.take(done)
+    return run.outcome(done)

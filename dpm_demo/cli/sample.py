@@ -60,12 +60,13 @@ def sample(
 
     from dpm_demo import api
     from dpm_demo.request.files import Clips, clip_files, denoising_gif, sheet_png
-    from dpm_demo.request.job import job_of, request_of
+    from dpm_demo.request.job import checked
 
     opened = api.load(model, device)
-    request = request_of({**values, "model": opened.name}, opened, FREE)
+    wanted = checked(read({**values, "model": opened.name}), opened, FREE)
+    request = wanted.request
     where = output.folder(out)
-    done = output.run(job_of(request, opened), request.count * request.solver.nfe)
+    done = output.run(wanted.job(), request.count * request.solver.nfe)
     if done.error:
         raise ValueError(done.error)
     if opened.frames > 1:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dpm_demo.compare.layout import Cell, Layout
-from dpm_demo.compare.references import References, target_of
 from dpm_demo.engine.events import SampleRecord
-from dpm_demo.models.model import Model
 from dpm_demo.request.codec import solver_text
 from dpm_demo.request.comparison import Comparison
 
@@ -35,12 +33,6 @@ class Figures:
     latent_rmse: float | None = None  # the other figures are of decoded pixels then
 
 
-# ---------------------------------------------------------------- the reference
-
-
-# ---------------------------------------------------------------- figures
-
-
 def rmse(sample: np.ndarray, truth: np.ndarray) -> float:
     """Root mean square difference of two samples, in units of their range [-1, 1]."""
     return float(np.sqrt(np.mean((sample.astype(np.float64) - truth) ** 2)))
@@ -49,42 +41,6 @@ def rmse(sample: np.ndarray, truth: np.ndarray) -> float:
 def psnr(error: float) -> float:
     """Peak signal-to-noise ratio in dB of an RMSE over a range of 2; infinite at 0."""
     return math.inf if error == 0 else 20 * math.log10(2 / error)
-
-
-def figures(
-    cell: Cell,
-    samples: Mapping[int, np.ndarray],
-    cells: Layout,
-    comparison: Comparison,
-    model: Model,
-    kept: References,
-    nfe: int | None = None,
-    ms: float | None = None,
-    latents: Mapping[int, np.ndarray] | None = None,
-) -> Figures:
-    """The figures of a cell from the samples that have ended (by tile).
-
-    Errors are those of the samples, in pixels; `latents` are what they were before decoding.
-    """
-    spent = cell.solver.nfe if nfe is None else nfe
-    if cell.solver.eta > 0:
-        return Figures(spent, ms=ms, note=ANOTHER_TARGET)
-    errors = []
-    for k, seed in enumerate(cells.seeds):
-        sample = samples.get(cells.tile(cell, k))
-        truth = kept.get(target_of(comparison, model, cell.solver, seed))
-        if sample is None or truth is None:
-            return Figures(spent, ms=ms)
-        errors.append(rmse(sample, truth))
-    mean = float(np.sqrt(np.mean(np.square(errors))))
-    apart = []
-    for k, seed in enumerate(cells.seeds):
-        target = replace(target_of(comparison, model, cell.solver, seed), space="latents")
-        latent, truth = (latents or {}).get(cells.tile(cell, k)), kept.get(target)
-        if latent is not None and truth is not None:
-            apart.append(rmse(latent, truth))
-    inside = float(np.sqrt(np.mean(np.square(apart)))) if len(apart) == len(errors) else None
-    return Figures(spent, mean, tuple(errors), psnr(mean), ms, latent_rmse=inside)
 
 
 def caption(value: Figures) -> str:
@@ -162,7 +118,7 @@ def row_title(comparison: Comparison, row: int) -> str:
     return solver_text(comparison.rows[row]) or "order=2"
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """A finished comparison with what its files are made of."""
 
@@ -170,4 +126,12 @@ class Outcome:
     cells: Layout
     values: dict[Cell, Figures]
     rows: dict[Cell, SampleRecord]
-    spans: dict[int, list[float]] = field(default_factory=dict)
+
+    @property
+    def spans(self) -> dict[int, list[float]]:
+        """λ of the evaluations that adaptive rows have chosen, by row."""
+        return {
+            cell.row: [point.lam for point in record.points]
+            for cell, record in self.rows.items()
+            if cell.solver.method == "adaptive"
+        }

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from dpm_demo.engine.job import Job
 from dpm_demo.models.model import Model
 from dpm_demo.request.comparison import Comparison
-from dpm_demo.request.job import condition_of, shape_of, tracks_job
+from dpm_demo.request.job import Checked
 from dpm_demo.solver import plan
 from dpm_demo.solver.settings import Solver
 
@@ -45,15 +44,15 @@ def layout(comparison: Comparison, model: Model) -> Layout:
     cells: list[Cell] = []
     tracks: dict[Hashable, int] = {}
     solvers: list[Solver] = []
-    condition = condition_of(comparison.sample, model)
-    span = model.span_for(shape_of(comparison.sample, model))
+    wanted = Checked.of(comparison.sample, model)
+    span = model.span_for(wanted.shape)
     for i, row in enumerate(comparison.rows):
         for j, nfe in enumerate(comparison.budgets):
             solver = replace(row, nfe=nfe)
             fixed = solver.table or solver.schedule == "calibrated"
             if comparison.no_taper and solver.method != "adaptive" and not fixed:
                 solver = replace(solver, lower_order_final=False)
-            key = work(model.resolved(solver, condition), span)
+            key = work(model.resolved(solver, wanted.condition), span)
             if key not in tracks:
                 tracks[key] = len(solvers)
                 solvers.append(solver)
@@ -62,15 +61,10 @@ def layout(comparison: Comparison, model: Model) -> Layout:
 
 
 def work(solver: Solver, span: tuple[float, float]) -> Hashable:
+    """What a solver does: equal where the same evaluations meet the same weights and finish."""
     if solver.method == "adaptive" or solver.window or solver.eta:
         return solver
     made = plan(solver, span)
     # a function's moves say when it evaluates, and not what it does
     own = solver.table if any(move.update is None for move in made.moves) else ""
     return made.moves, made.prediction, solver.threshold, solver.denoise_to_zero, own
-
-
-def job_of(comparison: Comparison, model: Model, cells: Layout, record: bool = True) -> Job:
-    """All cells as one job, in float32 (bf16 would be a floor of the size of order 3's error)."""
-    tracks = [(solver, cells.seeds) for solver in cells.solvers]
-    return tracks_job(comparison.sample, model, tracks, exact=True, record=record)

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 
 from dpm_demo.engine.errors import JobFailed
-from dpm_demo.engine.events import (
-    Done,
-    Event,
-    Failed,
-    Frame,
-)
+from dpm_demo.engine.events import Done, Event, Failed, Frame
 from dpm_demo.engine.job import Job
 from dpm_demo.engine.scheduler import Scheduler
 from dpm_demo.engine.ticket import Ticket
@@ -35,6 +30,23 @@ def run_inline(
         event = ticket.poll()
         if event is not None:
             yield event
+
+
+def run_to_end(
+    job: Job, on_event: Callable[[Event], None] | None = None, *, tick_ms: float = 200.0
+) -> Done:
+    """Runs a job in the calling thread to its end; `on_event` gets every event, the end's too.
+
+    Raises JobFailed where no sample was finished.
+    """
+    for event in run_inline(job, tick_ms=tick_ms, preview_hz=float("inf") if on_event else 0.0):
+        if on_event is not None:
+            on_event(event)
+        if isinstance(event, Done):
+            return event
+        if isinstance(event, Failed):
+            raise JobFailed(event.error)
+    raise JobFailed("the run ended without a result")
 
 
 def stream(job: Job, *, tick_ms: float = float("inf")) -> Generator[Frame, None, None]:

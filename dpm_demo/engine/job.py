@@ -38,7 +38,8 @@ class Track:
     `cond` holds for all rows, or names one condition a row. `start` is the variance-preserving
     state at the first node, `(len(seeds), *shape)`, whose dtype the trajectory keeps; a callable
     is called on the worker thread, where torch work belongs. Without it each row starts from the
-    float32 noise of its own seed. `restart` is the λ where another network takes over.
+    float32 noise of its own seed. `restart` is the λ where another network takes over. `pictures`
+    False: nobody will look at it, so nothing of it is recorded but its points and samples.
     """
 
     solver: Solver
@@ -48,6 +49,7 @@ class Track:
     lambdas: tuple[float, ...] | None = None
     start: Start | None = None
     restart: float | None = None
+    pictures: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seeds", tuple(self.seeds))

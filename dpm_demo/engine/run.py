@@ -62,6 +62,11 @@ class Run:
         self.latent: torch.Tensor | None = None  # where the sample is its decoded picture
         self.ended = False
 
+    @property
+    def pictures(self) -> bool:
+        """Whether anyone will want to see pictures of it."""
+        return self.track.pictures and self.request.pictures
+
     def start(self, x: torch.Tensor) -> None:
         """Makes the generator; `x` is `(rows, *shape)` at the first node."""
         track = self.track
@@ -140,10 +145,10 @@ class Run:
             sample = job.latents.decode(torch.nan_to_num(sample))
         self.sample = sample
         self.film.add_point(self.nfe, lam)
-        if self.request.pictures and job.latents is not None:
+        if self.pictures and job.latents is not None:
             picture = to_uint8(fitted(sample, job.picture))
             self.film.add_picture(picture, picture)
-        elif self.request.pictures:
+        elif self.pictures:
             lams = torch.full((len(sample),), self.track.lam_end, dtype=torch.float64)
             self.film.add_picture(to_uint8(sample), state_to_uint8(sample, lams))
         self.request.changed[self] = None

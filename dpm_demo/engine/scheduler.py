@@ -308,7 +308,7 @@ class Scheduler:
                 run.request.changed[run] = None
                 x, x0 = ask.x[run.newest], run.answer[run.newest]
                 run.request.show(run, run.lam[-1], x, x0)
-                if run.request.pictures:
+                if run.pictures:
                     seen.append((run, x, x0))
         if not seen:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from dpm_demo.request.generate import GenerateRequest
-from dpm_demo.request.limits import Limits, check_cost, check_memory
+from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import Solver
 
 ROWS_MAX = COLUMNS_MAX = 6
@@ -62,13 +62,10 @@ class Comparison:
     def seeds(self) -> tuple[int, ...]:
         return self.sample.seeds
 
-    def check(self, limits: Limits, rows_a_sample: int = 1, numbers: int = 0) -> None:
-        """Raises ValueError if all cells together are larger than `limits`."""
+    def check(self, limits: Limits) -> None:
+        """Raises ValueError for more cells than `limits`; `check_comparison` has the price."""
         cells = len(self.rows) * len(self.budgets) * self.count
         if cells > 2 * limits.pictures:
             raise ValueError(
                 f"rows x budgets x seeds must be at most {2 * limits.pictures}, not {cells}"
             )
-        cost = len(self.rows) * sum(self.budgets) * self.count
-        check_cost(cost * rows_a_sample, limits)
-        check_memory(self.budgets * (len(self.rows) * self.count), numbers, limits)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dpm_demo.engine.job import Job, Track, recorded_size
@@ -24,60 +25,77 @@ def condition_of(request: GenerateRequest, model: Model) -> Condition:
     )
 
 
-def shape_of(request: GenerateRequest, model: Model) -> tuple[int, ...]:
-    """The shape of a sample. Raises ValueError for a size that the model does not make."""
-    return model.shape_for(request.size, request.frames or None)
+@dataclass(frozen=True)
+class Checked:
+    """A request with what its model makes of it: every row's condition, the samples' shape."""
+
+    request: GenerateRequest
+    model: Model
+    condition: Condition
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, request: GenerateRequest, model: Model) -> Checked:
+        """Raises ValueError, one sentence, for what the model does not know or make."""
+        model.check_threshold(request.solver.threshold)
+        shape = model.shape_for(request.size, request.frames or None)
+        return cls(request, model, condition_of(request, model), shape)
+
+    @property
+    def rows(self) -> int:
+        """Network rows of one evaluation of one picture: 2 where it is guided."""
+        return self.model.rows(self.condition)
+
+    @property
+    def cost(self) -> int:
+        """What an evaluation of a sample costs: network rows times frames."""
+        picture = self.model.picture_shape(self.shape)
+        return self.rows * (picture[1] if len(picture) == 4 else 1)
+
+    @property
+    def numbers(self) -> int:
+        """Numbers of a sample, or as many as its network and its pictures need memory for."""
+        latents = self.model.latents
+        if latents is None:
+            return math.prod(self.shape)
+        recorded = 3 * math.prod(recorded_size(latents, self.shape))
+        return max(recorded, latents.row_bytes(self.shape) // NETWORK_BYTES)
+
+    def track(
+        self, solver: Solver | None = None, seeds: Iterable[int] | None = None, **options: Any
+    ) -> Track:
+        """Its seeds with its solver, or with others; `options` are those of `Track`."""
+        cond = self.condition if self.model.conditional else None
+        where = {} if "lambdas" in options else {"lam_span": self.model.span_for(self.shape)}
+        own = self.request.seeds if seeds is None else seeds
+        plain = {"cond": cond, "restart": self.model.restart, **where}
+        solver = self.model.resolved(solver or self.request.solver, cond)
+        return Track(solver, tuple(own), **{**plain, **options})
+
+    def job(self, tracks: Iterable[Track] | None = None, *, float32: bool = False) -> Job:
+        """Its tracks, or others, as a job of the engine; in `float32` where errors are measured.
+
+        bfloat16, which a processor may have and prefer, would be a floor of the size of order 3's
+        error.
+        """
+        return Job(
+            self.model.denoise_float32 if float32 else self.model.denoise,
+            self.shape,
+            tuple(tracks) if tracks is not None else (self.track(),),
+            device=self.model.device,
+            latents=self.model.latents,
+        )
 
 
-def numbers_of(request: GenerateRequest, model: Model) -> int:
-    """Numbers of a sample, or as many as its network and its pictures need memory for."""
-    shape = shape_of(request, model)
-    if model.latents is None:
-        return math.prod(shape)
-    recorded = 3 * math.prod(recorded_size(model.latents, shape))
-    return max(recorded, model.latents.row_bytes(shape) // NETWORK_BYTES)
-
-
-def rows_of(request: GenerateRequest, model: Model) -> int:
-    """What an evaluation of a sample costs: network rows (2 if guided) times frames."""
-    picture = model.picture_shape(shape_of(request, model))
-    frames = picture[1] if len(picture) == 4 else 1
-    return model.rows(condition_of(request, model)) * frames
+def checked(request: GenerateRequest, model: Model, limits: Limits) -> Checked:
+    """The request, if `model` and `limits` allow it. Raises ValueError, one sentence."""
+    # before anything is made for each of its samples
+    request.check(limits)
+    wanted = Checked.of(request, model)
+    request.check(limits, wanted.cost, wanted.numbers)
+    return wanted
 
 
 def request_of(values: Mapping[str, Any], model: Model, limits: Limits) -> GenerateRequest:
-    """The checked request. Raises ValueError, one sentence, for anything bad in it."""
-    request = read(values)
-    model.check_threshold(request.solver.threshold)
-    request.check(limits, rows_of(request, model), numbers_of(request, model))
-    return request
-
-
-def tracks_job(
-    request: GenerateRequest,
-    model: Model,
-    tracks: Sequence[tuple[Solver, Sequence[int]]],
-    *,
-    exact: bool = False,
-    record: bool = True,
-) -> Job:
-    """What `request` asks for as a job of other solvers and seeds, `exact` in float32."""
-    condition, shape = condition_of(request, model), shape_of(request, model)
-    cond = condition if model.conditional else None
-    span = model.span_for(shape)
-    return Job(
-        model.denoise_float32 if exact else model.denoise,
-        shape,
-        tuple(
-            Track(model.resolved(solver, cond), tuple(seeds), cond, span, restart=model.restart)
-            for solver, seeds in tracks
-        ),
-        device=model.device,
-        record=record,
-        latents=model.latents,
-    )
-
-
-def job_of(request: GenerateRequest, model: Model, exact: bool = False) -> Job:
-    """The engine's job for a checked request."""
-    return tracks_job(request, model, [(request.solver, request.seeds)], exact=exact)
+    """The checked request of flat `values`. Raises ValueError for anything bad in it."""
+    return checked(read(values), model, limits).request

@@ -40,21 +40,23 @@ ROWS_AT_ONCE = 16  # of one network call: eight rows, each doubled by guidance
 NETWORK_BYTES = 600  # a number of a call's input; measured 400 to 570, `benchmarks.video`
 
 
-def memory_needed(budgets: Sequence[int], numbers: int) -> int:
+def memory_needed(budgets: Sequence[int], numbers: int, unrecorded: int = 0) -> int:
     """Bytes that samples of `numbers` numbers need at most, given the evaluations of each.
+
+    Beside those of `budgets`, which are recorded, there are `unrecorded` ones.
 
     Their states, their record (x0 and x_t in 8 bits at each evaluation, 128 at most, and the 64 of
     the copy that is handed out), and one call of a network like the embedded ones.
     """
     shots = sum(min(nfe + 1, 128) + min(nfe + 1, 64) for nfe in budgets)
-    samples = len(budgets)
+    samples = len(budgets) + unrecorded
     call = min(2 * samples, ROWS_AT_ONCE) * NETWORK_BYTES
     return numbers * (4 * STATES * samples + 2 * shots + call)
 
 
-def check_memory(budgets: Sequence[int], numbers: int, limits: Limits) -> None:
+def check_memory(budgets: Sequence[int], numbers: int, limits: Limits, unrecorded: int = 0) -> None:
     """Raises ValueError for a request that needs more memory than one may, before it starts."""
-    needed = memory_needed(budgets, numbers)
+    needed = memory_needed(budgets, numbers, unrecorded)
     if needed > limits.memory:
         raise ValueError(
             f"this request would need about {needed / 1e9:.1f} GB of memory ({len(budgets)} "

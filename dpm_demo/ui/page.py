@@ -16,6 +16,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from dpm_demo.request.codec import read
+
 # before gradio is imported: it reads both at import
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 if "GRADIO_TEMP_DIR" not in os.environ:
@@ -36,7 +38,7 @@ from dpm_demo.models.library import EXACT, MEMORY_BYTES, BuiltIn, ModelLibrary
 from dpm_demo.models.model import Model
 from dpm_demo.models.runtime import Runtime
 from dpm_demo.request.codec import settings
-from dpm_demo.request.job import job_of, request_of
+from dpm_demo.request.job import checked
 from dpm_demo.request.limits import Limits
 from dpm_demo.ui.serving import Serving, refuse
 from dpm_demo.ui.sessions import CAPACITY, light_sessions
@@ -154,10 +156,10 @@ def _api(serving: Serving) -> None:
         try:
             if solver is not None and not isinstance(solver, dict):
                 raise ValueError(f"solver must be an object of settings, not {solver!r:.60}")
-            request = request_of({**values, **(solver or {})}, loaded, serving.limits)
+            wanted = checked(read({**values, **(solver or {})}), loaded, serving.limits)
         except (ValueError, TypeError) as error:
             raise refuse(error) from error
-        job = job_of(request, loaded)
+        request, job = wanted.request, wanted.job()
         newest: dict[int, Any] = {}
         async with aclosing(
             serving.run(job, f"api {request.model} nfe={request.solver.nfe}")

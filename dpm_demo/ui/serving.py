@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import gradio as gr
+from gradio.components.plot import PlotData
 
+from dpm_demo.compare.references import References
+from dpm_demo.compare.run import Measurement
 from dpm_demo.engine.errors import Busy, Closed
 from dpm_demo.engine.events import Cancelled, Done, Failed, Preview, Stats
 from dpm_demo.engine.job import Job
@@ -100,6 +103,7 @@ class Serving:
     device_text: str = "cpu"
     loader: Callable[[str], Future[Model]] | None = None
     note: str = ""
+    references: References = field(default_factory=References)
 
     def __post_init__(self) -> None:
         # one encoder, so that PNG work never takes a second core from the network
@@ -250,6 +254,14 @@ class Serving:
     async def encode(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._encoder, work, *args)
 
+    async def plot(self, make: Callable[..., Any], *args: Any) -> Any:
+        """A plotly figure as the page takes it, made and written out off the event loop."""
+
+        def made() -> PlotData:
+            return PlotData(type="plotly", plot=make(*args).to_json())
+
+        return gr.update(value=await self.encode(made), visible=True)
+
     async def run(
         self, job: Job, note: str
     ) -> AsyncGenerator[Preview | Done | Failed | Cancelled, None]:
@@ -283,6 +295,29 @@ class Serving:
                 self._running.discard(stop)
             log.info("%s: %s in %.2f s", note, end, time.perf_counter() - began)
 
+    async def measure(
+        self, measured: Measurement, note: str
+    ) -> AsyncGenerator[Preview | Done | Failed | Cancelled, None]:
+        """The same for solvers and their reference; an event comes when its figures are taken."""
+        exact = None
+        if measured.exact is not None:
+            try:
+                exact = asyncio.wrap_future(self.engine.call(measured.exact))
+            except Closed as error:
+                raise refuse(error) from error
+        try:
+            async with aclosing(self.run(measured.job, note)) as events:
+                async for event in events:
+                    over = isinstance(event, (Done, Failed))
+                    if exact is not None and (over or exact.done()):
+                        measured.keep(await exact)
+                        exact = None
+                    await self.encode(measured.take, event)
+                    yield event
+        finally:
+            if exact is not None:
+                exact.cancel()
+
     async def play(
         self, job: Job, wall: Wall, note: str
     ) -> AsyncGenerator[tuple[dict[str, Any], Preview | Done | Failed | Cancelled], None]:
@@ -306,6 +341,14 @@ class Serving:
 def _sentence(error: BaseException) -> str:
     text = str(error).strip()
     return text[:400] if text else type(error).__name__
+
+
+def awaited(measured: Measurement) -> str:
+    """What the note of a tab says while only the reference is under way."""
+    if (waiting := measured.waiting) is None:
+        return ""
+    spent, of = waiting
+    return f"computing the converged sample: {spent:,} of {of:,} evaluations …"
 
 
 def ended(event: Preview | Done | Failed | Cancelled | None) -> str:

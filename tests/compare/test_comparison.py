@@ -6,24 +6,28 @@ import numpy as np
 import pytest
 import torch
 
+from dpm_demo.compare import run as run_module
 from dpm_demo.compare.figures import (
     ANOTHER_TARGET,
     HEADERS,
     best_cells,
-    figures,
     rmse,
     rows_of,
     slope,
 )
 from dpm_demo.compare.files import csv_text, grid_picture
-from dpm_demo.compare.layout import job_of, layout
+from dpm_demo.compare.layout import layout
 from dpm_demo.compare.plots import slope_text
-from dpm_demo.compare.references import References, exact_references, missing_references, target_of
+from dpm_demo.compare.references import REFERENCE_NFE, References, target_of
+from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.engine.events import Done
 from dpm_demo.engine.inline import run_inline
+from dpm_demo.engine.job import Track
 from dpm_demo.models.exact import mixture_model
-from dpm_demo.models.model import Condition, Words
+from dpm_demo.models.model import Condition, Model, Words
 from dpm_demo.request.comparison import Comparison
+from dpm_demo.request.job import Checked
+from dpm_demo.request.limits import Limits
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
 
@@ -31,22 +35,14 @@ MODEL = mixture_model(torch.device("cpu"))
 BASE = Comparison(model="mixture", budgets=(5, 10), count=2)
 
 
-def _done(job) -> Done:
-    *_, last = run_inline(job)
-    assert isinstance(last, Done)
-    return last
-
-
-def _run(comparison: Comparison):
-    cells, kept = layout(comparison, MODEL), References()
-    _, targets = missing_references(comparison, MODEL, cells, kept)
-    for target, truth in zip(targets, exact_references(MODEL, targets), strict=True):
-        kept.put(target, truth)
-    done = _done(job_of(comparison, MODEL, cells))
-    rows = [row for track in done.tracks for row in track.rows]
-    samples = {k: row.sample for k, row in enumerate(rows)}
-    values = {c: figures(c, samples, cells, comparison, MODEL, kept) for c in cells.cells}
-    return cells, samples, values
+def _run(comparison: Comparison, model: Model = MODEL):
+    run = ComparisonRun(comparison, model, References())
+    if run.exact is not None:
+        run.keep(run.exact())
+    for event in run_inline(run.job):
+        run.take(event)
+    assert isinstance(event, Done)
+    return run.cells, run.samples, run.values
 
 
 def test_a_cell_equals_the_same_setting_run_alone() -> None:
@@ -111,7 +107,7 @@ def test_a_row_with_its_own_noise_has_another_target_and_no_error() -> None:
     assert all(values[c].rmse is not None for c in cells.cells if c.row == 1)
 
 
-TARGET = target_of(BASE, MODEL, Solver(), 0)
+TARGET = target_of(Checked.of(BASE.sample, MODEL), Solver(), 0)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +120,6 @@ TARGET = target_of(BASE, MODEL, Solver(), 0)
         {"seed": 1},
         {"shape": (3, 64, 64)},
         {"span": (-5.0, 4.0)},
-        {"precision": "bfloat16"},
         {"threshold": "static"},
         {"finish": True},
     ],
@@ -136,25 +131,88 @@ def test_a_reference_is_keyed_by_everything_that_matters(change: dict) -> None:
     assert kept.get(replace(TARGET, **change)) is None
 
 
-def test_the_reference_cache_is_bounded_and_drops_the_least_recently_used() -> None:
-    kept = References(most=3)
+def test_the_store_is_bounded_in_bytes_and_drops_the_least_recently_used() -> None:
+    sample = np.zeros(10, np.float32)
+    kept = References(most_bytes=3 * sample.nbytes)
     for seed in range(3):
-        kept.put(replace(TARGET, seed=seed), np.zeros(1))
+        kept.put(replace(TARGET, seed=seed), sample)
+    kept.put(replace(TARGET, seed=1), sample)  # again: counted once
     kept.get(replace(TARGET, seed=0))
-    kept.put(replace(TARGET, seed=3), np.zeros(1))
-    assert len(kept) == 3
+    kept.put(replace(TARGET, seed=3), sample)
+    assert len(kept) == 3 and kept.bytes == 3 * sample.nbytes
     assert kept.get(replace(TARGET, seed=0)) is not None
-    assert kept.get(replace(TARGET, seed=1)) is None
+    assert kept.get(replace(TARGET, seed=2)) is None
+    kept.put(replace(TARGET, seed=4), np.zeros(40, np.float32))  # alone above the bound
+    assert kept.bytes <= 3 * sample.nbytes and kept.get(replace(TARGET, seed=4)) is None
+
+
+BLIND = replace(MODEL, exact_solution=None, digest="blind")
+
+
+def _references(run: ComparisonRun) -> list[Track]:
+    return list(run.job.tracks[len(run.solvers) :])
 
 
 def test_threshold_and_finish_ask_for_their_own_reference() -> None:
     rows = (Solver(), Solver(denoise_to_zero=True), Solver(threshold="static"), Solver(order=3))
-    comparison = replace(BASE, rows=rows, count=1)
-    cells = layout(comparison, MODEL)
-    job, targets = missing_references(comparison, MODEL, cells, References())
-    assert job is not None and len(targets) == len(set(targets)) == 3
-    finishes = {(t.solver.threshold, t.solver.denoise_to_zero) for t in job.tracks}
-    assert finishes == {(None, False), (None, True), ("static", False)}
+    run = ComparisonRun(replace(BASE, rows=rows, count=1), BLIND, References())
+    finishes = [(t.solver.threshold, t.solver.denoise_to_zero) for t in _references(run)]
+    assert len(finishes) == 3
+    assert set(finishes) == {(None, False), (None, True), ("static", False)}
+    assert all(t.solver.nfe == REFERENCE_NFE and not t.pictures for t in _references(run))
+
+
+def test_a_converged_sample_is_computed_once_for_all_who_share_the_store() -> None:
+    kept = References()
+    first = ComparisonRun(BASE, BLIND, kept)
+    for event in run_inline(first.job):
+        first.take(event)
+    again = ComparisonRun(replace(BASE, budgets=(7,), count=3), BLIND, kept)
+    assert [t.seeds for t in _references(first)] == [(0, 1)]
+    assert [t.seeds for t in _references(again)] == [(2,)]
+    truth = MODEL.exact_solution(initial_noise(BASE.seeds, MODEL.shape), *MODEL.lam_span).numpy()
+    for k, seed in enumerate(BASE.seeds):
+        assert rmse(again.truth(0, seed), truth[k]) < 1e-3
+
+
+def test_cells_are_there_though_their_reference_fails_or_is_stopped() -> None:
+    def fails(x: torch.Tensor, lam: torch.Tensor, cond: object = None) -> torch.Tensor:
+        if lam[0] > 0 and calls[0] > 100:
+            return x * float("nan")
+        calls[0] += 1
+        return MODEL.denoise_float32(x, lam)
+
+    calls = [0]
+    run = ComparisonRun(BASE, replace(BLIND, denoise_float32=fails), References())
+    for event in run_inline(run.job):
+        run.take(event)
+    assert isinstance(event, Done) and "not finite" in (event.error or "")
+    assert len(run.values) == len(run.cells.cells)
+    assert all(v.rmse is None and v.nfe in BASE.budgets for v in run.values.values())
+    assert set(run.outcome(event).rows) == set(run.cells.cells)
+
+
+def test_the_reference_is_counted_among_the_price() -> None:
+    rows = tuple(
+        Solver(threshold=t, denoise_to_zero=z)
+        for t in (None, "static", "dynamic")
+        for z in (False, True)
+    )
+    wanted = replace(BASE, rows=rows, budgets=(5, 5 + 5), count=8)
+    own = 6 * 15 * 8
+    references = 6 * REFERENCE_NFE * 8
+    enough = Limits(pictures=96, cost=own + references)
+    ComparisonRun.checked(wanted, BLIND, References(), enough)
+    with pytest.raises(ValueError, match=f"would cost {own + references:,} network rows"):
+        ComparisonRun.checked(wanted, BLIND, References(), replace(enough, cost=enough.cost - 1))
+    ComparisonRun.checked(wanted, MODEL, References(), replace(enough, cost=own))
+
+
+def test_the_error_of_a_finished_cell_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(run_module, "rmse", lambda a, b: made.append(1) or rmse(a, b))
+    _run(BASE)
+    assert len(made) == len(layout(BASE, MODEL).solvers) * BASE.count
 
 
 def test_the_table_says_every_cell_and_the_csv_holds_the_same() -> None:

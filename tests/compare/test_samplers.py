@@ -9,7 +9,9 @@ from urllib.parse import parse_qsl
 import pytest
 import torch
 
-from dpm_demo.compare.layout import job_of, layout, work
+from dpm_demo.compare.layout import layout, work
+from dpm_demo.compare.references import References
+from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.compare.samplers import BUDGETS, measure, nodes, rows, to_json
 from dpm_demo.engine.events import Done
 from dpm_demo.engine.inline import run_inline
@@ -92,7 +94,7 @@ def test_a_comparison_with_other_programs_samplers_runs_to_the_end() -> None:
     model = mixture_model(torch.device("cpu"))
     (done,) = [
         event
-        for event in run_inline(job_of(comparison, model, layout(comparison, model)))
+        for event in run_inline(ComparisonRun(comparison, model, References()).job)
         if isinstance(event, Done)
     ]
     for track in done.tracks:

@@ -212,12 +212,10 @@ def test_admission_is_bounded_and_ends_with_close(zero, model):
 
 
 def test_other_work_runs_there_too(zero, model):
-    from dpm_demo.compare.references import exact_references, target_of
-    from dpm_demo.request.comparison import Comparison
+    from dpm_demo.compare.references import exact_references
 
-    target = target_of(Comparison(model="mixture"), model, Solver(), 5)
-    (sample,) = zero.call(partial(exact_references, model, [target])).result(30)
-    (same,) = exact_references(model, [target])
+    (sample,) = zero.call(partial(exact_references, model, [5])).result(30)
+    (same,) = exact_references(model, [5])
     np.testing.assert_allclose(sample, same, atol=1e-6)
     assert zero.call(os.getpid).result(30) != os.getpid()
     with pytest.raises(Exception, match="ZeroDivisionError"):

@@ -24,7 +24,7 @@ from dpm_demo.models.model import Model
 from dpm_demo.request.codec import comparison_of_query, comparison_query, read, to_query
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.request.generate import GenerateRequest
-from dpm_demo.request.job import job_of, numbers_of, request_of
+from dpm_demo.request.job import Checked, request_of
 from dpm_demo.request.limits import Limits
 
 FRAMES = {"text_to_video": 3, "animatediff": 3, "wan": 5}
@@ -43,7 +43,7 @@ def asked(name: str, **more: Any) -> dict[str, Any]:
 
 def ran(name: str, preview_hz: float) -> tuple[Done, list[Preview], Any]:
     request = request_of(asked(name), model_of(name), Limits())
-    job = job_of(request, model_of(name))
+    job = Checked.of(request, model_of(name)).job()
     events = list(run_inline(job, preview_hz=preview_hz))
     assert isinstance(events[-1], Done) and events[-1].error is None
     return events[-1], [e for e in events if isinstance(e, Preview)], job
@@ -74,7 +74,7 @@ def test_watching_changes_no_bit_of_a_sample(name):
 def test_large_pictures_are_recorded_small_and_sampled_large():
     model = model_of("stable_diffusion")
     request = request_of(asked("sd", height=2 * SHOWN_SIDE, width=64, nfe=1), model, Limits())
-    job = job_of(request, model)
+    job = Checked.of(request, model).job()
     assert job.picture == (SHOWN_SIDE, 32)
     assert job.shape == (4, SHOWN_SIDE, 32)
 
@@ -115,7 +115,7 @@ def test_memory_counts_the_network_row_where_it_is_more_than_the_pictures():
     request = GenerateRequest(height=512, width=512)
     latents = model.latents
     assert latents is not None
-    assert numbers_of(request, model) >= latents.row_bytes((4, 256, 256)) // 600
+    assert Checked.of(request, model).numbers >= latents.row_bytes((4, 256, 256)) // 600
 
 
 def test_a_prompt_to_a_model_of_labels_is_refused():

@@ -4,9 +4,13 @@ import json
 from urllib.parse import parse_qsl
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpm_demo.compare.references import References
+from dpm_demo.compare.run import ComparisonRun
+from dpm_demo.models.exact import mixture_model
 from dpm_demo.request.codec import (
     comparison_of_query,
     comparison_query,
@@ -134,10 +138,11 @@ def test_what_is_too_large_for_memory_is_refused_and_the_limit_is_said() -> None
     GenerateRequest(count=4, solver=Solver(nfe=20)).check(limits, numbers=clip)
     with pytest.raises(ValueError, match=r"1 samples of 3,145,728 numbers.*may need 0\.3 GB"):
         GenerateRequest(count=1, solver=Solver(nfe=20)).check(limits, numbers=64 * clip)
-    comparison = Comparison(count=1)
-    comparison.check(limits, numbers=clip // 4)
-    with pytest.raises(ValueError, match="15 samples of 196,608 numbers, 174 evaluations"):
-        comparison.check(limits, numbers=4 * clip)
+    comparison, model = Comparison(model="mixture"), mixture_model(torch.device("cpu"))
+    ComparisonRun.checked(comparison, model, References(), limits)
+    needed = memory_needed(comparison.budgets * 3, 3 * 32 * 32)
+    with pytest.raises(ValueError, match="15 samples of 3,072 numbers, 174 evaluations"):
+        ComparisonRun.checked(comparison, model, References(), Limits(memory=needed - 1))
 
 
 def test_a_longer_record_and_more_samples_need_more_memory() -> None:

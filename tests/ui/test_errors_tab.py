@@ -22,7 +22,6 @@ import torch
 from playwright.sync_api import Page, Route, expect, sync_playwright
 
 from dpm_demo.compare.plots import COLOURS
-from dpm_demo.compare.references import References
 from dpm_demo.engine.events import Done, SolverDecision
 from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.worker import Engine
@@ -65,7 +64,7 @@ def request(limits: Limits | None = None, settings: int = 1, **changes: Any) -> 
 
 def watched(serving: Serving, wanted: Any) -> list[errors.News]:
     async def collect() -> list[errors.News]:
-        return [news async for news in errors.watch(serving, wanted, MODEL, References())]
+        return [news async for news in errors.watch(serving, wanted)]
 
     return asyncio.run(collect())
 
@@ -80,7 +79,7 @@ def step(tile: int, lam: float, error: float, order: int = 2) -> SolverDecision:
 
 def test_steps_are_counted_as_the_solver_itself_counts_them() -> None:
     wanted = request(controller="i", seed=5, stability=False)  # the published one, which rejects
-    *_, done = run_inline(errors.job_of(wanted, MODEL, [wanted.solver]))
+    *_, done = run_inline(wanted.job(float32=True))
     assert isinstance(done, Done)
     rows = done.tracks[0].rows
     spent = errors.spent_of([row.nfe for row in rows], [row.decisions for row in rows])
@@ -200,7 +199,7 @@ def test_an_absurdly_large_tolerance_ends_with_few_steps(serving: Serving) -> No
 
 def test_a_run_that_is_left_stops_working(serving: Serving) -> None:
     async def leave() -> None:
-        stream = errors.watch(serving, request(tolerance="1e-9", nfe=1000), MODEL, References())
+        stream = errors.watch(serving, request(tolerance="1e-9", nfe=1000))
         await anext(stream)
         assert serving.engine.stats().requests > 0
         await stream.aclose()
@@ -217,7 +216,7 @@ def test_the_table_costs_more_and_errs_less_as_the_tolerance_falls(serving: Serv
     wanted = request(settings=4, count=1, nfe=60)
 
     async def collect() -> list[Any]:
-        return [t async for t in errors.tabulate(serving, wanted, MODEL, References())]
+        return [t async for t in errors.tabulate(serving, wanted)]
 
     lines, text = asyncio.run(collect())[-1]
     assert text == ""

@@ -87,7 +87,8 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 def ran(serving: Serving, wanted: Any, model: Model, kept: References | None = None) -> Any:
     async def collect() -> list[quality.News]:
-        stream = quality.run_small(serving, wanted, model, References() if kept is None else kept)
+        serving.references = References() if kept is None else kept
+        stream = quality.run_small(serving, wanted, model)
         return [news async for news in stream]
 
     return asyncio.run(collect())
@@ -286,7 +287,7 @@ def test_a_model_of_emoji_is_measured_against_real_ones(serving: Serving) -> Non
 def test_a_visitor_who_leaves_a_small_sweep_ends_its_work(serving: Serving) -> None:
     async def leave() -> None:
         wanted = small(count=64, budgets="100, 200", limits=Limits(cost=10**9))
-        stream = quality.run_small(serving, wanted, MODEL, References())
+        stream = quality.run_small(serving, wanted, MODEL)
         assert re.search(r"[\d,]+ of 38,400 evaluations", (await anext(stream)).text)
         assert serving.engine.stats().requests == 1
         await stream.aclose()

@@ -59,7 +59,8 @@ class Wall:
                 "x": _sheet([p.x for p in pictures]),
             }
         left = event.seconds * (event.budget - event.nfe) / event.nfe if event.nfe else None
-        value["status"] = self._status(event.nfe, event.seconds, event.ms, left, others)
+        spent = sum(event.tiles[number].nfe for number in set(shown))
+        value["status"] = self._status(spent, event.seconds, event.ms, left, others)
         return value
 
     def final(self, event: Done | Failed | Cancelled, others: int = 0) -> dict[str, Any]:
@@ -86,7 +87,9 @@ class Wall:
             tiles = [{**t, "state": state} if t["state"] in under_way else t for t in self._newest]
         value = self._value(1 << 30, tiles)
         ms = 1000 * event.seconds / max(1, max((row.nfe for _, row in rows), default=1))
-        value["status"] = self._status(event.nfe, event.seconds, ms, 0.0, others)
+        own = set(self._shown(len(rows)))
+        spent = sum(row.nfe for k, (_, row) in enumerate(rows) if k in own) if rows else event.nfe
+        value["status"] = self._status(spent, event.seconds, ms, 0.0, others)
         value["status"]["text"] = END_STATES[type(event)]
         if not isinstance(event, Cancelled) and event.error:
             value["status"]["text"] = event.error
@@ -127,7 +130,7 @@ class Wall:
 
     def _record(self, row: SampleRecord, truth: np.ndarray | None) -> dict[str, Any]:
         diff = {}
-        if self.diff_scale is not None and truth is not None:
+        if self.diff_scale is not None and truth is not None and truth.shape == row.x0.shape[1:]:
             for axis, size in enumerate(self.job.picture):  # recorded pictures may be smaller
                 every = np.linspace(0, truth.shape[axis] - 1, size).round().astype(int)
                 truth = np.take(truth, every, axis)

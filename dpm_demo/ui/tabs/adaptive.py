@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -17,21 +16,17 @@ from gradio.components.plot import PlotData
 from plotly.subplots import make_subplots
 
 from dpm_demo.compare.figures import rmse
-from dpm_demo.compare.layout import layout
 from dpm_demo.compare.plots import COLOURS, tidy
-from dpm_demo.compare.references import REFERENCE_NFE, References, target_of
+from dpm_demo.compare.run import Measurement, check_measured
 from dpm_demo.engine.events import Done, Preview, SampleRecord, SolverDecision
-from dpm_demo.engine.job import Job
 from dpm_demo.models.model import Model
-from dpm_demo.request.comparison import Comparison
-from dpm_demo.request.generate import GenerateRequest
-from dpm_demo.request.job import request_of, tracks_job
-from dpm_demo.request.limits import Limits, check_cost, check_memory
+from dpm_demo.request.codec import read
+from dpm_demo.request.job import Checked, checked
+from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import NFE_MAX, Solver
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
-from dpm_demo.ui.serving import STOPPED, Serving, ended, refuse
-from dpm_demo.ui.tabs.compare import fetch_references
+from dpm_demo.ui.serving import Serving, awaited, ended, refuse
 from dpm_demo.ui.widgets.controls import PREDICTIONS, LabelControls
 
 METHODS = [("DPM-Solver-12 (orders 1 and 2)", 2), ("DPM-Solver-23 (orders 2 and 3)", 3)]
@@ -253,49 +248,29 @@ class Throttle:
 
 def read_request(
     values: Mapping[str, Any], model: Model, limits: Limits, settings: int = 1
-) -> GenerateRequest:
+) -> Checked:
     """The checked adaptive request; `settings` are the tolerances that are run with it.
 
     Its cost is all that it brings along: the cap, as much again for the fixed steps, and the
     reference. Raises ValueError, one sentence.
     """
-    request = request_of({**values, "method": "adaptive"}, model, limits)
-    if request.count > SAMPLES_MAX:
-        raise ValueError(f"count must be at most {SAMPLES_MAX} here, not {request.count}")
-    reference = 0 if model.exact_solution is not None else REFERENCE_NFE
-    rows = model.rows(model.condition(request.label, request.guidance)) * model.frames
-    evaluations = 2 * settings * request.solver.nfe + reference
-    check_cost(request.count * evaluations * rows, limits)
-    caps = [request.solver.nfe] * (settings * request.count)
-    check_memory(caps, math.prod(model.shape), limits)
-    return request
+    wanted = checked(read({**values, "method": "adaptive"}), model, limits)
+    count, solver = wanted.request.count, wanted.request.solver
+    if count > SAMPLES_MAX:
+        raise ValueError(f"count must be at most {SAMPLES_MAX} here, not {count}")
+    check_measured(limits, wanted, [solver] * settings, also=settings * solver.nfe)
+    return wanted
 
 
 def fixed_solver(solver: Solver, nfe: int) -> Solver:
-    """Fixed multistep steps of the same order and form as an adaptive solver."""
-    return Solver(nfe=nfe, order=solver.order, prediction=solver.prediction)
-
-
-def job_of(request: GenerateRequest, model: Model, solvers: Sequence[Solver]) -> Job:
-    """One track a solver, all from the same noise, in float32 as every comparison."""
-    return tracks_job(request, model, [(s, request.seeds) for s in solvers], exact=True)
-
-
-async def truths(
-    serving: Serving, request: GenerateRequest, model: Model, kept: References
-) -> list[np.ndarray | None]:
-    """The converged sample of each seed: exact where the flow is known; None if it failed."""
-    same = Comparison(
-        request.model,
-        request.label,
-        request.guidance,
-        request.seed,
-        request.count,
-        rows=(Solver(),),
-        budgets=(1,),
+    """Fixed multistep steps of the same order, form and target as an adaptive solver."""
+    return Solver(
+        nfe=nfe,
+        order=solver.order,
+        prediction=solver.prediction,
+        threshold=solver.threshold,
+        denoise_to_zero=solver.denoise_to_zero,
     )
-    await fetch_references(serving, same, model, kept, layout(same, model))
-    return [kept.get(target_of(same, model, same.rows[0], seed)) for seed in request.seeds]
 
 
 # ---------------------------------------------------------------- one run
@@ -315,54 +290,67 @@ class News:
         return self.adaptive, self.fixed, self.plot, self.text
 
 
-async def watch(
-    serving: Serving, request: GenerateRequest, model: Model, kept: References
-) -> AsyncGenerator[News, None]:
+async def watch(serving: Serving, wanted: Checked) -> AsyncGenerator[News, None]:
     """Runs the adaptive solver, then fixed steps at the same cost, then says both errors."""
-    reference = asyncio.create_task(truths(serving, request, model, kept))
+    request, model = wanted.request, wanted.model
     titles = [f"seed {seed}" for seed in request.seeds]
-    try:
-        job = job_of(request, model, [request.solver])
-        wall = Wall(job, device=str(model.device), titles=titles)
-        note = f"adaptive {request.model} tolerance={request.solver.tolerance:g}"
-        throttle, decisions = Throttle(PLOT_SECONDS), list[SolverDecision]()
-        async with aclosing(serving.play(job, wall, f"{note} count={request.count}")) as events:
-            async for value, event in events:
-                if isinstance(event, Preview):
-                    decisions += event.decisions
-                    # of the cap, which few runs need, nobody knows the time left
-                    value["status"]["left"] = None
-                    plot = None
-                    if decisions and throttle.due():
-                        plot = await serving.encode(drawn, decisions, titles, model.lam_span)
-                    yield News(adaptive=value, plot=plot)
-        rows = _rows(event)
-        decisions = [decision for row in rows for decision in row.decisions]
-        plot = await serving.encode(drawn, decisions, titles, model.lam_span)
-        if not isinstance(event, Done):
-            yield News(value, plot=plot, text=ended(event))
-            return
-        spent = spent_of([row.nfe for row in rows], [row.decisions for row in rows])
-        yield News(value, plot=plot, text=cap_sentence(spent, request.solver.nfe))
-        solver = fixed_solver(request.solver, spent.fixed_nfe)
-        job = job_of(request, model, [solver])
-        wall = Wall(job, device=str(model.device), titles=titles)
-        note = f"fixed {request.model} nfe={solver.nfe} count={request.count}"
-        async with aclosing(serving.play(job, wall, note)) as events:
-            async for value, event in events:
-                end = event
-                yield News(fixed=value)
-        if not isinstance(end, Done):
-            yield News(text=ended(end))
-            return
-        truth = await reference
-        if serving.stopping:
-            yield News(text=STOPPED)
-            return
-        errors = [pooled([row.sample for row in r], truth) for r in (rows, _rows(end))]
-        yield News(text=verdict(request, model, spent, rows, *errors))
-    finally:
-        reference.cancel()
+    job = wanted.job(float32=True)
+    wall = Wall(job, device=str(model.device), titles=titles)
+    note = f"adaptive {request.model} tolerance={request.solver.tolerance:g}"
+    throttle, decisions = Throttle(PLOT_SECONDS), list[SolverDecision]()
+    async with aclosing(serving.play(job, wall, f"{note} count={request.count}")) as events:
+        async for value, event in events:
+            if isinstance(event, Preview):
+                decisions += event.decisions
+                # of the cap, which few runs need, nobody knows the time left
+                value["status"]["left"] = None
+                plot = None
+                if decisions and throttle.due():
+                    plot = await serving.encode(drawn, decisions, titles, model.lam_span)
+                yield News(adaptive=value, plot=plot)
+    rows = _rows(event)
+    decisions = [decision for row in rows for decision in row.decisions]
+    plot = await serving.encode(drawn, decisions, titles, model.lam_span)
+    if not isinstance(event, Done):
+        yield News(value, plot=plot, text=ended(event))
+        return
+    spent = spent_of([row.nfe for row in rows], [row.decisions for row in rows])
+    yield News(value, plot=plot, text=cap_sentence(spent, request.solver.nfe))
+    fixed = fixed_run(serving, wanted, [spent])
+    wall = Wall(fixed.job, device=str(model.device), titles=titles, shown=range(len(request.seeds)))
+    note = f"fixed {request.model} nfe={spent.fixed_nfe} count={request.count}"
+    async with aclosing(serving.measure(fixed, note)) as events:
+        async for event in events:
+            work = wall.live if isinstance(event, Preview) else wall.final
+            yield News(
+                fixed=await serving.encode(work, event, serving.others), text=awaited(fixed) or None
+            )
+    if not isinstance(event, Done):
+        yield News(text=ended(event))
+        return
+    errors = measured_errors(fixed, [rows], 0)
+    yield News(text=verdict(wanted, spent, rows, *errors))
+
+
+def fixed_run(serving: Serving, wanted: Checked, spent: Sequence[Spent]) -> Measurement:
+    """Fixed steps at the cost of each adaptive setting, and what both are measured against."""
+    solvers = [fixed_solver(wanted.request.solver, s.fixed_nfe) for s in spent]
+    return Measurement(
+        wanted,
+        solvers,
+        serving.references,
+        record=len(spent) == 1,
+    )
+
+
+def measured_errors(
+    fixed: Measurement, adaptive: Sequence[Sequence[SampleRecord]], k: int
+) -> tuple[float, float]:
+    """RMSE over the samples of the k-th setting, adaptive and fixed; NaN where it is not known."""
+    truths = [fixed.truth(k, seed) for seed in fixed.seeds]
+    own = pooled([row.sample for row in adaptive[k]], truths)
+    other = fixed.pooled(k)
+    return own, math.nan if other is None else other
 
 
 def _rows(event: Any) -> list[SampleRecord]:
@@ -374,15 +362,14 @@ def method_name(solver: Solver) -> str:
 
 
 def verdict(
-    request: GenerateRequest,
-    model: Model,
+    wanted: Checked,
     spent: Spent,
     rows: Sequence[SampleRecord],
     adaptive: float,
     fixed: float,
 ) -> str:
     """Cost and error of both, and what kept the adaptive run from its end if anything did."""
-    solver = request.solver
+    solver, model = wanted.request.solver, wanted.model
     truth = "exact solution" if model.exact_solution is not None else "converged sample"
     lines = [
         f"| | NFE | RMSE to the {truth} |",
@@ -404,7 +391,7 @@ def verdict(
         f"{sum(spent.rejected) / count:.3g} rejected steps"
         + (f"; stability control stepped in {_often(changes)}." if changes else ".")
     )
-    if model.rows(model.condition(request.label, request.guidance)) == 2:
+    if wanted.rows == 2:
         lines.append("With guidance, an evaluation computes two network rows.")
     lines.append(cap_sentence(spent, solver.nfe))
     lines += sorted({f"**{row.error}**" for row in rows if row.error})
@@ -428,50 +415,45 @@ def _mean_and_range(spent: Spent) -> str:
 
 
 async def tabulate(
-    serving: Serving, request: GenerateRequest, model: Model, kept: References
+    serving: Serving, wanted: Checked
 ) -> AsyncGenerator[tuple[list[list[Any]], str], None]:
     """The table's lines as they fill: all tolerances advance together, then fixed steps.
 
-    Beside them what there is to say: why it ended before its end.
+    Beside them what there is to say: what it waits for, why it ended before its end.
     """
-    reference = asyncio.create_task(truths(serving, request, model, kept))
+    request = wanted.request
     solvers = [replace(request.solver, tolerance=t) for t in TOLERANCES]
-    job = job_of(request, model, solvers)
+    tracks = [wanted.track(solver, pictures=False) for solver in solvers]
     count, cap = request.count, request.solver.nfe
     throttle, decisions = Throttle(PLOT_SECONDS), list[SolverDecision]()
     spent: list[Spent] = []
-    try:
-        note = f"tolerance table {request.model} count={count}"
-        async with aclosing(serving.run(job, note)) as events:
-            async for event in events:
-                if isinstance(event, Preview):
-                    decisions += event.decisions
-                    if throttle.due():
-                        nfe = [tile.nfe for tile in event.tiles]
-                        own = [[c for c in decisions if c.tile == k] for k in range(len(nfe))]
-                        spent = [
-                            spent_of(nfe[k : k + count], own[k : k + count])
-                            for k in range(0, len(nfe), count)
-                        ]
-                        yield table(solvers, spent, cap), ""
-        if not isinstance(event, Done):
-            yield table(solvers[: len(spent)], spent, cap), ended(event)
-            return
-        tracks = event.tracks
-        spent = [spent_of([r.nfe for r in t.rows], [r.decisions for r in t.rows]) for t in tracks]
-        yield table(solvers, spent, cap), ""
-        fixed = [fixed_solver(request.solver, s.fixed_nfe) for s in spent]
-        job = replace(job_of(request, model, fixed), record=False)
-        async with aclosing(serving.run(job, f"{note}, fixed")) as events:
-            *_, end = [event async for event in events]
-        truth = await reference
-        errors = [
-            [pooled([row.sample for row in track.rows], truth) for track in known]
-            for known in (tracks, end.tracks if isinstance(end, Done) else ())
-        ]
-        yield table(solvers, spent, cap, *errors), STOPPED if serving.stopping else ended(end)
-    finally:
-        reference.cancel()
+    note = f"tolerance table {request.model} count={count}"
+    async with aclosing(serving.run(wanted.job(tracks, float32=True), note)) as events:
+        async for event in events:
+            if isinstance(event, Preview):
+                decisions += event.decisions
+                if throttle.due():
+                    nfe = [tile.nfe for tile in event.tiles]
+                    own = [[c for c in decisions if c.tile == k] for k in range(len(nfe))]
+                    spent = [
+                        spent_of(nfe[k : k + count], own[k : k + count])
+                        for k in range(0, len(nfe), count)
+                    ]
+                    yield table(solvers, spent, cap), ""
+    if not isinstance(event, Done):
+        yield table(solvers[: len(spent)], spent, cap), ended(event)
+        return
+    adaptive = [list(track.rows) for track in event.tracks]
+    spent = [spent_of([r.nfe for r in rows], [r.decisions for r in rows]) for rows in adaptive]
+    lines = table(solvers, spent, cap)
+    yield lines, ""
+    fixed = fixed_run(serving, wanted, spent)
+    async with aclosing(serving.measure(fixed, f"{note}, fixed")) as events:
+        async for end in events:
+            if isinstance(end, Preview) and (text := awaited(fixed)):
+                yield lines, text
+    errors = [measured_errors(fixed, adaptive, k) for k in range(len(solvers))]
+    yield table(solvers, spent, cap, *zip(*errors, strict=True)), ended(end)
 
 
 def table(
@@ -511,7 +493,6 @@ def _figure(errors: Sequence[float], k: int) -> float | None:
 
 def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) -> None:
     """Builds the tab inside the current Blocks."""
-    kept = References()
     gr.Markdown(INTRO)
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
@@ -550,21 +531,21 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
     inputs = [*labels.inputs, *widgets.values()]
     n = len(labels.inputs)
 
-    async def checked(args: tuple[Any, ...], settings: int) -> tuple[GenerateRequest, Model]:
+    async def read_widgets(args: tuple[Any, ...], settings: int) -> Checked:
         flat = labels.values(args[:n]) | dict(zip(widgets, args[n:], strict=True))
         model = await serving.model(str(flat["model"]))
         try:
-            return read_request(flat, model, serving.limits, settings), model
+            return read_request(flat, model, serving.limits, settings)
         except ValueError as error:
             raise refuse(error) from error
 
     async def run(*args: Any) -> AsyncGenerator[Any, None]:
-        request, model = await checked(args, 1)
+        wanted = await read_widgets(args, 1)
         yield gr.skip(), None, gr.skip(), ""
         # What is unchanged is sent again, which costs an empty difference. A skip would be a
         # difference that empties, in the page, a value that it may not have read yet.
         known = News()
-        async with aclosing(watch(serving, request, model, kept)) as stream:
+        async with aclosing(watch(serving, wanted)) as stream:
             async for news in stream:
                 known = News(
                     *(new or old for new, old in zip(news.parts, known.parts, strict=True))
@@ -575,10 +556,8 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
     async def fill_table(*args: Any) -> AsyncGenerator[Any, None]:
         # the table brings its own tolerances, so that field need not make sense
         at = n + list(widgets).index("tolerance")
-        request, model = await checked(
-            (*args[:at], TOLERANCES[0], *args[at + 1 :]), len(TOLERANCES)
-        )
-        async with aclosing(tabulate(serving, request, model, kept)) as stream:
+        wanted = await read_widgets((*args[:at], TOLERANCES[0], *args[at + 1 :]), len(TOLERANCES))
+        async with aclosing(tabulate(serving, wanted)) as stream:
             async for lines, text in stream:
                 yield lines, text
 

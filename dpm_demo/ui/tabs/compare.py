@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
 from dpm_demo.compare.figures import (
     HEADERS,
-    Figures,
     Outcome,
     best_cells,
     caption,
-    figures,
     row_title,
     table,
 )
 from dpm_demo.compare.files import make_files
-from dpm_demo.compare.layout import Cell, Layout, job_of, layout
 from dpm_demo.compare.plots import convergence, lam_axis
-from dpm_demo.compare.references import (
-    References,
-    exact_references,
-    keep_references,
-    missing_references,
-    target_of,
-)
-from dpm_demo.engine.events import Cancelled, Done, Event, Preview, SampleRecord
+from dpm_demo.compare.run import ComparisonRun
+from dpm_demo.engine.events import Done, Event, Preview
 from dpm_demo.media.pixels import uint8
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import (
@@ -44,11 +32,11 @@ from dpm_demo.request.codec import (
 )
 from dpm_demo.request.comparison import COLUMNS_MAX, ROWS_MAX, Comparison
 from dpm_demo.request.generate import SEED_MAX
-from dpm_demo.request.job import condition_of, numbers_of, rows_of
+from dpm_demo.request.job import condition_of
 from dpm_demo.solver.settings import CHOICES, Solver
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
-from dpm_demo.ui.serving import STOPPED, Kept, Serving, ended, refuse
+from dpm_demo.ui.serving import Kept, Serving, awaited, ended, refuse
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import ANY, METHODS, PREDICTIONS, SCHEDULES, LabelControls
 
@@ -143,95 +131,31 @@ class _Rows:
         return tuple(solvers)
 
 
-async def run_comparison(
-    serving: Serving,
-    comparison: Comparison,
-    model: Model,
-    kept: References,
-    wall: Wall,
-    cells: Layout,
-) -> AsyncGenerator[tuple[dict[str, Any], dict[Cell, Figures], Event], None]:
-    """Runs all cells in one job and their reference beside it: player value, figures, event."""
-    samples: dict[int, np.ndarray] = {}
-    latents: dict[int, np.ndarray] = {}
-    values: dict[Cell, Figures] = {}
-    reference = asyncio.create_task(fetch_references(serving, comparison, model, kept, cells))
-
-    def update(ms: Mapping[int, float], spent: Mapping[int, int]) -> None:
-        for cell in cells.cells:
-            tile = cells.tile(cell)
-            if tile in samples:
-                values[cell] = figures(
-                    cell,
-                    samples,
-                    cells,
-                    comparison,
-                    model,
-                    kept,
-                    spent.get(tile),
-                    ms.get(cell.track),
-                    latents,
-                )
-        best = best_cells(cells, values)
-        wall.captions = {k: caption(values[c]) for k, c in enumerate(cells.cells) if c in values}
-        wall.best = {k for k, cell in enumerate(cells.cells) if cell in best}
-
-    note = f"compare {comparison.model} {len(cells.cells)} cells"
-    spent: dict[int, int] = {}
-    try:
-        async with aclosing(serving.run(wall.job, note)) as events:
-            async for event in events:
-                if isinstance(event, Preview):
-                    samples.update(event.samples)
-                    latents.update(event.latents)
-                    spent = {k: tile.nfe for k, tile in enumerate(event.tiles)}
-                    update({}, spent)
-                    yield await serving.encode(wall.live, event, serving.others), values, event
-                    continue
-                if isinstance(event, Cancelled) or not event.tracks:
-                    yield await serving.encode(wall.final, event, serving.others), values, event
-                    return
-                await reference
-                rows = [row for track in event.tracks for row in track.rows]
-                samples = {k: r.sample for k, r in enumerate(rows) if r.sample is not None}
-                latents.update({k: r.latent for k, r in enumerate(rows) if r.latent is not None})
-                # a shared network call is charged by rows
-                ms = {k: t.ms / len(t.rows) for k, t in enumerate(event.tracks)}
-                update(ms, {k: row.nfe for k, row in enumerate(rows)})
-                wall.truth = {
-                    cells.tile(cell): uint8(truth)
-                    for cell in cells.cells
-                    if cell.solver.eta == 0
-                    and (
-                        truth := kept.get(target_of(comparison, model, cell.solver, cells.seeds[0]))
-                    )
-                    is not None
-                }
-                yield await serving.encode(wall.final, event, serving.others), values, event
-    finally:
-        reference.cancel()
+def wall_of(run: ComparisonRun) -> Wall:
+    """The player's tiles of a comparison: one a cell, of its first seed."""
+    comparison, cells = run.comparison, run.cells
+    return Wall(
+        run.job,
+        device=str(run.model.device),
+        row_titles=[row_title(comparison, k) for k in range(len(comparison.rows))],
+        column_titles=[f"{nfe} NFE" for nfe in comparison.budgets],
+        columns=len(comparison.budgets),
+        shown=[cells.tile(cell) for cell in cells.cells],
+        diff_scale=DIFF_SCALE,
+    )
 
 
-async def fetch_references(
-    serving: Serving, comparison: Comparison, model: Model, kept: References, cells: Layout
-) -> None:
-    job, targets = missing_references(comparison, model, cells, kept)
-    if job is None:
-        return
-    if model.exact_solution is not None:
-        truths = await asyncio.wrap_future(
-            serving.engine.call(partial(exact_references, model, targets))
-        )
-        for target, sample in zip(targets, truths, strict=True):
-            kept.put(target, sample)
-        return
-    async with aclosing(serving.run(job, f"reference {comparison.model}")) as events:
-        async for event in events:
-            if isinstance(event, Done):
-                keep_references(event, targets, kept)
-
-
-# ---------------------------------------------------------------- files
+def painted(run: ComparisonRun, wall: Wall, event: Event, others: int) -> dict[str, Any]:
+    """The player's value of an event, with the figures that are known under its tiles."""
+    cells, values = run.cells.cells, run.values
+    best = best_cells(run.cells, values)
+    wall.captions = {k: caption(values[c]) for k, c in enumerate(cells) if c in values}
+    wall.best = {k for k, cell in enumerate(cells) if cell in best}
+    if isinstance(event, Preview):
+        return wall.live(event, others)
+    truths = {run.cells.tile(c): run.truth(c.track, run.seeds[0]) for c in cells}
+    wall.truth = {tile: uint8(truth) for tile, truth in truths.items() if truth is not None}
+    return wall.final(event, others)
 
 
 # ---------------------------------------------------------------- the tab
@@ -241,7 +165,6 @@ def build(
     serving: Serving, models: list[tuple[str, str]], first: Model | None, demo: gr.Blocks
 ) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
-    kept = References()
     results: Kept[Outcome] = Kept()
     start = Comparison(model=first.name if first else "mixture")
     gr.Markdown(
@@ -318,7 +241,7 @@ def build(
     inputs = [*labels.inputs, budgets, seed, count, no_taper, *rows.widgets]
     n = len(labels.inputs)
 
-    async def checked(args: tuple[Any, ...]) -> tuple[Comparison, Model]:
+    async def checked(args: tuple[Any, ...]) -> ComparisonRun:
         values = labels.values(args[:n])
         model = await serving.model(str(values["model"]))
         try:
@@ -333,69 +256,43 @@ def build(
                 rows=rows.read(args[n + 4 :]),
                 no_taper=args[n + 3],
             )
-            sample = comparison.sample
-            for solver in comparison.rows:
-                model.check_threshold(solver.threshold)
-            comparison.check(serving.limits, rows_of(sample, model), numbers_of(sample, model))
-            return comparison, model
+            return ComparisonRun.checked(comparison, model, serving.references, serving.limits)
         except ValueError as error:
             raise refuse(error) from error
 
     async def run(*args: Any) -> AsyncGenerator[Any, None]:
+        same = [gr.skip()] * len(outputs)
         async with aclosing(serving.telling(str(args[0]), checked(args))) as steps:
             async for step in steps:
                 if isinstance(step, str):
-                    yield gr.skip(), step, *[gr.skip()] * (len(outputs) - 2)
+                    yield gr.skip(), step, *same[2:]
                 else:
-                    comparison, model = step
-        cells = layout(comparison, model)
-        wall = Wall(
-            job_of(comparison, model, cells),
-            device=str(model.device),
-            row_titles=[row_title(comparison, k) for k in range(len(comparison.rows))],
-            column_titles=[f"{nfe} NFE" for nfe in comparison.budgets],
-            columns=len(comparison.budgets),
-            shown=[cells.tile(cell) for cell in cells.cells],
-            diff_scale=DIFF_SCALE,
-        )
-        off = [gr.update(interactive=False)] * (1 + len(downloads))
-        skip = [gr.skip()] * (1 + len(downloads))
+                    run = step
+        comparison, wall = run.comparison, wall_of(run)
+        span = run.model.lam_span
         query = "?" + comparison_query(comparison)
-        axes = gr.update(value=lam_axis(comparison, model.lam_span, {}), visible=True)
+        off = [gr.update(interactive=False)] * (1 + len(downloads))
+        axes = await serving.plot(lam_axis, comparison, span, {})
         yield gr.skip(), "", gr.skip(), axes, gr.skip(), *off, query, ""
         finished = 0
-        stream = run_comparison(serving, comparison, model, kept, wall, cells)
-        async with aclosing(stream):
-            async for value, values, event in stream:
-                done = event if isinstance(event, Done) else None
-                known = sum(v.rmse is not None for v in values.values())
-                news = [gr.skip(), gr.skip()]
-                if known > finished or not isinstance(event, Preview):
-                    finished = known
-                    news = [
-                        gr.update(value=convergence(comparison, cells, values), visible=True),
-                        table(comparison, cells, values),
-                    ]
-                if done is None:
-                    yield (
-                        value,
-                        ended(event),
-                        news[0],
-                        gr.skip(),
-                        news[1],
-                        *skip,
-                        gr.skip(),
-                        gr.skip(),
-                    )
+        note = f"compare {comparison.model} {len(run.cells.cells)} cells"
+        async with aclosing(serving.measure(run, note)) as events:
+            async for event in events:
+                value = await serving.encode(painted, run, wall, event, serving.others)
+                news: list[Any] = [gr.skip(), gr.skip()]
+                if run.measured_cells > finished or not isinstance(event, Preview):
+                    finished = run.measured_cells
+                    figure = await serving.plot(convergence, comparison, run.cells, run.values)
+                    news = [figure, table(comparison, run.cells, run.values)]
+                if not isinstance(event, Done):
+                    text = awaited(run) if isinstance(event, Preview) else ended(event)
+                    yield value, text, news[0], gr.skip(), news[1], *same[5:]
                     continue
-                outcome = _outcome(comparison, cells, values, done)
+                outcome = run.outcome(event)
                 results.put(wall.run, outcome)
-                axes = lam_axis(comparison, model.lam_span, outcome.spans)
-                on = [gr.update(interactive=True), *skip[1:]]
-                text = _note(comparison, cells, values, done, model)
-                if serving.stopping:  # the cells had ended, and their reference was under way
-                    text = STOPPED
-                yield value, text, news[0], axes, news[1], *on, gr.skip(), wall.run
+                axes = await serving.plot(lam_axis, comparison, span, outcome.spans)
+                on = [gr.update(interactive=True), *same[6:-2]]
+                yield value, _note(run, event), news[0], axes, news[1], *on, gr.skip(), wall.run
 
     async def files(run_id: str) -> list[Any]:
         folder = serving.path("compare").parent
@@ -463,22 +360,8 @@ def build(
     demo.load(open_link, None, [*inputs, note, link], api_visibility="private")
 
 
-def _outcome(
-    comparison: Comparison, cells: Layout, values: Mapping[Cell, Figures], done: Done
-) -> Outcome:
-    flat: list[SampleRecord] = [row for track in done.tracks for row in track.rows]
-    rows = {cell: flat[cells.tile(cell)] for cell in cells.cells}
-    spans = {
-        cell.row: [p.lam for p in rows[cell].points]
-        for cell in cells.cells
-        if cell.solver.method == "adaptive"
-    }
-    return Outcome(comparison, cells, dict(values), rows, spans)
-
-
-def _note(
-    comparison: Comparison, cells: Layout, values: Mapping[Cell, Figures], done: Done, model: Model
-) -> str:
+def _note(run: ComparisonRun, done: Done) -> str:
+    cells, model = run.cells, run.model
     shared = len(cells.cells) - len(cells.solvers)
     text = f"{len(cells.cells)} cells in {done.seconds:.2f} s"
     if shared:
@@ -488,13 +371,13 @@ def _note(
         text += ". The reference is the exact solution."
     else:
         text += ". The reference is order 3 at 200 evaluations, from the same noise, in float32."
-    if model.rows(condition_of(comparison.sample, model)) == 2:
+    if run.wanted.rows == 2:
         text += " With guidance, an evaluation computes two network rows."
     text += " The time under a cell is its share, by rows, of the network calls that it was in."
-    if any(v.note for v in values.values()):
+    if any(v.note for v in run.values.values()):
         text += " *Another target*: a row with its own noise (η > 0) does not aim at the reference."
     if done.error:
-        text += f" **{done.error}**"
+        text += f" **{links.escape(done.error)}**"
     return text
 
 

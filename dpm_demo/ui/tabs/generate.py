@@ -13,7 +13,7 @@ from dpm_demo.engine.events import Done
 from dpm_demo.models.model import Model
 from dpm_demo.request.files import denoising_gif, sheet_png
 from dpm_demo.request.generate import GenerateRequest
-from dpm_demo.request.job import condition_of, job_of
+from dpm_demo.request.job import Checked
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player import recorded
 from dpm_demo.ui.player.component import Player
@@ -54,8 +54,8 @@ def build(
                 if isinstance(step, str):
                     yield gr.skip(), step, *[gr.skip()] * 4
                 else:
-                    request, model = step
-        job = job_of(request, model)
+                    wanted = step
+        request, model, job = wanted.request, wanted.model, wanted.job()
         wall = Wall(job, device=str(model.device), titles=[f"seed {s}" for s in request.seeds])
         off = gr.DownloadButton(interactive=False)
         yield gr.skip(), "", off, off, request.seed, ""
@@ -64,7 +64,7 @@ def build(
             async for value, event in events:
                 if isinstance(event, Done) and event.error is None:
                     results.put(wall.run, (request, event))
-                    text = summary(request, event, model)
+                    text = summary(wanted, event)
                     yield value, text, gr.skip(), gr.skip(), gr.skip(), wall.run
                 else:
                     yield value, ended(event), gr.skip(), gr.skip(), gr.skip(), gr.skip()
@@ -96,14 +96,13 @@ def build(
     form.wire(demo, started, note, link)
 
 
-def summary(request: GenerateRequest, done: Done, model: Model) -> str:
+def summary(wanted: Checked, done: Done) -> str:
     """One line under the player: what was spent."""
     rows = done.tracks[0].rows
     spent = sorted({row.nfe for row in rows})
     nfe = str(spent[0]) if len(spent) == 1 else f"{spent[0]} to {spent[-1]}"
-    guided = model.rows(condition_of(request, model)) == 2
-    text = f"{len(rows)} × {nfe} evaluations in {done.seconds:.2f} s on {model.device}."
-    if guided:
+    text = f"{len(rows)} × {nfe} evaluations in {done.seconds:.2f} s on {wanted.model.device}."
+    if wanted.rows == 2:
         text += " With guidance, each evaluation computed two network rows."
     ticks = [c.data["ticks"] for row in rows for c in row.decisions if "ticks" in c.data]
     if ticks:

@@ -15,19 +15,11 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from dpm_demo.compare.figures import rmse
-from dpm_demo.compare.layout import Layout, job_of, layout
 from dpm_demo.compare.references import (
     REFERENCE_NFE,
-    References,
-    Target,
-    exact_references,
-    missing_references,
-    reference_solver,
-    target_of,
 )
-from dpm_demo.engine.events import Done, Failed, Preview, SampleRecord
-from dpm_demo.engine.job import Job
+from dpm_demo.compare.run import ComparisonRun, check_measured
+from dpm_demo.engine.events import Done, Preview
 from dpm_demo.models.model import Model
 from dpm_demo.quality import results as report
 from dpm_demo.quality.extract import EMOJI_FEATURES, RealFeatures, open_extractor
@@ -35,7 +27,8 @@ from dpm_demo.quality.metrics import Scores, scores
 from dpm_demo.quality.results import Line, Results, error_figures
 from dpm_demo.request.codec import budgets_of_text, read, solver_of_text, solver_text
 from dpm_demo.request.comparison import Comparison
-from dpm_demo.request.limits import Limits, check_cost, check_memory
+from dpm_demo.request.job import Checked
+from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.serving import STOPPED, Serving, ended, refuse
 from dpm_demo.ui.tabs.adaptive import Throttle
@@ -78,7 +71,7 @@ NOT_EMOJI = (
 
 def read_small(
     values: Mapping[str, Any],
-    solvers: Sequence[str] | None,
+    texts: Sequence[str] | None,
     budgets: str,
     model: Model,
     limits: Limits,
@@ -92,7 +85,7 @@ def read_small(
     least = min(SAMPLES[0], most)
     if not least <= plain.count <= most:
         raise ValueError(f"samples must be {least} to {most}, not {plain.count}")
-    rows = tuple(dict.fromkeys(_solver(text) for text in solvers or ()))
+    rows = tuple(dict.fromkeys(_solver(text) for text in texts or ()))
     if not 1 <= len(rows) <= SOLVERS_MAX:
         raise ValueError(f"solvers must be 1 to {SOLVERS_MAX}, not {len(rows)}")
     small = Comparison(
@@ -106,13 +99,9 @@ def read_small(
     )
     if model.latents is not None:
         raise ValueError(f"model: {model.name} makes latents; models of pixels are measured here")
-    rows_each = model.rows(model.condition(small.label, small.guidance)) * model.frames
-    spent = [nfe for nfe in small.budgets for _ in range(len(rows) * small.count)]
-    if model.exact_solution is None:
-        references = {reference_solver(row) for row in rows if row.eta == 0}
-        spent += [REFERENCE_NFE] * (len(references) * len(first_seeds(small).seeds))
-    check_cost(sum(spent) * rows_each, limits)
-    check_memory(spent, math.prod(model.shape), limits)
+    solvers = [replace(row, nfe=nfe) for row in rows for nfe in small.budgets]
+    wanted = Checked.of(small.sample, model)
+    check_measured(limits, wanted, solvers, error_seeds=SEEDS_OF_ERROR)
     return small
 
 
@@ -126,11 +115,6 @@ def _solver(text: str) -> Solver:
     return solver
 
 
-def first_seeds(small: Comparison) -> Comparison:
-    """The same of the seeds that get a converged sample."""
-    return replace(small, count=min(SEEDS_OF_ERROR, small.count))
-
-
 @dataclass(frozen=True)
 class News:
     """What there is to say of a small sweep, and in the end its results."""
@@ -140,35 +124,20 @@ class News:
 
 
 async def run_small(
-    serving: Serving, small: Comparison, model: Model, kept: References
+    serving: Serving, small: Comparison, model: Model
 ) -> AsyncGenerator[News, None]:
     """Draws all samples and what converged references are not kept, in one job, then measures."""
     began = time.monotonic()
-    cells = layout(small, model)
-    errors = replace(cells, seeds=first_seeds(small).seeds)
-    job = job_of(small, model, cells, record=False)
-    more, targets = missing_references(first_seeds(small), model, errors, kept)
-    if more is not None and model.exact_solution is not None:
-        truths = await asyncio.wrap_future(
-            serving.engine.call(partial(exact_references, model, targets))
-        )
-        _keep(kept, targets, truths)
-    elif more is not None:
-        job = replace(job, tracks=job.tracks + more.tracks)
-    end = None
-    async with aclosing(_drawn(serving, job, f"small sweep {small.model}")) as events:
-        async for event in events:
-            if isinstance(event, News):
-                yield event
-            else:
-                end = event
+    run = ComparisonRun(small, model, serving.references, error_seeds=SEEDS_OF_ERROR, record=False)
+    throttle = Throttle(NEWS_SECONDS)
+    async with aclosing(serving.measure(run, f"small sweep {small.model}")) as events:
+        async for end in events:
+            if isinstance(end, Preview) and throttle.due():
+                yield News(progress(end))
     if not isinstance(end, Done):
         yield News(ended(end))
         return
-    tracks = [list(track.rows) for track in end.tracks]
-    drawn, references = tracks[: len(cells.solvers)], tracks[len(cells.solvers) :]
-    if references:
-        _keep(kept, targets, [row.sample for rows in references for row in rows])
+    drawn = run.rows(end)
     notes = [f"**{links.escape(end.error)}**"] if end.error else []
     measured: list[Scores | None] = [None] * len(drawn)
     if knows_emoji(model):
@@ -192,10 +161,10 @@ async def run_small(
         line_of(
             small.rows[cell.row],
             cell.solver.nfe,
-            errors_of(small, model, cell.solver, drawn[cell.track], errors, kept),
+            [error for error in run.errors(cell.track) if error is not None],
             measured[cell.track],
         )
-        for cell in cells.cells
+        for cell in run.cells.cells
     ]
     results = Results(
         model=model.name,
@@ -211,19 +180,6 @@ async def run_small(
     yield News(" ".join([done, *notes]), results)
 
 
-async def _drawn(
-    serving: Serving, job: Job, note: str
-) -> AsyncGenerator[News | Done | Failed | Any, None]:
-    """Runs the job: its progress, then its last event."""
-    throttle = Throttle(NEWS_SECONDS)
-    async with aclosing(serving.run(job, note)) as events:
-        async for event in events:
-            if not isinstance(event, Preview):
-                yield event
-            elif throttle.due():
-                yield News(progress(event))
-
-
 def progress(event: Preview) -> str:
     """How far a run is, with the seconds that are left at its speed so far."""
     done, of = event.nfe, event.budget
@@ -231,31 +187,6 @@ def progress(event: Preview) -> str:
     return f'<progress value="{done}" max="{of}"></progress> {done:,} of {of:,} evaluations' + (
         "" if left is None else f", about {math.ceil(left)} s left"
     )
-
-
-def _keep(
-    kept: References, targets: Sequence[Target], samples: Sequence[np.ndarray | None]
-) -> None:
-    for target, sample in zip(targets, samples, strict=True):
-        if sample is not None:
-            kept.put(target, sample)
-
-
-def errors_of(
-    small: Comparison,
-    model: Model,
-    solver: Solver,
-    rows: Sequence[SampleRecord],
-    errors: Layout,
-    kept: References,
-) -> list[float]:
-    """RMSE of each of the first seeds; none for a solver that has another target (η > 0)."""
-    found = []
-    for seed, row in zip(errors.seeds, rows, strict=False):
-        truth = kept.get(target_of(small, model, solver, seed))
-        if solver.eta == 0 and row.sample is not None and truth is not None:
-            found.append(rmse(row.sample, truth))
-    return found
 
 
 def line_of(solver: Solver, nfe: int, errors: Sequence[float], measured: Scores | None) -> Line:
@@ -399,7 +330,6 @@ def _build_landed(serving: Serving, tab: gr.Tab) -> None:
 
 
 def _build_now(serving: Serving, models: list[tuple[str, str]], first: Model | None) -> None:
-    kept = References()
     gr.Markdown(
         "### Run a small one now\n"
         "A few samples of each solver at each budget, measured at once. It is a look, not a "
@@ -466,7 +396,7 @@ def _build_now(serving: Serving, models: list[tuple[str, str]], first: Model | N
                 else:
                     small, model = step
         yield "", *same
-        async with aclosing(run_small(serving, small, model, kept)) as stream:
+        async with aclosing(run_small(serving, small, model)) as stream:
             async for news in stream:
                 if news.results is None:
                     yield news.text, *same

@@ -20,7 +20,6 @@ from dpm_demo.models.model import Model
 from dpm_demo.quality.motion import differences
 from dpm_demo.request.files import FPS, KINDS_OF_FILE, SHOWN, Clips, clip_files
 from dpm_demo.request.generate import GenerateRequest
-from dpm_demo.request.job import job_of
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
@@ -148,8 +147,8 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
                 if isinstance(step, str):
                     yield gr.skip(), step, *waiting, gr.skip(), gr.skip()
                 else:
-                    request, model = step
-        job = job_of(request, model)
+                    wanted = step
+        request, model, job = wanted.request, wanted.model, wanted.job()
         wall = Wall(job, device=str(model.device), titles=[f"seed {s}" for s in request.seeds])
         off = [gr.DownloadButton(interactive=False)] * len(downloads)
         yield gr.skip(), "", gr.update(visible=False), None, *off, request.seed, ""
@@ -159,7 +158,7 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
                 if isinstance(event, Done) and event.error is None:
                     clips = Clips(request, event.tracks[0].samples)
                     kept.put(wall.run, clips)
-                    text = summary(request, event, model)
+                    text = summary(wanted, event)
                     yield value, text, *waiting, gr.skip(), wall.run
                     yield (
                         gr.skip(),

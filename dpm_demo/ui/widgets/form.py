@@ -13,7 +13,7 @@ from dpm_demo.models.exact import MIXTURE_NAME, VIDEO_MIXTURE_NAME
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import read, read_leniently, to_query
 from dpm_demo.request.generate import SEED_MAX, GenerateRequest
-from dpm_demo.request.job import condition_of, request_of
+from dpm_demo.request.job import Checked, checked, condition_of
 from dpm_demo.ui.serving import Serving, refuse
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.code import KINDS, code_for
@@ -81,13 +81,13 @@ class RequestForm:
         flat = self.labels.values(tuple(args[:a])) | self.solver.values(tuple(args[a:b]))
         return flat | {"count": args[b], "seed": args[b + 1]}
 
-    async def checked(self, args: Sequence[Any]) -> tuple[GenerateRequest, Model]:
-        """The request and its model. Raises gr.Error with one sentence for a bad one."""
+    async def checked(self, args: Sequence[Any]) -> Checked:
+        """The request with its model. Raises gr.Error with one sentence for a bad one."""
         values = self.values(args)
         model = await self.serving.model(str(values["model"]))
         try:
             self._check_kind(model)
-            return request_of(values, model, self.serving.limits), model
+            return checked(read(values), model, self.serving.limits)
         except ValueError as error:
             raise refuse(error) from error
 
@@ -126,7 +126,7 @@ class RequestForm:
 
     async def show_code(self, kind: str, *args: Any) -> Any:
         try:
-            request, _ = await self.checked(args)
+            request = (await self.checked(args)).request
         except gr.Error:  # a click on Generate says what is wrong, once
             return gr.skip()
         return gr.Code(
