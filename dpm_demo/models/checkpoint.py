@@ -38,7 +38,16 @@ __all__ = [
     "save_checkpoint",
 ]
 
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
+_PACKAGE = Path(__file__).resolve().parents[1]
+#: Beside the package in a clone, inside it where it was installed from a wheel.
+CHECKPOINTS = next(
+    (
+        folder / "checkpoints"
+        for folder in (_PACKAGE, _PACKAGE.parent)
+        if (folder / "checkpoints").is_dir()
+    ),
+    _PACKAGE.parent / "checkpoints",
+)
 NETWORKS: dict[str, type[UNet]] = {"UNet": UNet, "UNet3D": UNet3D}
 LAM_MIN, LAM_MAX = -5.0, 4.6
 

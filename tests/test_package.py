@@ -1,0 +1,51 @@
+"""The package as it is installed: one list of requirements, and everything it needs inside it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from dpm_demo.models.checkpoint import list_checkpoints
+
+ROOT = Path(__file__).parents[1]
+
+if sys.version_info >= (3, 11):
+    import tomllib
+
+    PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+else:
+    pytest.skip("reads TOML, which Python has since 3.11", allow_module_level=True)
+
+
+def lines(name: str) -> list[str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_spaces_install_what_the_package_depends_on() -> None:
+    assert lines("requirements.txt") == PROJECT["dependencies"]
+    assert lines("requirements-dev.txt") == ["-r requirements.txt", "-e .[dev]"]
+
+
+def test_what_the_package_imports_is_what_it_depends_on() -> None:
+    """Every import of another project is a requirement, an extra, or is asked for in a sentence."""
+    extras = PROJECT["optional-dependencies"]
+    named = [*PROJECT["dependencies"], *(r for extra in extras.values() for r in extra)]
+    known = {re.split(r"[>=<\[;]", r)[0].lower().replace("-", "_") for r in named}
+    known |= {"pil"} & {"pil" if "pillow" in known else ""}
+    # come with gradio, diffusers or Spaces, and are only used where these are
+    known |= {"fastapi", "starlette", "huggingface_hub", "spaces", "accelerate"}
+    found = set()
+    for path in (ROOT / "dpm_demo").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for name in re.findall(r"^\s*(?:from|import) ([a-z_A-Z]\w*)[\w.]*(?: import|\s|$)", text, re.M):
+            found.add(name.lower())
+    foreign = found - {n.lower() for n in sys.stdlib_module_names} - {"dpm_demo"}
+    assert foreign - known == set()
+
+
+def test_the_landed_checkpoints_are_found() -> None:
+    assert {"emoji-image", "emoji-video"} <= set(list_checkpoints())
