@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import torch
 
-from dpm_demo.api import generate
 from dpm_demo.models.model import Model
 from dpm_demo.quality.extract import EMOJI_FEATURES
 from dpm_demo.quality.features import accuracy, load_features
+from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
 from dpm_demo.training.data import Pictures
 
@@ -32,10 +32,12 @@ def class_accuracy(
     if AXIS not in model.labels:
         raise ValueError(f"model: {model.name} has no categories to ask for.")
     judge = load_features(EMOJI_FEATURES)
-    right = {}
+    solver, right = Solver(nfe=nfe, order=2), {}
     for k, name in enumerate(model.labels[AXIS]):
         seeds = range(1000 * k, 1000 * k + per_class)
-        x = generate(model, Solver(nfe=nfe, order=2), seeds, label=name, guidance=guidance)
+        cond = [model.condition(name, guidance)] * per_class
+        noise = initial_noise(seeds, model.shape).to(model.device)
+        x = integrate(model.denoise, noise, solver, lam_span=model.lam_span, cond=cond).cpu()
         with torch.no_grad():
             hit = judge(x.clamp(-1, 1))[AXIS].argmax(1) == k
         right[name] = float(hit.float().mean())
