@@ -209,15 +209,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="emoji-image", help='a name, a folder, or "untrained"')
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--runtime", default="auto", help="auto, torch or onnx")
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     if options.model == "untrained":
         model = untrained("cpu" if options.device == "auto" else options.device)
     else:
-        model = dpm.load(options.model, options.device)
+        model = dpm.load(options.model, options.device, runtime=options.runtime)
     figures = measure(model, options.repeats)
-    print(f"{model.name} on {model.device}, {torch.get_num_threads()} threads, torch ", end="")
-    print(f"{torch.__version__}, median of {options.repeats} ratios\n")
+    print(
+        f"{model.name} on {model.device}, {torch.get_num_threads()} threads, computed by ", end=""
+    )
+    print(f"{model.runtime or 'torch'}, torch {torch.__version__}, ", end="")
+    print(f"median of {options.repeats} ratios\n")
     print(table(figures))
 
 

@@ -16,10 +16,11 @@ from dpm_demo.solver import initial_noise, integrate
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="emoji-image")
+    parser.add_argument("--runtime", default="auto", help="auto, torch or onnx")
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--nfe", default="50,100,200")
     options = parser.parse_args()
-    model = dpm.load(options.model)
+    model = dpm.load(options.model, runtime=options.runtime)
     x = initial_noise(range(options.samples), model.shape).to(model.device)
     cond = [model.condition()] * options.samples if model.labels else None
 
@@ -27,6 +28,7 @@ def main() -> None:
         solver = dpm.Solver(nfe=nfe, order=order)
         return integrate(model.denoise_float32, x, solver, lam_span=model.lam_span, cond=cond)
 
+    print(f"{model.name}, computed by {model.runtime}\n")
     budgets = [int(n) for n in options.nfe.split(",")]
     samples = {n: sample(n) for n in {*budgets, *(2 * n for n in budgets)}}
     print("| evaluations | RMSE to twice as many |\n|---|---|")

@@ -223,6 +223,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--picture", default="emoji-image", help="the model of the newcomer's picture")
     out.add_argument("--data", default=None, help="the prepared clips; without them no motion")
     out.add_argument("--device", default="auto")
+    out.add_argument("--runtime", default="auto", help="auto, torch or onnx")
     out.add_argument("--samples", type=int, default=64)
     out.add_argument("--guidance", type=float, default=1.0, help="of the motion samples")
     out.add_argument("--seeds", type=int, default=4, help="of the errors")
@@ -235,10 +236,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
-    model = dpm.load(options.model, options.device)
+    model = dpm.load(options.model, options.device, runtime=options.runtime)
     size = " x ".join(map(str, model.shape))
     print(f"{model.name} ({size}) on {model.device}, {torch.get_num_threads()} threads, ", end="")
-    print(f"torch {torch.__version__}\n")
+    print(f"computed by {model.runtime}, torch {torch.__version__}\n")
     if "memory" in options.only:  # first, while the allocator keeps nothing from other work
         peak, numbers = peak_memory(model, options.nfe), math.prod(model.shape)
         bound = memory_needed([options.nfe], numbers)
@@ -247,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         print(f"the loaded model; the page reckons with {bound / 1e6:.0f} MB.\n")
     if "speed" in options.only:
-        picture = dpm.load(options.picture, options.device)
+        picture = dpm.load(options.picture, options.device, runtime=options.runtime)
         print(_speed_table(speed(model, picture, options.repeats, options.nfe)) + "\n")
     if "motion" in options.only and options.data is not None:
         data = Pictures.load(Path(options.data))

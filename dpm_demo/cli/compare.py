@@ -19,6 +19,7 @@ from dpm_demo.cli.options import (
     NegativePrompt,
     Out,
     Prompt,
+    Runtime,
     Seed,
     Width,
 )
@@ -52,6 +53,7 @@ def compare(
     nfe: Budgets = "5,8,10,15,20",
     no_taper: Annotated[bool, Option("--no-taper", help="No lower orders at the end.")] = False,
     device: Device = "auto",
+    runtime: Runtime = "auto",
     out: Out = "out",
 ) -> dict[str, Any]:
     """Put solvers side by side: grid (PNG), plot (HTML and PNG) and table (CSV)."""
@@ -83,7 +85,7 @@ def compare(
     from dpm_demo.media.clips import png
     from dpm_demo.request.job import condition_of
 
-    opened = api.load(model, device)
+    opened = api.load(model, device, runtime=runtime)
     comparison = replace(comparison, model=opened.name)
     condition_of(comparison.sample, opened)
     where = output.folder(out)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Option
 
 from dpm_demo.cli import output
-from dpm_demo.cli.options import Budgets, Device, Guidance, Model
+from dpm_demo.cli.options import Budgets, Device, Guidance, Model, Runtime
 from dpm_demo.request.codec import budgets_of_text, parse_list, read, solver_of_text
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def evaluate(
     ] = "float32",
     per_class: Annotated[int, Option(help="Samples a label for the class accuracy.")] = 0,
     device: Device = "auto",
+    runtime: Runtime = "auto",
     out: Annotated[str, Option(help="Folder; an unfinished sweep goes on.")] = "out/evaluate",
 ) -> dict[str, Any]:
     """Measure solvers: error to the converged sample, FD or FID, KID, IS; goes on where it was."""
@@ -79,7 +80,7 @@ def evaluate(
     from dpm_demo.quality.results import ENOUGH, Results, warning
     from dpm_demo.training.data import open_data
 
-    opened = api.load(model, device)
+    opened = api.load(model, device, runtime=runtime)
     where = output.folder(out)
     pictures = None if data is None else open_data(data, opened.shape[-1])
     look, real, held = None, None, None

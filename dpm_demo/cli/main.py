@@ -21,6 +21,10 @@ import typer
 from dpm_demo.cli import output
 from dpm_demo.cli.options import with_options
 
+# Threads that wait for each other sleep. torch's would spin instead, each for a core that another
+# program uses, and a call becomes six times as long; OpenMP reads this when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 COMMANDS = (
     "serve",
     "sample",
@@ -32,6 +36,7 @@ COMMANDS = (
     "prepare",
     "features",
     "convert",
+    "export",
     "bench",
 )
 

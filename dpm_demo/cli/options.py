@@ -11,7 +11,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from typer import Option
 
@@ -29,6 +29,10 @@ Frames = Annotated[str, Option(help="Of a clip; 0: the model's own.", metavar="I
 Seed = Annotated[str, Option(help="Sample k has seed + k.", metavar="INTEGER")]
 Budgets = Annotated[str, Option(help="Budgets of network evaluations.", metavar="N,N,...")]
 Device = Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")]
+Runtime = Annotated[
+    Literal["auto", "torch", "onnx"],
+    Option(help="What computes networks on a processor; auto: whichever is quicker."),
+]
 Out = Annotated[str, Option(help="Folder for the files.", metavar="FOLDER")]
 
 

@@ -17,6 +17,7 @@ from dpm_demo.cli.options import (
     NegativePrompt,
     Out,
     Prompt,
+    Runtime,
     Seed,
     Width,
     solver_options,
@@ -41,6 +42,7 @@ def sample(
     width: Width = "0",
     frames: Frames = "0",
     device: Device = "auto",
+    runtime: Runtime = "auto",
     out: Out = "out",
 ) -> dict[str, Any]:
     """Draw samples: a PNG sheet and a GIF of the denoising, or MP4, GIF, WebP and ZIP of clips."""
@@ -62,7 +64,7 @@ def sample(
     from dpm_demo.request.files import Clips, clip_files, denoising_gif, sheet_png
     from dpm_demo.request.job import checked
 
-    opened = api.load(model, device)
+    opened = api.load(model, device, runtime=runtime)
     wanted = checked(read({**values, "model": opened.name}), opened, FREE)
     request = wanted.request
     where = output.folder(out)

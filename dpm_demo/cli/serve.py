@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from typer import Option
 
 from dpm_demo.cli import output
-from dpm_demo.cli.options import Device
+from dpm_demo.cli.options import Device, Runtime
 from dpm_demo.request.limits import Limits
 
 
@@ -20,10 +20,7 @@ def serve(
         int | None, Option(min=0, max=65535, help="Port (default: the first free from 7860).")
     ] = None,
     device: Device = "auto",
-    runtime: Annotated[
-        Literal["auto", "torch", "onnx"],
-        Option(help="What computes networks on a processor; auto: whichever is quicker."),
-    ] = "auto",
+    runtime: Runtime = "auto",
     share: Annotated[bool, Option("--share", help="Make a public gradio.live link.")] = False,
     root_path: Annotated[
         str | None, Option(help="Path under which a proxy serves the page.")

@@ -52,7 +52,8 @@ def export_graph(folder: Path) -> Path:
 def _exported(folder: Path) -> bytes:
     """The network as torch exports it, weights inside."""
     config, network = read_config(folder), load_network(folder)
-    axes, rows = len(config["labels"]), 2
+    words = config["vocabulary"]
+    axes, rows = len(config["labels"]) + (words.slots if words else 0), 2
     inputs: dict[str, torch.Tensor] = {
         "x": torch.zeros(rows, *config["shape"]),
         "lam": torch.zeros(rows),

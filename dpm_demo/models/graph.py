@@ -24,8 +24,11 @@ WEIGHTS_HASH = "weights_sha256"  # the graph's own note of the file that it belo
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 class Graph:

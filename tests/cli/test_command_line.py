@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dpm_demo import api
 from dpm_demo.cli import bench, output
 from dpm_demo.cli.main import COMMANDS, main
 
@@ -49,6 +50,38 @@ def test_sample_imports_no_gradio(tmp_path: Path) -> None:
     ended = python(RUN + HEAVY, *words)
     assert b"heavy: ['torch'] code: 0" in ended.stdout, ended.stderr
     assert len(list(tmp_path.glob("*.png"))) == 1
+
+
+def test_teams_of_threads_wait_asleep_unless_one_says_otherwise(tmp_path: Path) -> None:
+    words = f"sample --model mixture --nfe 2 --count 1 --quiet --out {tmp_path}".split()
+    own = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    for given, policy in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        ended = subprocess.run(
+            [sys.executable, "-m", "dpm_demo", *words],
+            cwd=ROOT,
+            env={**own, **given, "OMP_DISPLAY_ENV": "TRUE"},  # torch's OpenMP then says what it is
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert f"OMP_WAIT_POLICY = '{policy}'" in ended.stderr
+
+
+def test_the_runtime_that_is_asked_for_computes_or_is_refused(tmp_path: Path, monkeypatch) -> None:
+    seen = []
+
+    def load(name: str, device: str, *, runtime: str) -> object:
+        seen.append(runtime)
+        return real(name, device, runtime=runtime)
+
+    real = api.load
+    monkeypatch.setattr(api, "load", load)
+    words = f"--nfe 2 --count 1 --quiet --out {tmp_path}".split()
+    for name in ("torch", "onnx"):
+        assert main(["sample", "--runtime", name, *words]) == 0
+    assert main(["compare", "--runtime", "torch", "--model", "mixture", *words]) == 0
+    assert seen == ["torch", "onnx", "torch"]
+    assert main(["sample", "--runtime", "fast", *words]) == 2
 
 
 def test_every_command_has_help_and_the_options_that_all_have(capsys) -> None:

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+from dpm_demo.cli.main import main
 from dpm_demo.models import runtime
 from dpm_demo.models.checkpoint import CHECKPOINTS, load_checkpoint, save_checkpoint
 from dpm_demo.models.export import export_graph
@@ -27,7 +28,7 @@ def made(tmp_path_factory):
     save_checkpoint(
         folder, network, target="velocity", shape=(3, 8, 8), labels={"kind": ("a", "b")}
     )
-    export_graph(folder)
+    assert main(["export", str(folder)]) == 0
     return folder
 
 
