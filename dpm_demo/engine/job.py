@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
+from dpm_demo.solver.settings import Solver, check_seed
+
 if TYPE_CHECKING:
     import torch
-
-    from dpm_demo.solver.settings import Solver
 
 
 SHOWN_SIDE = 256  # pixels of a recorded picture's longer side, where samples are latents
@@ -52,7 +52,7 @@ class Track:
     pictures: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seeds", tuple(self.seeds))
+        object.__setattr__(self, "seeds", tuple(check_seed(seed) for seed in self.seeds))
         if not self.seeds:
             raise ValueError("seeds must name at least one sample, got none.")
         if (self.lam_span is None) == (self.lambdas is None):

@@ -39,6 +39,19 @@ def read(values: Mapping[str, Any]) -> GenerateRequest:
     return GenerateRequest(**{k: v for k, v in cooked.items() if k in _OWN}, solver=solver)
 
 
+def read_nested(values: Mapping[str, Any], solver: Any) -> GenerateRequest:
+    """Like `read`, where the solver's fields stand apart: nothing in them names another field."""
+    if solver is None:
+        solver = {}
+    if not isinstance(solver, Mapping):
+        raise ValueError(f"solver must be an object of settings, not {solver!r:.60}")
+    for name in solver:
+        if name not in _SOLVER:
+            known = ", ".join(_SOLVER)
+            raise ValueError(f"solver: {name!r:.60} is no setting; there are {known}")
+    return read({**values, **solver})
+
+
 def read_leniently(values: Mapping[str, Any]) -> tuple[GenerateRequest, list[str]]:
     """Like `read`, for links: what cannot be used is left at its default and named."""
     good: dict[str, Any] = {}
@@ -140,11 +153,19 @@ def solver_of_text(text: str) -> Solver:
 
     "dpmpp_2m karras" is what `solver.catalogue.find` makes of it. Raises ValueError.
     """
-    values: dict[str, Any] = {}
     words = str(text)[:400].split()
     if words and "=" not in words[0]:
         return find(" ".join(words), NFE_OF_ROW)
-    for word in words:
+    return Solver(nfe=NFE_OF_ROW, **solver_words(text))
+
+
+def solver_words(text: str) -> dict[str, Any]:
+    """The fields of a solver, other than `nfe`, in words of the form field=value.
+
+    Raises ValueError for a word of another form.
+    """
+    values: dict[str, Any] = {}
+    for word in str(text)[:400].split():
         name, equals, value = word.partition("=")
         if not equals or name not in _SOLVER or name == "nfe":
             known = ", ".join(k for k in _SOLVER if k != "nfe")
@@ -152,7 +173,7 @@ def solver_of_text(text: str) -> Solver:
                 f"solver: {word!r:.60} is not of the form field=value with a field of {known}"
             )
         values[name] = _convert(name, value)
-    return Solver(nfe=NFE_OF_ROW, **values)
+    return values
 
 
 def comparison_query(comparison: Comparison) -> str:

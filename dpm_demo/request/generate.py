@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dpm_demo.request.limits import Limits, check_cost, check_memory
-from dpm_demo.solver.settings import Solver
+from dpm_demo.solver.settings import SEED_MAX, Solver, check_seed
+
+__all__ = ["PROMPT_MAX", "SEED_MAX", "GenerateRequest"]
 
 PROMPT_MAX = 2000
-SEED_MAX = 2**31 - 1  # a browser's number field keeps integers of this size exactly
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,7 @@ class GenerateRequest:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 4096:
                 raise ValueError(f"{name} must be a whole number up to 4096, not {value!r:.60}")
-        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
-        if not whole or not 0 <= self.seed <= SEED_MAX:
-            raise ValueError(
-                f"seed must be a whole number from 0 to {SEED_MAX}, not {self.seed!r:.60}"
-            )
+        object.__setattr__(self, "seed", check_seed(self.seed))
         whole = isinstance(self.count, int) and not isinstance(self.count, bool)
         if not whole or self.count < 1:
             raise ValueError(f"count must be a whole number from 1, not {self.count!r:.60}")

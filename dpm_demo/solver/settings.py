@@ -14,13 +14,16 @@ __all__ = [
     "FIXED_FIELDS",
     "NFE_MAX",
     "SCHEDULES",
+    "SEED_MAX",
     "WINDOW_MAX",
     "Solver",
+    "check_seed",
 ]
 
 NFE_MAX = 1000
 NFE_DEFAULT = 20
 WINDOW_MAX = 64
+SEED_MAX = 2**31 - 1  # a browser's number field keeps integers of this size exactly
 
 #: The values that each field of `Solver` with a finite choice may take, the default first.
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -244,11 +247,19 @@ class Solver:
                 )
 
 
+def check_seed(seed: Any) -> int:
+    """The seed as an int. Raises ValueError unless it is a whole number from 0 to `SEED_MAX`.
+
+    Above, two seeds would name one noise: the generator keeps 32 bits of them.
+    """
+    return _whole("seed", seed, 0, SEED_MAX)
+
+
 def _check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     # the type too: True is not the order 1, and 1.0 is not True
     if not any(type(value) is type(one) and value == one for one in allowed):
         raise ValueError(
-            f"{name} must be {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}, not {value!r}"
+            f"{name} must be {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}, not {value!r:.60}"
         )
 
 
@@ -258,13 +269,13 @@ def _whole(name: str, value: Any, low: int, high: int) -> int:
     except TypeError:
         whole = None
     if whole is None or not low <= whole <= high:
-        raise ValueError(f"{name} must be a whole number from {low} to {high}, not {value!r}")
+        raise ValueError(f"{name} must be a whole number from {low} to {high}, not {value!r:.60}")
     return whole
 
 
 def _real(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise ValueError(f"{name} must be a number, not {value!r}")
+        raise ValueError(f"{name} must be a number, not {value!r:.60}")
     try:
         return float(value)
     except OverflowError:

@@ -16,7 +16,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from dpm_demo.request.codec import read
+from dpm_demo.request.codec import read_nested
 
 # before gradio is imported: it reads both at import
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -154,9 +154,7 @@ def _api(serving: Serving) -> None:
             "frames": frames,
         }
         try:
-            if solver is not None and not isinstance(solver, dict):
-                raise ValueError(f"solver must be an object of settings, not {solver!r:.60}")
-            wanted = checked(read({**values, **(solver or {})}), loaded, serving.limits)
+            wanted = checked(read_nested(values, solver), loaded, serving.limits)
         except (ValueError, TypeError) as error:
             raise refuse(error) from error
         request, job = wanted.request, wanted.job()

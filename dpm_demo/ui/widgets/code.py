@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from dpm_demo.request.codec import settings
 from dpm_demo.request.generate import GenerateRequest
-from dpm_demo.solver.settings import Solver
+from dpm_demo.solver.settings import SEED_MAX, Solver
 
 KINDS = ("Python", "Command line", "diffusers")
 
@@ -28,7 +28,8 @@ def _solver_arguments(solver: Solver) -> dict[str, object]:
 
 def _python(r: GenerateRequest) -> str:
     arguments = ", ".join(f"{k}={v!r}" for k, v in _solver_arguments(r.solver).items())
-    seeds = f"range({r.seed}, {r.seed + r.count})"
+    last = r.seed + r.count
+    seeds = f"range({r.seed}, {last})" if last <= SEED_MAX + 1 else repr(list(r.seeds))
     return (
         "import dpm_demo as dpm\n\n"
         f"model = dpm.load({r.model!r})\n"

@@ -10,7 +10,15 @@ from typing import Any
 import gradio as gr
 
 from dpm_demo.models.model import Model
-from dpm_demo.solver.settings import ADAPTIVE_FIELDS, CHOICES, FIXED_FIELDS, Solver
+from dpm_demo.request.codec import solver_text, solver_words
+from dpm_demo.solver.settings import (
+    ADAPTIVE_FIELDS,
+    CHOICES,
+    FIXED_FIELDS,
+    NFE_MAX,
+    REPLACED_BY_TABLE,
+    Solver,
+)
 from dpm_demo.ui.serving import LOOK, Serving
 from dpm_demo.ui.widgets.prompts import PromptControls
 
@@ -136,6 +144,21 @@ class SolverControls:
             label="Tolerance (adaptive)",
             info="Local error aimed at; smaller is more exact and costs more evaluations.",
         )
+        w["cap"] = Dial(
+            5,
+            NFE_MAX,
+            Solver(method="adaptive").nfe,
+            step=5,
+            label="Cap on evaluations (adaptive)",
+            info="Where a run ends that cannot meet its tolerance; the budget above is not asked.",
+        )
+        w["more"] = gr.Textbox(
+            self.more(default),
+            label="More",
+            max_lines=1,
+            placeholder="controller=i table=heun",
+            info="Words field=value for whatever has no control here; they go before one.",
+        )
 
     @property
     def inputs(self) -> list[gr.components.Component]:
@@ -146,17 +169,37 @@ class SolverControls:
         flat = dict(zip(self.widgets, args, strict=True))
         if flat.pop("auto"):
             flat["order"] = "auto"
-        adaptive = flat["method"] == "adaptive"
+        cap, more = flat.pop("cap"), solver_words(flat.pop("more") or "")
+        adaptive = more.get("method", flat["method"]) == "adaptive"
+        if adaptive:
+            flat["nfe"] = cap
         for name in FIXED_FIELDS if adaptive else ADAPTIVE_FIELDS:
             flat.pop(name, None)
         # it is on at first, and has no meaning with these
-        if flat["method"] != "multistep" or flat["eta"] or flat["window"]:
+        if flat["method"] != "multistep" or flat.get("eta") or flat.get("window"):
             flat.pop("corrector", None)
-        return flat
+        if more.get("table"):  # it decides these
+            flat = {k: v for k, v in flat.items() if k not in REPLACED_BY_TABLE}
+        return flat | more
+
+    def more(self, solver: Solver) -> str:
+        """What of `solver` no widget can show, as words field=value."""
+        own = {name for name in self.widgets if name != "schedule"}
+        if solver.schedule in CHOICES["schedule"]:
+            own.add("schedule")
+        words = (word.partition("=") for word in solver_text(solver).split())
+        return " ".join(f"{name}={value}" for name, _, value in words if name not in own)
 
     def show(self, solver: Solver) -> list[Any]:
         """Updates that make the widgets show `solver` (a link, a preset, another default)."""
-        shown = {name: getattr(solver, name) for name in self.widgets if name != "auto"}
+        apart = ("auto", "cap", "more")
+        shown = {name: getattr(solver, name) for name in self.widgets if name not in apart}
+        adaptive = solver.method == "adaptive"
+        shown["nfe"] = Solver().nfe if adaptive else solver.nfe
+        shown["cap"] = solver.nfe if adaptive else Solver(method="adaptive").nfe
+        shown["more"] = self.more(solver)
+        if solver.schedule not in CHOICES["schedule"]:
+            shown["schedule"] = CHOICES["schedule"][0]
         shown["auto"] = solver.order == "auto"
         shown["order"] = 3 if solver.order == "auto" else solver.order
         shown["threshold"] = str(solver.threshold).lower()
