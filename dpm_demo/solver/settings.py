@@ -259,7 +259,8 @@ def _check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     # the type too: True is not the order 1, and 1.0 is not True
     if not any(type(value) is type(one) and value == one for one in allowed):
         raise ValueError(
-            f"{name} must be {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}, not {value!r:.60}"
+            f"{name} must be {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}, "
+            f"not {value!r:.60}"
         )
 
 
