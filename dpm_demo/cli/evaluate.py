@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +14,7 @@ from dpm_demo.request.codec import budgets_of_text, parse_list, read, solver_of_
 
 if TYPE_CHECKING:
     from dpm_demo.models.model import Model as Opened
+    from dpm_demo.quality.compute import Runner
     from dpm_demo.quality.extract import Extractor, RealFeatures
     from dpm_demo.quality.results import Line, Results
     from dpm_demo.quality.sweep import Store
@@ -61,6 +61,14 @@ def evaluate(
     per_class: Annotated[int, Option(help="Samples a label for the class accuracy.")] = 0,
     device: Device = "auto",
     runtime: Runtime = "auto",
+    ray: Annotated[
+        str | None,
+        Option(
+            help="Compute on all cores or GPUs of a Ray cluster: a new one of this machine, or "
+            "that at the address.",
+            metavar="local|ADDRESS",
+        ),
+    ] = None,
     out: Annotated[str, Option(help="Folder; an unfinished sweep goes on.")] = "out/evaluate",
 ) -> dict[str, Any]:
     """Measure solvers: error to the converged sample, FD or FID, KID, IS; goes on where it was."""
@@ -80,6 +88,7 @@ def evaluate(
     from dpm_demo.quality.results import ENOUGH, Results, warning
     from dpm_demo.training.data import open_data
 
+    run = _runner(ray, model, device)
     opened = api.load(model, device, runtime=runtime)
     where = output.folder(out)
     pictures = None if data is None else open_data(data, opened.shape[-1])
@@ -93,7 +102,7 @@ def evaluate(
     file = where / "results.json"
     known = Results.read(file) if file.exists() else None
     plain = sweep.read_solvers(solvers or ["order=1", "order=2", "order=3"], opened, known)
-    _compute(store, sweep.with_budgets(plain, budgets), seeds, n_error)
+    _compute(store, sweep.with_budgets(plain, budgets), seeds, n_error, run)
     train = None if real is None else real.train
     found = sweep.results(store, store.solvers(), seeds, n_error, train, held)
     if known is not None:
@@ -158,9 +167,16 @@ def _real(
     return look, real, held
 
 
-def _compute(store: Store, solvers: Iterable[Solver], seeds: list[int], n_error: int) -> None:
+def _compute(
+    store: Store,
+    solvers: list[Solver],
+    seeds: list[int],
+    n_error: int,
+    run: Runner,
+) -> None:
     """Whatever the store does not have yet, under one progress bar."""
-    solvers = list(solvers)
+    from dpm_demo.quality.compute import compute
+
     todo = {
         (unit.solver, seed)
         for solver in solvers
@@ -169,15 +185,18 @@ def _compute(store: Store, solvers: Iterable[Solver], seeds: list[int], n_error:
     }
     total = sum(solver.nfe for solver, _ in todo)
     with output.bar(total=total, desc="sampling", unit="evaluation") as bar:
-        for solver in solvers:
-            for unit in store.missing(solver, seeds, n_error):
-                bar.set_postfix_str(f"{unit.solver.nfe} x {len(unit.seeds)}", refresh=False)
-                start = bar.n
+        compute(store, solvers, seeds, n_error, run, bar.update)
 
-                def show(nfe: int, start: int = start) -> None:
-                    bar.update(start + nfe - bar.n)
 
-                store.compute(unit, n_error, show)
+def _runner(address: str | None, model: str, device: str) -> Runner:
+    """What computes: this process, or a cluster."""
+    if address is None:
+        from dpm_demo.quality.compute import here
+
+        return here
+    from dpm_demo.quality.distributed import on_ray
+
+    return on_ray(address, model, device)
 
 
 def _class_accuracy(model: Opened, per_class: int, pictures: Pictures | None) -> dict[str, Any]:

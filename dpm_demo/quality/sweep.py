@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from dpm_demo.compare.layout import work
 from dpm_demo.compare.references import REFERENCE_NFE, reference_solver
-from dpm_demo.engine.events import Done, Failed
-from dpm_demo.engine.film import to_uint8
-from dpm_demo.engine.inline import run_inline
-from dpm_demo.engine.job import Job, Track
 from dpm_demo.models.model import Condition, Model
-from dpm_demo.quality import motion
 from dpm_demo.quality.extract import Extractor
+from dpm_demo.quality.measure import (
+    BLOCK,
+    Instrument,
+    Order,
+    Unit,
+    blocks,
+    unit_name,
+    with_errors,
+)
 from dpm_demo.quality.metrics import scores
 from dpm_demo.quality.results import Line, Results, error_figures
 from dpm_demo.request.codec import solver_of_text, solver_text
@@ -29,21 +34,16 @@ from dpm_demo.solver.settings import CHOICES, Solver
 from dpm_demo.training.data import Draw, Pictures
 
 __all__ = [
-    "BLOCK",
     "DRAWN",
     "Store",
-    "Unit",
     "every_solver",
     "read_solvers",
     "results",
     "with_budgets",
 ]
 
-#: Seeds of one unit of work: what is lost at most when a sweep is cut off.
-BLOCK = 50
 DDIM = "order=1"
 DRAWN = "drawn"  # for a label: that of a real picture, another one for each seed
-_TICK_MS = 1500.0  # of one network call: no page waits for it
 
 
 def every_solver(model: Model) -> list[Solver]:
@@ -97,18 +97,6 @@ def read_solvers(texts: Sequence[str], model: Model, known: Results | None) -> l
 # ---------------------------------------------------------------- what has been computed
 
 
-@dataclass(frozen=True)
-class Unit:
-    """A setting over some seeds, in one go."""
-
-    solver: Solver
-    seeds: tuple[int, ...]
-
-
-def _name(solver: Solver) -> str:
-    return f"{solver_text(solver)} nfe={solver.nfe}".replace(" ", ",")
-
-
 class Store:
     """A folder of units, each a .npz of what was measured of every seed: rows, to be added up.
 
@@ -137,8 +125,10 @@ class Store:
                 "label: drawn needs pictures with this model's labels to draw from, give --data."
             )
         self.conditions((0,))  # a label or guidance that cannot be is refused before any work
-        self.units = folder / "units"
+        self.instrument = Instrument(model, look, quick)
+        self.units, self.locks = folder / "units", folder / "locks"
         self.units.mkdir(parents=True, exist_ok=True)
+        self.locks.mkdir(exist_ok=True)
         self._identify(
             folder / "identity.json",
             {"model": model.digest or model.name, "label": label, "guidance": guidance},
@@ -169,10 +159,18 @@ class Store:
         rows = [Draw(self.pictures, seed)(1)[1][0, :width].tolist() for seed in seeds]
         return [Condition(tuple(row), self.guidance) for row in rows]
 
-    def rows(self, solver: Solver) -> dict[int, dict[str, np.ndarray]]:
-        """What is known of a setting, by seed; a later file adds to what an earlier one has."""
+    def rows(
+        self, solver: Solver, seeds: Sequence[int] | None = None
+    ) -> dict[int, dict[str, np.ndarray]]:
+        """What is known of a setting, by seed; a later file adds to what an earlier one has.
+
+        With `seeds` (in ascending order) only files that may hold some of them are read.
+        """
         found: dict[int, dict[str, np.ndarray]] = {}
-        for path in sorted(self.units.glob(f"{_name(solver)},seeds=*.npz")):
+        for path in sorted(self.units.glob(f"{unit_name(solver)},seeds=*.npz")):
+            first, _, last = path.stem.rpartition("=")[2].partition("-")
+            if seeds and (int(last) < seeds[0] or int(first) > seeds[-1]):
+                continue
             try:
                 with np.load(path, allow_pickle=False) as npz:
                     arrays = {k: npz[k] for k in npz.files}
@@ -194,20 +192,32 @@ class Store:
     def missing(self, solver: Solver, seeds: Sequence[int], n_error: int) -> Iterator[Unit]:
         """The units that are still to be computed, references first."""
         known = self.rows(solver)
-        errors = set(seeds[:n_error]) if solver.eta == 0 else set()
+        errors = with_errors(solver, seeds, n_error)
         truth = reference_solver(solver)
         if errors and truth != solver:
             have = self.rows(truth)
             lacking = [s for s in seeds if s in errors and "sample" not in have.get(s, {})]
-            yield from _blocks(truth, lacking)
-        lacking = [
+            yield from blocks(truth, lacking)
+        yield from blocks(solver, [s for s in seeds if self._lacks(known.get(s), s in errors)])
+
+    def rest(self, unit: Unit, errors: Set[int]) -> Unit | None:
+        """What of a unit is still to be computed, now; `errors` are the seeds that need one."""
+        known = self.rows(unit.solver, unit.seeds)
+        truth = unit.solver == reference_solver(unit.solver)
+        left = tuple(
             seed
-            for seed in seeds
-            if seed not in known
-            or (self.look is not None and "features" not in known[seed])
-            or (seed in errors and not np.isfinite(known[seed].get("square", np.nan)))
-        ]
-        yield from _blocks(solver, lacking)
+            for seed in unit.seeds
+            if self._lacks(known.get(seed), seed in errors)
+            or (truth and "sample" not in known[seed])
+        )
+        return Unit(unit.solver, left) if left else None
+
+    def _lacks(self, known: Mapping[str, np.ndarray] | None, error: bool) -> bool:
+        return (
+            known is None
+            or (self.look is not None and "features" not in known)
+            or (error and not np.isfinite(known.get("square", np.nan)))
+        )
 
     def sample(
         self,
@@ -216,61 +226,51 @@ class Store:
         on_progress: Callable[[int], None] = lambda nfe: None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Samples `(n, *shape)`, float32, and the evaluations that each of them took."""
-        model = self.model
-        conditions = self.conditions(seeds)
-        fitted = model.resolved(solver, None if conditions is None else conditions[0])
-        track = Track(fitted, tuple(seeds), cond=conditions, lam_span=model.lam_span)
-        denoise = model.denoise if self.quick else model.denoise_float32
-        job = Job(denoise, model.shape, (track,), device=model.device, record=False)
-        for event in run_inline(job, tick_ms=_TICK_MS):
-            if isinstance(event, Failed):
-                raise ValueError(f"{_name(solver)}: {event.error}")
-            on_progress(event.nfe)
-            if isinstance(event, Done):
-                break
-        else:
-            raise ValueError(f"{_name(solver)}: the run ended without a result")
-        (track_result,) = event.tracks
-        return track_result.samples, np.array([row.nfe for row in track_result.rows])
+        return self.instrument.sample(solver, seeds, self.conditions(seeds), on_progress)
 
-    def compute(
-        self, unit: Unit, n_error: int = 0, on_progress: Callable[[int], None] = lambda nfe: None
-    ) -> None:
-        """Draws the samples of a unit, measures them, and writes that down in one atomic step."""
-        samples, spent = self.sample(unit.solver, unit.seeds, on_progress)
-        arrays: dict[str, np.ndarray] = {"seeds": np.array(unit.seeds), "nfe": spent}
+    def order(self, unit: Unit, n_error: int = 0) -> Order:
+        """A unit with what this folder and the labels know of it."""
+        truth: dict[int, np.ndarray] = {}
         reference = reference_solver(unit.solver)
-        if unit.solver == reference:  # its samples are kept, for others' errors
-            arrays["sample"] = samples
-            arrays["square"] = np.zeros(len(samples))
-        elif n_error:
-            truth = self.rows(reference)
-            arrays["square"] = np.array(
-                [
-                    np.mean((x.astype(np.float64) - truth[seed]["sample"]) ** 2)
-                    if "sample" in truth.get(seed, {})
-                    else np.nan
-                    for seed, x in zip(unit.seeds, samples, strict=True)
-                ]
-            )
-        if self.look is not None:
-            features, logits = self.look(torch.from_numpy(samples))
-            arrays["features"] = features.numpy().reshape(len(samples), -1, features.shape[1])
-            arrays["logits"] = logits.numpy().reshape(len(samples), -1, logits.shape[1])
-        if self.model.frames > 1:
-            clips = np.moveaxis(to_uint8(torch.from_numpy(samples)).numpy(), -1, 1)
-            arrays["difference"] = motion.differences(clips)
-            arrays["neighbour_psnr"] = motion.neighbour_psnr(clips)
-        path = self.units / f"{_name(unit.solver)},seeds={unit.seeds[0]}-{unit.seeds[-1]}.npz"
-        part = path.with_suffix(".part")
+        if n_error and unit.solver != reference:
+            known = self.rows(reference, unit.seeds)
+            truth = {s: known[s]["sample"] for s in unit.seeds if "sample" in known.get(s, {})}
+        return Order(unit, self.conditions(unit.seeds), truth if n_error else None)
+
+    def keep(self, unit: Unit, arrays: Mapping[str, np.ndarray]) -> None:
+        """Writes what was measured of a unit, in one atomic step."""
+        path = self.units / f"{unit_name(unit.solver)},seeds={unit.seeds[0]}-{unit.seeds[-1]}.npz"
+        part = path.with_suffix(f".{os.getpid()}.part")
         with part.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         os.replace(part, path)
 
+    def compute(
+        self, unit: Unit, n_error: int = 0, on_progress: Callable[[int], None] = lambda nfe: None
+    ) -> None:
+        """Draws the samples of a unit, measures them, and writes that down."""
+        self.keep(unit, self.instrument.measure(self.order(unit, n_error), on_progress))
 
-def _blocks(solver: Solver, seeds: Sequence[int]) -> Iterator[Unit]:
-    for start in range(0, len(seeds), BLOCK):
-        yield Unit(solver, tuple(seeds[start : start + BLOCK]))
+    def claim(self, unit: Unit) -> FileLock | None:
+        """The lock of a unit's block, until it is released or this process ends.
+
+        None where another program that sweeps into this folder has it.
+        """
+        lock = self._lock(unit)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return None
+        return lock
+
+    def wait_for(self, unit: Unit) -> None:
+        """Returns once no other program is at work on the unit's block."""
+        with self._lock(unit):
+            return
+
+    def _lock(self, unit: Unit) -> FileLock:
+        block = unit.seeds[0] // BLOCK
+        return FileLock(self.locks / f"{unit_name(unit.solver)},block={block}", thread_local=False)
 
 
 # ---------------------------------------------------------------- what it adds up to

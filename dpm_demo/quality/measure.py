@@ -1,0 +1,143 @@
+"""A unit of a sweep and what measures it; nothing of the folder, so that it may be elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+
+from dpm_demo.compare.references import reference_solver
+from dpm_demo.engine.events import Done, Failed
+from dpm_demo.engine.film import to_uint8
+from dpm_demo.engine.inline import run_inline
+from dpm_demo.engine.job import Job, Track
+from dpm_demo.models.model import Condition, Model
+from dpm_demo.quality import motion
+from dpm_demo.quality.extract import Extractor
+from dpm_demo.request.codec import solver_text
+from dpm_demo.solver.settings import Solver
+
+__all__ = ["BLOCK", "Instrument", "Order", "Unit", "blocks", "unit_name", "with_errors"]
+
+#: Seeds of one unit of work: what is lost at most when a sweep is cut off. A unit lies in one
+#: block, seeds k BLOCK to (k + 1) BLOCK - 1, whatever the range that was asked for.
+BLOCK = 50
+_NUMBERS = 2**20  # of one network call's states, and
+_BYTES = 2**30  # what one may take where the model knows: not by the clock, see `Instrument`
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A setting over some seeds of one block, in one go."""
+
+    solver: Solver
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A unit with what is needed to measure it: conditions, and the converged samples by seed.
+
+    `truth` is None where no errors are asked for.
+    """
+
+    unit: Unit
+    conditions: list[Condition] | None = None
+    truth: Mapping[int, np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """What measures a unit: the network and the extractor, and nothing of the folder.
+
+    The rows of a network call depend on the model and the unit alone, not on a clock: where the
+    last bits of a row depend on its batch, they are still the same wherever the unit is computed.
+    """
+
+    model: Model
+    look: Extractor | None = None
+    quick: bool = False
+
+    def sample(
+        self,
+        solver: Solver,
+        seeds: Sequence[int],
+        conditions: list[Condition] | None,
+        on_progress: Callable[[int], None] = lambda nfe: None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Samples `(n, *shape)`, float32, and the evaluations that each of them took."""
+        model = self.model
+        track = Track(solver, tuple(seeds), cond=conditions, lam_span=model.lam_span)
+        job = Job(self._in_parts, model.shape, (track,), device=model.device, record=False)
+        for event in run_inline(job, tick_ms=math.inf):
+            if isinstance(event, Failed):
+                raise ValueError(f"{unit_name(solver)}: {event.error}")
+            on_progress(event.nfe)
+            if isinstance(event, Done):
+                break
+        else:
+            raise ValueError(f"{unit_name(solver)}: the run ended without a result")
+        (track_result,) = event.tracks
+        return track_result.samples, np.array([row.nfe for row in track_result.rows])
+
+    def _in_parts(
+        self, x: torch.Tensor, lam: torch.Tensor, cond: Sequence[Condition] | None = None
+    ) -> torch.Tensor:
+        model = self.model
+        denoise = model.denoise if self.quick else model.denoise_float32
+        rows = max(1, _NUMBERS // math.prod(model.shape))
+        if model.latents is not None:
+            rows = max(1, _BYTES // model.latents.row_bytes(model.shape))
+        parts = []
+        for k in range(0, len(x), rows):
+            some = {} if cond is None else {"cond": cond[k : k + rows]}
+            parts.append(denoise(x[k : k + rows], lam[k : k + rows], **some))
+        return torch.cat(parts)
+
+    def measure(
+        self, order: Order, on_progress: Callable[[int], None] = lambda nfe: None
+    ) -> dict[str, np.ndarray]:
+        """Draws the samples of a unit and measures them: arrays, a row a seed."""
+        unit, truth = order.unit, order.truth
+        samples, spent = self.sample(unit.solver, unit.seeds, order.conditions, on_progress)
+        arrays: dict[str, np.ndarray] = {"seeds": np.array(unit.seeds), "nfe": spent}
+        if unit.solver == reference_solver(unit.solver):  # kept, for others' errors
+            arrays["sample"] = samples
+            arrays["square"] = np.zeros(len(samples))
+        elif truth is not None:
+            arrays["square"] = np.array(
+                [
+                    np.mean((x.astype(np.float64) - truth[seed]) ** 2) if seed in truth else np.nan
+                    for seed, x in zip(unit.seeds, samples, strict=True)
+                ]
+            )
+        if self.look is not None:
+            features, logits = self.look(torch.from_numpy(samples))
+            arrays["features"] = features.numpy().reshape(len(samples), -1, features.shape[1])
+            arrays["logits"] = logits.numpy().reshape(len(samples), -1, logits.shape[1])
+        if self.model.frames > 1:
+            clips = np.moveaxis(to_uint8(torch.from_numpy(samples)).numpy(), -1, 1)
+            arrays["difference"] = motion.differences(clips)
+            arrays["neighbour_psnr"] = motion.neighbour_psnr(clips)
+        return arrays
+
+
+def unit_name(solver: Solver) -> str:
+    """How files call a setting with its budget."""
+    return f"{solver_text(solver)} nfe={solver.nfe}".replace(" ", ",")
+
+
+def blocks(solver: Solver, seeds: Sequence[int]) -> list[Unit]:
+    """The units of these seeds, one a block."""
+    return [
+        Unit(solver, tuple(block)) for _, block in groupby(seeds, key=lambda seed: seed // BLOCK)
+    ]
+
+
+def with_errors(solver: Solver, seeds: Sequence[int], n_error: int) -> Set[int]:
+    """The seeds whose error is measured: none of a solver that draws noise."""
+    return frozenset(seeds[:n_error] if solver.eta == 0 else ())
