@@ -24,7 +24,8 @@ from dpm_demo.engine.events import Preview
 from dpm_demo.engine.job import Job, Track
 from dpm_demo.engine.ticket import Ticket
 from dpm_demo.engine.worker import Engine
-from dpm_demo.media import clips as media
+from dpm_demo.media.grid import sprite_sheet
+from dpm_demo.media.png import png
 from dpm_demo.models.checkpoint import processor_precision
 from dpm_demo.models.denoiser import Denoiser
 from dpm_demo.models.model import Model
@@ -99,7 +100,7 @@ class Bench:
                 for which in ("x0", "x"):
                     pictures = [getattr(p, which) for p in event.pictures.values()]
                     if pictures:
-                        media.png(media.sprite_sheet(pictures), level=1)
+                        png(sprite_sheet(pictures), level=1)
         return time.perf_counter() - began
 
     def together(self, people: list[list[Track]]) -> float:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 import torch
 
-from dpm_demo.engine.film import fitted, to_uint8
+from dpm_demo.engine.film import fitted
+from dpm_demo.media.pixels import to_uint8
 from dpm_demo.models.diffusers.preview import LinearPreview
 
 

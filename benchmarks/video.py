@@ -24,10 +24,10 @@ import torch
 import dpm_demo as dpm
 from dpm_demo.compare.figures import rmse
 from dpm_demo.compare.references import REFERENCE_NFE
-from dpm_demo.engine.film import to_uint8
 from dpm_demo.engine.job import Job, Track
 from dpm_demo.engine.ticket import Ticket
 from dpm_demo.engine.worker import Engine
+from dpm_demo.media.pixels import to_uint8
 from dpm_demo.models.model import Model
 from dpm_demo.quality.motion import Motion, motion, within
 from dpm_demo.request.limits import memory_needed

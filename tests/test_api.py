@@ -9,7 +9,7 @@ from PIL import Image
 
 import dpm_demo as dpm
 from dpm_demo.__main__ import main
-from dpm_demo.media.clips import png_text
+from dpm_demo.media.png import png_text
 from dpm_demo.models.checkpoint import save_checkpoint
 from dpm_demo.models.unet import UNet
 from dpm_demo.request.codec import read

@@ -82,7 +82,7 @@ def compare(
     from dpm_demo.compare.figures import row_title, rows_of, slope
     from dpm_demo.compare.files import cell_pictures, csv_text, grid_picture
     from dpm_demo.compare.plots import convergence, convergence_png
-    from dpm_demo.media.clips import png
+    from dpm_demo.media.png import png
     from dpm_demo.request.job import condition_of
 
     opened = api.load(model, device, runtime=runtime)

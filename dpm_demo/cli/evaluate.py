@@ -219,7 +219,7 @@ def _neighbours(store: Store, found: Results, pictures: Pictures, out: Path) -> 
     import numpy as np
     import torch
 
-    from dpm_demo.media.clips import png
+    from dpm_demo.media.png import png
     from dpm_demo.quality.neighbours import (
         nearest,
         neighbours_sheet,

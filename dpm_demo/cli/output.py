@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
+
+from dpm_demo.media.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from dpm_demo.engine.events import Done
@@ -102,10 +103,4 @@ def folder(path: str | Path) -> Path:
 
 def write(path: Path, data: bytes | str) -> Path:
     """The whole file or none of it; text is UTF-8."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8"))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    return write_text(path, data) if isinstance(data, str) else write_bytes(path, data)

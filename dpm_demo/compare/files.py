@@ -22,7 +22,11 @@ from dpm_demo.compare.figures import (
     table,
 )
 from dpm_demo.compare.layout import Cell, Layout
-from dpm_demo.media.clips import gif, labelled_grid, mp4, png, zip_files
+from dpm_demo.media.clips import gif, mp4
+from dpm_demo.media.files import write_bytes, write_text, zip_files
+from dpm_demo.media.grid import labelled_grid
+from dpm_demo.media.names import file_name
+from dpm_demo.media.png import png
 from dpm_demo.request.codec import comparison_query, solver_text
 from dpm_demo.request.comparison import Comparison
 
@@ -137,10 +141,10 @@ def settings_json(comparison: Comparison) -> str:
 
 def make_files(outcome: Outcome, folder: Path) -> dict[str, Path]:
     """CSV, PNG, GIF, MP4 and a ZIP of all of them with settings.json."""
-    stem = f"compare-{outcome.comparison.model}-{outcome.comparison.seed}"
+    stem = file_name("compare", outcome.comparison.model, outcome.comparison.seed)
     files = {kind: folder / f"{stem}.{kind}" for kind in ("csv", "png", "gif", "mp4", "zip")}
-    files["csv"].write_text(csv_text(outcome.comparison, outcome.cells, outcome.values))
-    files["png"].write_bytes(grid_png(outcome))
+    write_text(files["csv"], csv_text(outcome.comparison, outcome.cells, outcome.values))
+    write_bytes(files["png"], grid_png(outcome))
     loop = grid_loop(outcome)
     if loop is not None:
         gif(loop, CLIP_FPS, 1, files["gif"])

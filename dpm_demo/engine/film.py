@@ -10,31 +10,26 @@ import torch
 
 from dpm_demo.engine.events import Point
 from dpm_demo.engine.job import Job
+from dpm_demo.media.pixels import to_uint8
 from dpm_demo.solver.schedule import alpha, sigma
 
 MAX_PICTURES = 64
 
 
-def to_uint8(x0: torch.Tensor) -> torch.Tensor:
-    """Data predictions `(n, c, …)` in [−1, 1] as uint8 `(n, …, c)`, on the same device.
+def in_window(x: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
+    """Variance-preserving states x_t `(n, c, …)` at λ `(n,)` over α + 2σ, to be shown as data is.
 
-    round(127.5 (clip(x0, −1, 1) + 1)): pictures become `(n, h, w, c)`, videos `(n, f, h, w, c)`,
-    vectors stay as they are.
+    That window holds the whole data range and two standard deviations of noise on top: pure noise
+    is clipped at ±2 (5 % of its pixels), and at σ = 0 the mapping is that of the data prediction,
+    so x_t and x0 end as the same picture.
     """
-    pixels = ((x0.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return pixels.movedim(1, -1).contiguous()
+    window = (alpha(lam.double()) + 2 * sigma(lam.double())).to(x.device, x.dtype)
+    return x / window.view(-1, *[1] * (x.ndim - 1))
 
 
 def state_to_uint8(x: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
-    """Variance-preserving states x_t `(n, c, …)` at λ `(n,)` as uint8 `(n, …, c)`.
-
-    x is divided by α + 2σ and then shown as data is. That window holds the whole data range and
-    two standard deviations of noise on top: pure noise is clipped at ±2 (5 % of its pixels), and
-    at σ = 0 the mapping is that of the data prediction, so x_t and x0 end as the same picture.
-    """
-    window = torch.sigmoid(2 * lam.double()).sqrt() + 2 * torch.sigmoid(-2 * lam.double()).sqrt()
-    window = window.to(x.device, x.dtype)
-    return to_uint8(x / window.view(-1, *[1] * (x.ndim - 1)))
+    """States x_t `(n, c, …)` at λ `(n,)` as uint8 `(n, …, c)`, seen through `in_window`."""
+    return to_uint8(in_window(x, lam))
 
 
 def fitted(pictures: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
@@ -52,9 +47,8 @@ def shown(
     """uint8 pictures of data predictions and states at λ, of latents by their preview."""
     if job.latents is None:
         return to_uint8(x0), state_to_uint8(x, lam)
-    window = (alpha(lam.double()) + 2 * sigma(lam.double())).to(x.device, x.dtype)
-    x = x / window.view(-1, *[1] * (x.ndim - 1))
-    x0, x = (fitted(job.latents.preview(latent), job.picture) for latent in (x0, x))
+    states = in_window(x, lam)
+    x0, x = (fitted(job.latents.preview(latent), job.picture) for latent in (x0, states))
     return to_uint8(x0), to_uint8(x)
 
 

@@ -15,8 +15,9 @@ import torch
 if TYPE_CHECKING:
     from dpm_demo.engine.active_job import ActiveJob
 from dpm_demo.engine.events import SampleRecord, SolverDecision, Tile
-from dpm_demo.engine.film import Film, fitted, state_to_uint8, to_uint8
+from dpm_demo.engine.film import Film, fitted, state_to_uint8
 from dpm_demo.engine.job import Track
+from dpm_demo.media.pixels import to_uint8
 from dpm_demo.solver import (
     Decision,
     Evaluation,

@@ -1,1 +1,1 @@
-"""Pictures and clips as files and bytes; no torch."""
+"""Pictures and clips as pixels, files and bytes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dpm_demo.media.files import replacing, write_text
 from dpm_demo.models.calibrated import FILE, load_fits
 from dpm_demo.models.denoiser import TARGETS, Denoiser, Target
 from dpm_demo.models.device import processor_precision
@@ -81,19 +81,16 @@ def save_checkpoint(
     if vocabulary is not None:
         config["vocabulary"] = {"slots": vocabulary.slots, "words": " ".join(vocabulary.words)}
     weights = {k: v.half().contiguous() for k, v in network.state_dict().items()}
-    part = folder / "model.safetensors.part"
-    save_file(weights, part)
-    (folder / GRAPH).unlink(missing_ok=True)
-    os.replace(part, folder / "model.safetensors")
-    part = folder / "config.json.part"
-    part.write_text(json.dumps(config, indent=2) + "\n")
-    os.replace(part, folder / "config.json")
+    with replacing(folder / "model.safetensors") as part:
+        save_file(weights, part)
+        (folder / GRAPH).unlink(missing_ok=True)
+    write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The checked `config.json` of a checkpoint folder. Raises CheckpointError."""
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / "config.json").read_text("utf-8-sig"))
         low, high = float(config["lam_min"]), float(config["lam_max"])
         known = config["network"] in NETWORKS and config["target"] in TARGETS
         shape = [int(s) for s in config["shape"]]

@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dpm_demo.media.files import replacing
+from dpm_demo.media.pixels import to_levels
 from dpm_demo.models.checkpoint import CHECKPOINTS
 from dpm_demo.models.model import CheckpointError
 from dpm_demo.quality.features import load_features
@@ -94,7 +96,7 @@ def _inception(weights: Path | None, device: torch.device) -> Extractor:
         raise ValueError(f"{_GET_INCEPTION} ({reason}).") from error
 
     def extract(x: Tensor) -> tuple[Tensor, Tensor]:
-        pictures = ((x + 1) * 127.5).round().to(torch.uint8).to(device)
+        pictures = to_levels(x).to(device)
         features, logits = network(pictures)
         return features.cpu(), logits.cpu()
 
@@ -117,7 +119,8 @@ class RealFeatures:
         """In 16 bits: a part in 2,000 of a feature is far below its spread."""
         tensors = {"train": self.train, "held": self.held, "held_logits": self.held_logits}
         half = {k: v.half().contiguous() for k, v in tensors.items()}
-        save_file(half, path, metadata={"digest": self.digest})
+        with replacing(path) as part:
+            save_file(half, part, metadata={"digest": self.digest})
 
     @classmethod
     def load(cls, path: Path = EMOJI_FEATURES / "real.safetensors") -> RealFeatures:

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dpm_demo.media.files import replacing, write_text
+from dpm_demo.media.pixels import from_levels
 from dpm_demo.models.model import CheckpointError
 from dpm_demo.training.data import Draw, Pictures
 
@@ -72,7 +74,7 @@ def accuracy(network: EmojiClassifier, pictures: Pictures, batch: int = 128) -> 
     right = dict.fromkeys(pictures.axes, 0)
     with torch.no_grad():
         for rows in torch.arange(len(pictures)).split(batch):
-            logits = network(pictures.data[rows].float() / 127.5 - 1)
+            logits = network(from_levels(pictures.data[rows]))
             for k, axis in enumerate(pictures.axes):
                 hit = logits[axis].argmax(1) == pictures.labels[rows, k]
                 right[axis] += int(hit.sum())
@@ -128,15 +130,16 @@ def save_features(network: EmojiClassifier, out: Path, trained: dict[str, object
         k: (v.half() if v.is_floating_point() else v).contiguous()
         for k, v in network.state_dict().items()
     }
-    save_file(weights, out / "model.safetensors")
+    with replacing(out / "model.safetensors") as part:
+        save_file(weights, part)
     config = {"network": "EmojiClassifier", "axes": network.axes, "trained": trained}
-    (out / "features.json").write_text(json.dumps(config, indent=2) + "\n")
+    write_text(out / "features.json", json.dumps(config, indent=2) + "\n")
 
 
 def load_features(folder: Path) -> EmojiClassifier:
     """The extractor in a folder. Raises CheckpointError, one sentence, where there is none."""
     try:
-        config = json.loads((folder / "features.json").read_text())
+        config = json.loads((folder / "features.json").read_text("utf-8-sig"))
         network = EmojiClassifier(config["axes"])
         weights = load_file(folder / "model.safetensors")
         network.load_state_dict(

@@ -12,9 +12,9 @@ import torch
 
 from dpm_demo.compare.references import reference_solver
 from dpm_demo.engine.events import Done, Failed
-from dpm_demo.engine.film import to_uint8
 from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.job import Job, Track
+from dpm_demo.media.pixels import to_uint8
 from dpm_demo.models.model import Condition, Model
 from dpm_demo.quality import motion
 from dpm_demo.quality.extract import Extractor

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpm_demo.engine.film import to_uint8
-from dpm_demo.media.clips import labelled_grid
+from dpm_demo.media.grid import labelled_grid
+from dpm_demo.media.pixels import from_levels, to_uint8
 from dpm_demo.quality.extract import Extractor
 from dpm_demo.training.data import Pictures
 
@@ -33,7 +33,7 @@ def training_features(
     """Features `(n, f)` of all pictures as they are (a classifier sees little of mirroring)."""
     parts = []
     for rows in torch.arange(len(pictures)).split(_AT_ONCE):
-        parts.append(look(pictures.data[rows].float() / 127.5 - 1)[0])
+        parts.append(look(from_levels(pictures.data[rows]))[0])
         on_progress(len(rows))
     return torch.cat(parts)
 

@@ -16,6 +16,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dpm_demo.compare.figures import psnr
+from dpm_demo.media.files import write_bytes, write_text
 from dpm_demo.models.checkpoint import CHECKPOINTS
 
 __all__ = ["ENOUGH", "METRICS", "Line", "Metric", "Results", "geometric_mean", "landed", "warning"]
@@ -117,7 +118,7 @@ class Results:
     @classmethod
     def read(cls, path: Path) -> Results:
         try:
-            text = path.read_text()
+            text = path.read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"results: {path.name} cannot be read ({error}).") from error
         return cls.from_json(text)
@@ -151,17 +152,17 @@ class Results:
 
     def write(self, folder: Path) -> None:
         """`results.json`, `.csv` and `.md`, and plots of what was measured: `.html` and `.png`."""
-        (folder / "results.json").write_text(self.to_json())
-        (folder / "results.csv").write_text(self.to_csv())
-        (folder / "results.md").write_text(self.markdown())
+        write_text(folder / "results.json", self.to_json())
+        write_text(folder / "results.csv", self.to_csv())
+        write_text(folder / "results.md", self.markdown())
         if shown := self.measured():
             pages = [
                 self.figure(metric).to_html(full_html=False, include_plotlyjs=k == 0)
                 for k, metric in enumerate(shown)
             ]
-            (folder / "results.html").write_text("<meta charset='utf-8'>" + "\n".join(pages))
+            write_text(folder / "results.html", "<meta charset='utf-8'>" + "\n".join(pages))
             names = self.ranking(shown[0])[:8]
-            (folder / "results.png").write_bytes(self.png(shown[:3], names))
+            write_bytes(folder / "results.png", self.png(shown[:3], names))
 
     # --- reading
 

@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from dpm_demo.engine.events import Done
-from dpm_demo.media.clips import animated_webp, gif, mp4, png, sheet, zip_files
+from dpm_demo.media.clips import animated_webp, gif, mp4
+from dpm_demo.media.files import zip_files
+from dpm_demo.media.grid import sheet
+from dpm_demo.media.names import file_name
 from dpm_demo.media.pixels import uint8
+from dpm_demo.media.png import png
 from dpm_demo.media.smoothing import smooth
 from dpm_demo.request.codec import settings, to_text
 from dpm_demo.request.generate import GenerateRequest
@@ -62,7 +66,7 @@ def clip_files(
 ) -> dict[str, Path]:
     """MP4, GIF, lossless WebP and a ZIP of every frame as PNG with settings.json, by kind."""
     request, pixels = clips.request, clips.pixels(sigma, loop)
-    stem = f"{request.model}-{request.seed}-nfe{request.solver.nfe}".replace("/", "-")
+    stem = file_name(request.model, request.seed, f"nfe{request.solver.nfe}")
     path = {kind: folder / f"{stem}.{kind}" for kind in KINDS_OF_FILE}
     frames = wall_of_clips(pixels)
     scale = max(1, SHOWN // max(frames.shape[1:3]))

@@ -22,6 +22,7 @@ from PIL import Image, ImageSequence
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from dpm_demo.media.pixels import from_levels
 from dpm_demo.models.words import Vocabulary, words_of
 
 STYLES = ("noto", "twemoji", "fluent")
@@ -149,7 +150,7 @@ class Draw:
         g = torch.randint(len(self._counts), (n,), generator=self.generator)
         u = torch.rand(n, generator=self.generator)
         rows = self._order[self._starts[g] + (u * self._counts[g]).long()]
-        x = self.pictures.data[rows].float().div_(127.5).sub_(1.0)
+        x = from_levels(self.pictures.data[rows])
         flip = (torch.rand(n, generator=self.generator) < 0.5) & self.pictures.mirror[rows]
         x[flip] = x[flip].flip(-1)
         return x, self._choices[rows]

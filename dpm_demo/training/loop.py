@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dpm_demo.media.files import replacing
+from dpm_demo.media.pixels import from_levels
 from dpm_demo.models.checkpoint import save_checkpoint
 from dpm_demo.models.denoiser import DTYPES, TARGETS, Target
 from dpm_demo.models.device import processor_precision
@@ -75,7 +76,7 @@ def held_out_loss(
     total, n, choices = 0.0, min(limit, len(pictures)), pictures.choices
     with torch.no_grad():
         for rows in torch.arange(n).split(32):
-            x0 = pictures.data[rows].float() / 127.5 - 1
+            x0 = from_levels(pictures.data[rows])
             lam = draw_lam(len(rows), generator)
             noise = torch.randn(x0.shape, generator=generator)
             labels = choices[rows]
@@ -90,9 +91,8 @@ def _learning_rate(recipe: Recipe, iteration: int, seconds: float) -> float:
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    with replacing(path) as part:
+        torch.save(state, part)
 
 
 def build_network(recipe: Recipe, pictures: Pictures) -> UNet:

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dpm_demo.engine.film import to_uint8
-from dpm_demo.media.clips import gif, png, sheet, upscale
+from dpm_demo.media.clips import gif
+from dpm_demo.media.files import write_bytes
+from dpm_demo.media.grid import sheet, upscale
+from dpm_demo.media.pixels import to_uint8
+from dpm_demo.media.png import png
 from dpm_demo.models.checkpoint import load_checkpoint
 from dpm_demo.models.model import Model
 from dpm_demo.models.unet import UNet, UNet3D
@@ -71,4 +74,4 @@ def write_sheet(network: UNet, folder: Path) -> None:
     if isinstance(network, UNet3D):
         draw_film(folder, folder / "sheet.gif")
     else:
-        (folder / "sheet.png").write_bytes(draw_sheet(folder))
+        write_bytes(folder / "sheet.png", draw_sheet(folder))

@@ -31,8 +31,9 @@ from dpm_demo.engine import zerogpu
 from dpm_demo.engine.events import Done, Preview
 from dpm_demo.engine.pool import Pool
 from dpm_demo.engine.worker import Engine
-from dpm_demo.media.clips import data_uri, png, sheet
+from dpm_demo.media.grid import sheet
 from dpm_demo.media.pixels import uint8
+from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.device import pick_device, pick_devices
 from dpm_demo.models.library import EXACT, MEMORY_BYTES, BuiltIn, ModelLibrary
 from dpm_demo.models.model import Model

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 import tiny
 
 from dpm_demo.__main__ import main
-from dpm_demo.media.clips import png_text
+from dpm_demo.media.png import png_text
 
 
 @pytest.fixture(scope="module")

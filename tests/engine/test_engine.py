@@ -16,12 +16,13 @@ from dpm_demo.engine import active_job as active_module
 from dpm_demo.engine import scheduler as scheduler_module
 from dpm_demo.engine.errors import Busy, Closed, JobFailed
 from dpm_demo.engine.events import Cancelled, Done, Failed, Preview
-from dpm_demo.engine.film import state_to_uint8, to_uint8
+from dpm_demo.engine.film import state_to_uint8
 from dpm_demo.engine.inline import run_inline, stream
 from dpm_demo.engine.job import Job, Track
 from dpm_demo.engine.scheduler import Scheduler
 from dpm_demo.engine.ticket import Ticket
 from dpm_demo.engine.worker import Engine
+from dpm_demo.media.pixels import to_uint8
 from dpm_demo.models.exact import MIXTURE
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver

@@ -16,7 +16,7 @@ from gradio_client import Client
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
-from dpm_demo.media.clips import png_text
+from dpm_demo.media.png import png_text
 from dpm_demo.request.codec import comparison_of_query, read
 
 pytestmark = pytest.mark.browser

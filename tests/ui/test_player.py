@@ -22,7 +22,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from dpm_demo.media import clips as media
+from dpm_demo.media.grid import sprite_sheet
+from dpm_demo.media.png import data_uri, png
 from dpm_demo.ui.player.component import Player
 
 pytestmark = pytest.mark.browser
@@ -50,7 +51,7 @@ def code_sheet(tiles: list[int], pictures: list[int], frames: int, view: str, si
         [np.full((size, size, 3), code(i, k, f, view), np.uint8) for f in range(frames)]
         for i, k in zip(tiles, pictures, strict=True)
     ]
-    return media.data_uri(media.png(media.sprite_sheet(np.array(rows)), level=1))
+    return data_uri(png(sprite_sheet(np.array(rows)), level=1))
 
 
 def clock(k: int, n: int) -> dict[str, float]:

@@ -21,8 +21,8 @@ import tiny
 from test_page import PATIENCE, Visitor
 
 import dpm_demo as dpm
-from dpm_demo.media.clips import png_text
 from dpm_demo.media.pixels import uint8
+from dpm_demo.media.png import png_text
 from dpm_demo.request.codec import read, to_query
 
 pytestmark = pytest.mark.browser

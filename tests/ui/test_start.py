@@ -24,8 +24,9 @@ from dpm_demo.compare.figures import rmse
 from dpm_demo.engine.events import Done
 from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.worker import Engine
-from dpm_demo.media.clips import data_uri, png, upscale
+from dpm_demo.media.grid import upscale
 from dpm_demo.media.pixels import uint8
+from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.generate import GenerateRequest

@@ -12,7 +12,8 @@ import numpy as np
 
 from dpm_demo.engine.events import Cancelled, Done, Failed, Preview, SampleRecord, Tile
 from dpm_demo.engine.job import Job
-from dpm_demo.media.clips import data_uri, png, sprite_sheet
+from dpm_demo.media.grid import sprite_sheet
+from dpm_demo.media.png import data_uri, png
 from dpm_demo.solver import cosine_time
 
 END_STATES = {Done: "done", Failed: "failed", Cancelled: "stopped"}

@@ -15,7 +15,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dpm_demo.compare.plots import tidy
-from dpm_demo.media.clips import data_uri, png, upscale
+from dpm_demo.media.grid import upscale
+from dpm_demo.media.pixels import to_levels
+from dpm_demo.media.png import data_uri, png
 from dpm_demo.request.generate import SEED_MAX
 from dpm_demo.solver import cosine_time, nodes
 from dpm_demo.solver.settings import CHOICES
@@ -108,7 +110,7 @@ def forward_html(name: str, lam: float, seed: float) -> str:
     alpha, sigma = 1 / math.sqrt(1 + math.exp(-2 * lam)), 1 / math.sqrt(1 + math.exp(2 * lam))
     noise = np.random.default_rng(int(seed)).standard_normal(x0.shape)
     x = alpha * x0 + sigma * noise
-    shown = np.rint((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8)
+    shown = to_levels(x)
     src = data_uri(png(upscale(shown, 7)))
     return (
         f'<figure class="forward"><img src="{src}" width="224" height="224" '

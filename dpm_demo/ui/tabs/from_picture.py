@@ -25,8 +25,9 @@ from PIL import Image, ImageOps
 from dpm_demo.compare.figures import psnr, rmse
 from dpm_demo.engine.events import Done, Preview, SampleRecord
 from dpm_demo.engine.job import Job, Track
-from dpm_demo.media.clips import data_uri, png, sprite_sheet, upscale
+from dpm_demo.media.grid import sprite_sheet, upscale
 from dpm_demo.media.pixels import to_data
+from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.model import Model
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.job import request_of

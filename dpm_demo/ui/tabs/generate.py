@@ -10,6 +10,8 @@ from typing import Any
 import gradio as gr
 
 from dpm_demo.engine.events import Done
+from dpm_demo.media.files import write_bytes
+from dpm_demo.media.names import file_name
 from dpm_demo.models.model import Model
 from dpm_demo.request.files import denoising_gif, sheet_png
 from dpm_demo.request.generate import GenerateRequest
@@ -76,9 +78,8 @@ def build(
         return [gr.DownloadButton(value=str(f), interactive=True) for f in made_files]
 
     def made(request: GenerateRequest, done: Done) -> tuple[Path, Path]:
-        stem = f"{request.model}-{request.seed}-nfe{request.solver.nfe}"
-        picture = serving.path(f"{stem}.png")
-        picture.write_bytes(sheet_png(done, request))
+        stem = file_name(request.model, request.seed, f"nfe{request.solver.nfe}")
+        picture = write_bytes(serving.path(f"{stem}.png"), sheet_png(done, request))
         return picture, denoising_gif(done, serving.path(f"{stem}.gif"))
 
     started = form.go.click(

@@ -11,11 +11,8 @@ import gradio as gr
 import numpy as np
 
 from dpm_demo.engine.events import Done
-from dpm_demo.media.clips import (
-    data_uri,
-    png,
-    sprite_sheet,
-)
+from dpm_demo.media.grid import sprite_sheet
+from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.model import Model
 from dpm_demo.quality.motion import differences
 from dpm_demo.request.files import FPS, KINDS_OF_FILE, SHOWN, Clips, clip_files

@@ -14,6 +14,8 @@ import gradio as gr
 from gradio.components.plot import PlotData
 
 from dpm_demo.compare.plots import MARKS, log_ticks, tidy
+from dpm_demo.media.files import write_bytes, write_text
+from dpm_demo.media.names import file_name
 from dpm_demo.quality import results as report
 from dpm_demo.quality.results import ERRORS, METRICS, Line, Results, value_text
 from dpm_demo.ui.serving import Serving
@@ -179,10 +181,10 @@ def make_files(results: Results, choice: Choice, stem: str, serving: Serving) ->
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(headers)
     writer.writerows(rows)
-    files["csv"].write_text(out.getvalue())
-    files["json"].write_text(results.to_json())
-    files["png"].write_bytes(results.png([choice.metric], choice.solvers))
-    files["html"].write_text(results.figure(choice.metric, choice.solvers).to_html())
+    write_text(files["csv"], out.getvalue())
+    write_text(files["json"], results.to_json())
+    write_bytes(files["png"], results.png([choice.metric], choice.solvers))
+    write_text(files["html"], results.figure(choice.metric, choice.solvers).to_html())
     return files
 
 
@@ -295,6 +297,6 @@ class Board:
         choice = choose(results, *values)
         if choice is None:
             raise gr.Error("Nothing was measured.", print_exception=False)
-        stem = f"{self.stem}-{results.model}-{choice.metric}"
+        stem = file_name(self.stem, results.model, choice.metric)
         made = await serving.encode(make_files, results, choice, stem, serving)
         return [gr.DownloadButton(value=str(made[kind]), interactive=True) for kind in KINDS]

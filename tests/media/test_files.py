@@ -1,0 +1,40 @@
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dpm_demo.media.files import replacing, write_text
+
+
+@pytest.fixture(params=[0o022, 0o027, 0o077])
+def mask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_a_file_has_the_mode_of_any_new_file_whatever_its_writer_does(
+    mask: int, tmp_path: Path
+) -> None:
+    with replacing(tmp_path / "model.safetensors") as part:
+        save_file({"x": torch.zeros(2)}, part)
+        part.chmod(0o600)
+    assert stat.S_IMODE((tmp_path / "model.safetensors").stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_writer_that_fails_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "whole")
+    with pytest.raises(OSError, match="full"), replacing(tmp_path / "a.txt") as part:
+        part.write_text("ha")
+        raise OSError("the disk is full")
+    assert (tmp_path / "a.txt").read_text("utf-8") == "whole"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_text_is_utf_8_and_keeps_its_newlines(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.csv", "λ ≤ 4\r\n−1\n")
+    assert (tmp_path / "a.csv").read_bytes() == "λ ≤ 4\r\n−1\n".encode()

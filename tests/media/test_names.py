@@ -1,0 +1,34 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpm_demo.media.names import LONGEST, file_name
+
+DEVICES = ("con", "PRN", "nul.txt", "com1", "LPT9")
+
+
+def test_a_hub_models_name_is_one_name_without_folders() -> None:
+    assert file_name("compare", "hub:owner/name", 7) == "compare-hub-owner-name-7"
+    assert file_name("emoji-image", 0, "nfe15") == "emoji-image-0-nfe15"
+    assert file_name("../../etc/passwd") == "etc-passwd"
+    assert file_name("a\\b", "c:d") == "a-b-c-d"
+
+
+def test_names_that_windows_keeps_are_changed() -> None:
+    for name in DEVICES:
+        assert file_name(name).startswith("_")
+    assert file_name("console") == "console"
+
+
+@given(st.lists(st.text(), max_size=3))
+def test_any_text_makes_a_name_that_every_system_takes(parts: list[str]) -> None:
+    name = file_name(*parts)
+    assert 1 <= len(name.encode()) <= LONGEST + 1
+    assert not set(name) & set('/\\:*?"<>|\0\n\r\t')
+    assert name.isprintable()
+    assert name[0] != "." and name[-1] not in ". "
+
+
+@given(st.lists(st.text(), max_size=3))
+def test_a_name_of_a_name_is_itself(parts: list[str]) -> None:
+    name = file_name(*parts)
+    assert file_name(name).removeprefix("_") == name.removeprefix("_")
