@@ -86,7 +86,7 @@ def evaluate(
     from dpm_demo import api
     from dpm_demo.quality import sweep
     from dpm_demo.quality.results import ENOUGH, Results, warning
-    from dpm_demo.training.data import open_data
+    from dpm_demo.training.folder import open_data
 
     run = _runner(ray, model, device)
     opened = api.load(model, device, runtime=runtime)

@@ -21,7 +21,7 @@ def features(
     """
     from dpm_demo.quality.extract import draw_real, open_extractor
     from dpm_demo.quality.features import train_features
-    from dpm_demo.training.data import open_data
+    from dpm_demo.training.folder import open_data
 
     pictures = open_data(data)
     scores: dict[str, float] = {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
+from dpm_demo.media.files import folder_for as folder
 from dpm_demo.media.files import write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ def say(text: str) -> None:
     """A line for people, on standard output."""
     if not (wanted.quiet or wanted.json):
         print(text)
+
+
+def note(text: str) -> None:
+    """A line for people that is no result, on standard error."""
+    if not wanted.quiet:
+        print(text, file=sys.stderr)
 
 
 def to_json(value: Any) -> str:
@@ -89,16 +96,6 @@ def run(job: Job, total: int, text: str | None = None) -> Done:
             if isinstance(event, Done):
                 return event
     raise ValueError("the run ended without a result")
-
-
-def folder(path: str | Path) -> Path:
-    """The folder of that name, made if need be. Raises ValueError where it cannot be one."""
-    made = Path(path)
-    try:
-        made.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"out: {made} cannot be a folder: {error.strerror}.") from error
-    return made
 
 
 def write(path: Path, data: bytes | str) -> Path:

@@ -47,13 +47,14 @@ def train(
     device: Device = "auto",
 ) -> dict[str, Any]:
     """Train a network on a prepared data set or on a folder of pictures."""
-    from dpm_demo.models.checkpoint import load_weights, read_config
+    from dpm_demo.models.checkpoint import load_weights, read_config, weights_digest
     from dpm_demo.models.device import pick_device
-    from dpm_demo.training.data import open_data
+    from dpm_demo.training.folder import open_data
     from dpm_demo.training.loop import Recipe, weights_for
     from dpm_demo.training.loop import train as run
     from dpm_demo.training.loss import autoguided
     from dpm_demo.training.sheet import write_sheet
+    from dpm_demo.training.state import state_note
 
     recipe = Recipe(
         minutes=minutes,
@@ -67,9 +68,12 @@ def train(
         save_minutes=save_minutes,
     )
     pictures = open_data(data, size)
-    begun = None
+    for line in pictures.report:
+        output.note(line)
+    begun, origin = None, {}
     if start is not None:
         begun = weights_for(load_weights(start), read_config(start)["labels"], pictures.axes)
+        origin["start"] = weights_digest(start)
     where = pick_device(device)
     teacher = None
     if weak is not None:
@@ -77,6 +81,7 @@ def train(
             raise ValueError("weak: it is held against the network of --start, give that too.")
         strong, weaker = (_teacher(f, recipe, pictures, where) for f in (start, weak))
         teacher = autoguided(strong, weaker, sharpen)
+        origin |= {"weak": weights_digest(weak), "sharpen": str(sharpen)}
     last: Progress | None = None
     with output.bar(total=round(60 * recipe.minutes), unit="s", desc="training") as bar:
 
@@ -95,10 +100,12 @@ def train(
             start=begun,
             teacher=teacher,
             device=str(where),
+            origin=origin,
             on_progress=show,
             on_save=write_sheet,
         )
     output.say(f"{out}: config.json, model.safetensors and a sheet of samples")
+    output.say(state_note(out))
     return {
         "out": out,
         "iterations": None if last is None else last.iteration,

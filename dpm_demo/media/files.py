@@ -33,6 +33,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def folder_for(path: str | os.PathLike[str], field: str = "out") -> Path:
+    """The folder at `path`, made if need be. Raises ValueError, one sentence, where it cannot be.
+
+    `field` names the setting that it comes from.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError("it may not be written to")
+    except FileExistsError:
+        raise ValueError(f"{field}: {folder} is a file, not a folder.") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ValueError(f"{field}: {folder} cannot be a folder to write to ({reason}).") from error
+    return folder
+
+
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
     """Writes all of `data` or nothing."""
     with replacing(path) as part:

@@ -36,6 +36,7 @@ __all__ = [
     "load_weights",
     "read_config",
     "save_checkpoint",
+    "weights_digest",
 ]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -135,6 +136,16 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     return {k: v.float() for k, v in weights.items()}
 
 
+def weights_digest(folder: Path) -> str:
+    """Tells the weights of a folder from others. Raises CheckpointError where they are missing."""
+    try:
+        return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder.name}: model.safetensors cannot be read ({error.strerror})."
+        ) from error
+
+
 def load_network(folder: Path, device: str | torch.device = "cpu") -> UNet:
     """The network in a checkpoint folder, frozen. Raises CheckpointError, one sentence."""
     config, weights = read_config(folder), load_weights(folder)
@@ -169,7 +180,7 @@ def load_checkpoint(
     # where ONNX Runtime computes, float32 is the quick precision too
     precision = processor_precision(where) if both is None else "float32"
     quick = exact if precision == "float32" else Denoiser(network, target, axes, precision)
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
+    digest = weights_digest(folder)
     return Model(
         name=folder.name,
         shape=shape,

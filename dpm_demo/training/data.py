@@ -1,12 +1,13 @@
 """Pictures and clips in memory, ready to be drawn as training batches.
 
-Two sources: the emoji packages that the embedded checkpoints were made from, and any folder of
-one's own pictures. Both end as one `Pictures`: uint8 arrays with labels, small enough to be held
-in memory (10,963 emoji of 32x32 are 34 MB).
+Two sources: the emoji packages that the embedded checkpoints were made from (here), and any
+folder of one's own pictures (`folder.py`). Both end as one `Pictures`: uint8 arrays with labels,
+small enough to be held in memory (10,963 emoji of 32x32 are 34 MB).
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -19,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageSequence
-from torchvision.datasets import ImageFolder
-from torchvision.transforms import v2
 
+from dpm_demo.media.decode import to_rgb
+from dpm_demo.media.files import replacing
 from dpm_demo.media.pixels import from_levels
 from dpm_demo.models.words import Vocabulary, words_of
 
@@ -65,7 +66,8 @@ class Pictures:
     `labels` is `(n, axes)` with one choice per axis of `axes` (name -> names of the choices);
     `group` ties variants of one motif together: batches draw a group evenly, then a member.
     `mirror` says which rows may be flipped left-right; `held` marks the held-out rows.
-    `words`, where a prompt is learned, are `(n, slots)` numbers of words of `vocabulary`.
+    `words`, where a prompt is learned, are `(n, slots)` numbers of words of `vocabulary`. `report`
+    is what its reader has to say: what was found, and what was left out and why.
     """
 
     data: torch.Tensor
@@ -76,9 +78,17 @@ class Pictures:
     held: torch.Tensor
     words: torch.Tensor | None = None
     vocabulary: tuple[str, ...] = ()
+    report: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def digest(self) -> str:
+        """Tells these pictures, labels and parts from others."""
+        found = hashlib.sha256(json.dumps([self.axes, self.data.shape, self.vocabulary]).encode())
+        for tensor in (self.data, self.choices, self.group, self.mirror, self.held):
+            found.update(tensor.contiguous().numpy().data)
+        return found.hexdigest()[:16]
 
     def subset(self, held: bool) -> Pictures:
         """The held-out part, or the rest."""
@@ -113,7 +123,8 @@ class Pictures:
         if self.words is not None:
             arrays["words"] = self.words.numpy()
             arrays["vocabulary"] = np.array(json.dumps(self.vocabulary))
-        np.savez_compressed(path, **arrays)
+        with replacing(path) as part:
+            np.savez_compressed(part, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Pictures:
@@ -229,11 +240,11 @@ def _words_of_entry(entry: dict[str, Any]) -> list[str]:
 
 
 def _on_white(image: Image.Image, size: int) -> np.ndarray:
-    rgba = image.convert("RGBA")
-    side = max(rgba.size)
-    canvas = Image.new("RGBA", (side, side), "white")
-    canvas.alpha_composite(rgba, ((side - rgba.width) // 2, (side - rgba.height) // 2))
-    return np.asarray(canvas.convert("RGB").resize((size, size), Image.Resampling.LANCZOS))
+    rgb = to_rgb(image)
+    side = max(rgb.size)
+    canvas = Image.new("RGB", (side, side), "white")
+    canvas.paste(rgb, ((side - rgb.width) // 2, (side - rgb.height) // 2))
+    return np.asarray(canvas.resize((size, size), Image.Resampling.LANCZOS))
 
 
 def prepare_images(
@@ -317,55 +328,3 @@ def _pictures(
     return Pictures(
         data, label, axes, torch.from_numpy(group.astype(np.int32)), mirror, torch.tensor(held)
     )
-
-
-# ---------------------------------------------------------------- one's own pictures
-
-
-class _Folder(ImageFolder):
-    """An `ImageFolder` that also takes a folder with no class folders in it (one class)."""
-
-    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        if any(p.is_dir() for p in Path(directory).iterdir()):
-            return super().find_classes(directory)
-        name = Path(directory).resolve().name
-        return [name], {name: 0}
-
-    @staticmethod
-    def make_dataset(  # type: ignore[override]
-        directory: str, class_to_idx: dict[str, int], *args: Any, **kwargs: Any
-    ) -> list[tuple[str, int]]:
-        if len(class_to_idx) == 1 and not any(p.is_dir() for p in Path(directory).iterdir()):
-            directory = str(Path(directory).resolve().parent)
-        return ImageFolder.make_dataset(directory, class_to_idx, *args, **kwargs)
-
-
-def read_folder(
-    folder: Path,
-    size: int = 32,
-    held_share: float = 0.05,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
-) -> Pictures:
-    """One's own pictures: shorter side to `size`, centre crop; subfolders are the labels.
-
-    Raises ValueError if the folder is missing or holds no picture that can be read.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"data: {folder} is not a folder of pictures or a prepared .npz file.")
-    crop = v2.Compose([v2.Resize(size, antialias=True), v2.CenterCrop(size), v2.PILToTensor()])
-    try:
-        files = _Folder(str(folder), transform=crop)
-        rows = list(progress(files))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"data: a picture in {folder} cannot be read: {error}") from error
-    data = torch.stack([x for x, _ in rows])
-    label = torch.tensor([y for _, y in rows], dtype=torch.int16)[:, None]
-    held = torch.tensor([zlib.crc32(p.encode()) % 1000 < held_share * 1000 for p, _ in files.imgs])
-    n = len(rows)
-    axes = {"class": tuple(files.classes)}
-    return Pictures(data, label, axes, torch.arange(n), torch.ones(n, dtype=torch.bool), held)
-
-
-def open_data(source: Path, size: int = 32) -> Pictures:
-    """A prepared `.npz` or a folder of pictures, whichever `source` is."""
-    return Pictures.load(source) if source.suffix == ".npz" else read_folder(source, size)

@@ -7,15 +7,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dpm_demo.media.files import replacing
+from dpm_demo.media.files import folder_for
 from dpm_demo.media.pixels import from_levels
 from dpm_demo.models.checkpoint import save_checkpoint
 from dpm_demo.models.denoiser import DTYPES, TARGETS, Target
@@ -24,6 +23,7 @@ from dpm_demo.models.unet import UNet, UNet3D, spectrum
 from dpm_demo.models.words import Vocabulary
 from dpm_demo.training.data import Draw, Pictures
 from dpm_demo.training.loss import Teacher, denoising_loss, draw_lam, drop_labels
+from dpm_demo.training.state import check_folder, kind_of, read_state, write_state
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ class Recipe:
             value = getattr(self, field)
             if not value > 0 or not math.isfinite(value):
                 raise ValueError(f"{field}: {value!r} is not a positive number.")
+        for field in ("batch", "dim", "fold"):
+            if getattr(self, field) % 1:
+                raise ValueError(f"{field}: {getattr(self, field)!r} is not a whole number.")
         if not 0 <= self.drop <= 1:
             raise ValueError(f"drop: {self.drop!r} is not a share from 0 to 1.")
         if self.target not in TARGETS:
@@ -90,19 +93,27 @@ def _learning_rate(recipe: Recipe, iteration: int, seconds: float) -> float:
     return recipe.lr * min(1.0, (iteration + 1) / recipe.warmup, max(left, 0) / recipe.decay)
 
 
-def _write(path: Path, state: dict[str, Any]) -> None:
-    with replacing(path) as part:
-        torch.save(state, part)
-
-
 def build_network(recipe: Recipe, pictures: Pictures) -> UNet:
+    """A fresh network of the recipe for these pictures. Raises ValueError if there is none."""
     axes = tuple(len(names) for names in pictures.axes.values())
     kind: Callable[..., UNet] = UNet
     if pictures.data.ndim == 5:
         kind = partial(UNet3D, motion=spectrum(pictures.data))
     if pictures.words is not None:
         kind = partial(kind, words=len(pictures.vocabulary))
-    return kind(dim=recipe.dim, dim_mults=recipe.dim_mults, fold=recipe.fold, axes=axes)
+    try:
+        network = kind(dim=recipe.dim, dim_mults=recipe.dim_mults, fold=recipe.fold, axes=axes)
+    except (ValueError, ZeroDivisionError) as error:  # groups that do not divide the channels
+        raise ValueError(
+            f"dim: no network is {recipe.dim} wide; take 8, 16, or a multiple of 16 such as 48."
+        ) from error
+    height, width = pictures.data.shape[-2:]
+    if height % network.multiple or width % network.multiple:
+        raise ValueError(
+            f"size: pictures of {height} x {width} pixels do not suit this network, whose sides "
+            f"are multiples of {network.multiple}."
+        )
+    return network
 
 
 def weights_for(
@@ -174,20 +185,33 @@ def train(
     start: dict[str, Tensor] | None = None,
     teacher: Teacher | None = None,
     device: str = "cpu",
+    origin: Mapping[str, str] | None = None,
+    clock: Callable[[], float] = time.monotonic,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_save: Callable[[UNet, Path], None] = lambda network, out: None,
 ) -> UNet:
     """Trains on `pictures` (the held-out part left out) and returns the averaged network.
 
     Writes `out/config.json`, `out/model.safetensors` (16-bit, averaged weights) and
-    `out/state.pt` (everything needed to go on) every `save_minutes`; a run that finds a
-    `state.pt` goes on from there. `on_save` is called after a write, as often as it takes at most
-    a twentieth of the time, and after the last one. `start` are weights to begin with (a UNet's
-    for a UNet3D). With a `teacher`, on the same device, the network learns what that says.
+    `out/state.pt` (everything needed to go on) every `save_minutes`, and when it is interrupted
+    (KeyboardInterrupt, which goes on to the caller); a run that finds a `state.pt` goes on from
+    there. `on_save` is called after a write, as often as it takes at most a twentieth of the time,
+    and after the last one. `start` are weights to begin with (a UNet's for a UNet3D). With a
+    `teacher`, on the same device, the network learns what that says. `origin` tells where both
+    came from, by name. `clock` is what minutes are told by.
+
+    Raises ValueError, one sentence, for a folder with the run of another recipe, data or origin,
+    or with a model that would be overwritten; and where the loss is no longer finite, in which
+    case the last write stands.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    folder_for(out)
+    check_folder(out)
     torch.manual_seed(recipe.seed)
     seen = pictures.subset(held=False)
+    if not len(seen):
+        raise ValueError("data: all pictures are held out, none is left to learn from.")
+    kind = kind_of(recipe, pictures, origin or {})
+    state = read_state(out, kind, device)
     draw = Draw(seen, recipe.seed)
     network = build_network(recipe, seen).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -200,9 +224,7 @@ def train(
     where = torch.device(device)
     precision = processor_precision(where)
     iteration, seconds, mean_loss = 0, 0.0, math.nan
-    state_file = out / "state.pt"
-    if state_file.exists():
-        state = torch.load(state_file, map_location=device, weights_only=True)
+    if state is not None:
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
@@ -211,11 +233,12 @@ def train(
 
     sheet_due = -math.inf
 
-    def save(last: bool = False) -> None:
+    def save(last: bool = False, sheet: bool = True) -> None:
         nonlocal sheet_due
-        _write(
-            state_file,
+        write_state(
+            out,
             {
+                **kind,
                 "network": network.state_dict(),
                 "average": average.state_dict(),
                 "optimizer": optimizer.state_dict(),
@@ -223,7 +246,6 @@ def train(
                 "iteration": iteration,
                 "seconds": seconds,
                 "loss": mean_loss,
-                "recipe": {k: v for k, v in asdict(recipe).items() if k != "dim_mults"},
             },
         )
         save_checkpoint(
@@ -238,49 +260,59 @@ def train(
             trained={"iterations": iteration, "batch": recipe.batch, "minutes": seconds / 60},
         )
         # a sheet of samples may cost minutes: drawn again after twenty times what it took
-        if (started := time.monotonic()) >= sheet_due or last:
+        if sheet and ((started := clock()) >= sheet_due or last):
             on_save(average, out)
-            ended = time.monotonic()
+            ended = clock()
             sheet_due = ended + 20 * (ended - started)
 
     axes = tuple(len(names) for names in seen.axes.values())
-    began, began_at, last_save = time.monotonic(), iteration, time.monotonic()
-    while seconds < 60 * recipe.minutes:
-        tick = time.monotonic()
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(recipe, iteration, seconds)
-        x0, labels = draw(recipe.batch)
-        labels = drop_labels(labels, axes, recipe.drop, draw.generator, len(seen.vocabulary))
-        lam = draw_lam(recipe.batch, draw.generator)
-        noise = torch.randn(x0.shape, generator=draw.generator)
-        x0, labels, lam, noise = (v.to(device) for v in (x0, labels, lam, noise))
-        with torch.autocast(where.type, DTYPES[precision], enabled=precision == "bfloat16"):
-            loss = denoising_loss(network, x0, lam, noise, labels, recipe.target, teacher)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        keep = min(recipe.ema, (1 + iteration) / (10 + iteration))
-        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
-        iteration += 1
-        now = loss.item()
-        mean_loss = now if math.isnan(mean_loss) else 0.99 * mean_loss + 0.01 * now
-        seconds += time.monotonic() - tick
-        due = time.monotonic() - last_save > 60 * recipe.save_minutes
-        if due:
-            save()
-            last_save = time.monotonic()
-        rate = (iteration - began_at) * recipe.batch / (time.monotonic() - began)
-        on_progress(
-            Progress(
-                iteration,
-                iteration * recipe.batch,
-                mean_loss,
-                rate,
-                seconds,
-                60 * recipe.minutes - seconds,
-                due,
+    began, began_at, last_save = clock(), iteration, clock()
+    try:
+        while seconds < 60 * recipe.minutes:
+            tick = clock()
+            for group in optimizer.param_groups:
+                group["lr"] = _learning_rate(recipe, iteration, seconds)
+            x0, labels = draw(recipe.batch)
+            labels = drop_labels(labels, axes, recipe.drop, draw.generator, len(seen.vocabulary))
+            lam = draw_lam(recipe.batch, draw.generator)
+            noise = torch.randn(x0.shape, generator=draw.generator)
+            x0, labels, lam, noise = (v.to(device) for v in (x0, labels, lam, noise))
+            with torch.autocast(where.type, DTYPES[precision], enabled=precision == "bfloat16"):
+                loss = denoising_loss(network, x0, lam, noise, labels, recipe.target, teacher)
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            keep = min(recipe.ema, (1 + iteration) / (10 + iteration))
+            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
+            now = loss.item()
+            if not math.isfinite(now):
+                raise ValueError(
+                    f"lr: the loss is {now} after {iteration} iterations; lower the learning rate "
+                    f"and begin anew, {out} keeps what was written before."
+                )
+            iteration += 1
+            mean_loss = now if math.isnan(mean_loss) else 0.99 * mean_loss + 0.01 * now
+            seconds += clock() - tick
+            due = clock() - last_save > 60 * recipe.save_minutes
+            if due:
+                save()
+                last_save = clock()
+            rate = (iteration - began_at) * recipe.batch / (clock() - began)
+            on_progress(
+                Progress(
+                    iteration,
+                    iteration * recipe.batch,
+                    mean_loss,
+                    rate,
+                    seconds,
+                    60 * recipe.minutes - seconds,
+                    due,
+                )
             )
-        )
+    except KeyboardInterrupt:
+        if iteration > began_at:
+            save(sheet=False)
+        raise
     save(last=True)
     return average

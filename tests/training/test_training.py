@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,17 @@ from dpm_demo.models.checkpoint import load_checkpoint
 from dpm_demo.models.denoiser import to_x0
 from dpm_demo.models.unet import UNet, UNet3D
 from dpm_demo.models.words import Vocabulary
-from dpm_demo.training.data import Draw, Pictures, open_data, prepare_images, read_folder
-from dpm_demo.training.loop import Recipe, begin, build_network, held_out_loss, train, weights_for
+from dpm_demo.training.data import Draw, Pictures, prepare_images
+from dpm_demo.training.folder import open_data, read_folder
+from dpm_demo.training.loop import (
+    Progress,
+    Recipe,
+    begin,
+    build_network,
+    held_out_loss,
+    train,
+    weights_for,
+)
 from dpm_demo.training.loss import LAM_TRAINED, autoguided, denoising_loss, draw_lam, drop_labels
 
 TINY = {"dim": 8, "dim_mults": (1, 2), "batch": 4, "warmup": 5, "save_minutes": 0.01}
@@ -95,6 +104,26 @@ def test_the_loss_of_the_true_answer_is_zero(target: str) -> None:
     assert loss < 1e-10
 
 
+class Clock:
+    """Every look at it finds it a little later: an iteration takes as long as its step."""
+
+    def __init__(self, step: float = 0.1) -> None:
+        self.now, self.step = 0.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def interrupt_at(iteration: int, seen: list[int]) -> Callable[[Progress], None]:
+    def show(progress: Progress) -> None:
+        seen.append(progress.iteration)
+        if progress.iteration == iteration:
+            raise KeyboardInterrupt
+
+    return show
+
+
 @pytest.mark.slow
 def test_training_lowers_the_loss_and_an_interrupted_run_goes_on(
     folder: Path, tmp_path: Path
@@ -102,22 +131,14 @@ def test_training_lowers_the_loss_and_an_interrupted_run_goes_on(
     pictures = read_folder(folder, size=16, held_share=0.3)
     out = tmp_path / "mine-model"
     seen: list[int] = []
-
-    class Stop(Exception):
-        pass
-
-    def stop_late(progress) -> None:
-        seen.append(progress.iteration)
-        if progress.saved and progress.iteration > 20:
-            raise Stop
-
     recipe = Recipe(minutes=0.2, **TINY)
-    with pytest.raises(Stop):
-        train(pictures, out, recipe, on_progress=stop_late)
-    reached = seen[-1]
+    with pytest.raises(KeyboardInterrupt):
+        train(pictures, out, recipe, clock=Clock(), on_progress=interrupt_at(25, seen))
     seen.clear()
-    network = train(pictures, out, recipe, on_progress=lambda p: seen.append(p.iteration))
-    assert seen[0] == reached + 1
+    network = train(
+        pictures, out, recipe, clock=Clock(), on_progress=lambda p: seen.append(p.iteration)
+    )
+    assert seen == list(range(26, 121)), "12 s of 0.1 s each, the first 25 kept"
     model = load_checkpoint(out)
     assert model.labels == {"class": ("blue", "red")} and model.shape == (3, 16, 16)
     fresh = type(network)(**network.config)
@@ -332,6 +353,7 @@ def test_a_network_with_a_teacher_learns_what_it_says(folder: Path, tmp_path: Pa
             tmp_path / name,
             Recipe(minutes=0.01, **TINY),
             teacher=teacher,
+            clock=Clock(),
             on_progress=lambda p, losses=seen[name]: losses.append(p.loss),
         )
     assert max(seen["taught"]) < 1e-12
@@ -346,13 +368,15 @@ def test_sample_sheets_take_little_of_the_time_and_the_last_weights_have_one(
 
     def draw(network: UNet, out: Path) -> None:
         drawn.append(len(saves))
-        time.sleep(1.0)
+        clock.now += 1.0
 
+    clock = Clock()
     recipe = Recipe(minutes=0.04, **{**TINY, "save_minutes": 0.001})
     train(
         read_folder(folder, size=16, held_share=0.3),
         tmp_path / "model",
         recipe,
+        clock=clock,
         on_progress=lambda p: saves.append(p.saved),
         on_save=draw,
     )

@@ -25,6 +25,7 @@ from PIL import Image, ImageOps
 from dpm_demo.compare.figures import psnr, rmse
 from dpm_demo.engine.events import Done, Preview, SampleRecord
 from dpm_demo.engine.job import Job, Track
+from dpm_demo.media.decode import PIXELS_MAX, decode
 from dpm_demo.media.grid import sprite_sheet, upscale
 from dpm_demo.media.pixels import to_data
 from dpm_demo.media.png import data_uri, png
@@ -39,10 +40,8 @@ from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import Serving, ended, refuse
 from dpm_demo.ui.widgets.controls import LabelControls, SolverControls
 
-PIXELS_MAX = 50_000_000  # of an upload, before it is decoded
 SHOWN_SIZE = 256  # to which a sample is enlarged, by whole pixels, where it becomes the picture
 SHEET_MAX = 128  # pictures of a sheet that the page may send back; the player's have 64
-NO_PICTURE = "picture: this file is no picture that can be read; take a PNG, JPEG, WebP or GIF."
 
 INTRO = """
 **Noise and denoise** adds noise of the chosen level to a picture and denoises it from there:
@@ -58,26 +57,25 @@ falls with more evaluations. Both use the model, label and solver settings of th
 def read_picture(source: str | Path | Image.Image, shape: tuple[int, ...]) -> np.ndarray:
     """Any picture as uint8 `(h, w, 3)` of the model's size: cropped around its centre, resized.
 
-    Transparency is laid on white, of an animation the first frame is taken, and a camera's
-    orientation is followed. Whole multiples of the size are averaged exactly, so that an enlarged
-    sample comes back as it was. Raises ValueError, one sentence.
+    It is read as training reads its pictures (`media.decode`). Whole multiples of the size are
+    averaged exactly, so that an enlarged sample comes back as it was.
+    Raises ValueError, one sentence.
     """
     height, width = check_shape(shape)
     try:
-        image = source if isinstance(source, Image.Image) else Image.open(source)
-        if image.width * image.height > PIXELS_MAX:
-            raise ValueError(
-                f"picture: {image.width} x {image.height} pixels are more than "
-                f"{PIXELS_MAX // 10**6} million; take a smaller one."
-            )
-        image = ImageOps.exif_transpose(image).convert("RGBA")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(NO_PICTURE) from error
-    white = Image.new("RGBA", image.size, "white")
-    image = Image.alpha_composite(white, image).convert("RGB")
+        image = decode(source).image
+    except ValueError as error:
+        raise ValueError(_refusal(error)) from error
     smaller = image.width > width and image.height > height
     method = Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC
     return np.asarray(ImageOps.fit(image, (width, height), method))
+
+
+def _refusal(reason: object) -> str:
+    return (
+        f"picture: this file is {reason}; take a PNG, JPEG, WebP or GIF of at most "
+        f"{PIXELS_MAX // 10**6} million pixels."
+    )
 
 
 def check_shape(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -335,7 +333,8 @@ class PictureInput(gr.Image):
         try:
             return super().preprocess(payload)
         except Exception as error:  # whatever Pillow finds in a stranger's file
-            raise gr.Error(NO_PICTURE, print_exception=False) from error
+            refusal = _refusal("no picture that can be read")
+            raise gr.Error(refusal, print_exception=False) from error
 
 
 def build(
