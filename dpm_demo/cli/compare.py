@@ -23,6 +23,7 @@ from dpm_demo.cli.options import (
     Seed,
     Width,
 )
+from dpm_demo.media.files import folder_for
 from dpm_demo.request.codec import (
     budgets_of_text,
     comparison_query,
@@ -88,7 +89,7 @@ def compare(
     opened = api.load(model, device, runtime=runtime)
     comparison = replace(comparison, model=opened.name)
     condition_of(comparison.sample, opened)
-    where = output.folder(out)
+    where = folder_for(out)
     outcome = _run(comparison, opened)
     cells, values = outcome.cells, outcome.values
     grid = grid_picture(comparison, cells, values, cell_pictures(outcome))

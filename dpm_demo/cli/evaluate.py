@@ -10,6 +10,7 @@ from typer import Option
 
 from dpm_demo.cli import output
 from dpm_demo.cli.options import Budgets, Device, Guidance, Model, Runtime
+from dpm_demo.media.files import folder_for
 from dpm_demo.request.codec import budgets_of_text, parse_list, read, solver_of_text
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def evaluate(
 
     run = _runner(ray, model, device)
     opened = api.load(model, device, runtime=runtime)
-    where = output.folder(out)
+    where = folder_for(out)
     pictures = None if data is None else open_data(data, opened.shape[-1])
     look, real, held = None, None, None
     if DISTANCES & wanted:

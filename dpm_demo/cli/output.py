@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
-from dpm_demo.media.files import folder_for as folder
 from dpm_demo.media.files import write_bytes, write_text
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from typer import Argument, Option
 
 from dpm_demo.cli import output
+from dpm_demo.media.files import folder_for
 
 
 def prepare(
@@ -25,7 +26,7 @@ def prepare(
     """Make the emoji data sets from their npm packages (fetched with npm if asked)."""
     from dpm_demo.training.data import NPM_IMAGES, NPM_VIDEOS, prepare_images, prepare_videos
 
-    output.folder(packages)
+    folder_for(packages)
     if fetch:
         wanted = NPM_IMAGES if what == "images" else (NPM_IMAGES[0], *NPM_VIDEOS)
         try:

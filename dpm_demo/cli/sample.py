@@ -22,6 +22,7 @@ from dpm_demo.cli.options import (
     Width,
     solver_options,
 )
+from dpm_demo.media.files import folder_for
 from dpm_demo.request.codec import read, settings
 from dpm_demo.request.limits import Limits
 
@@ -68,7 +69,7 @@ def sample(
     opened = api.load(model, device, runtime=runtime)
     wanted = checked(read({**values, "model": opened.name}), opened, FREE)
     request = wanted.request
-    where = output.folder(out)
+    where = folder_for(out)
     done = output.run(wanted.job(), request.count * request.solver.nfe)
     if done.error:
         raise ValueError(done.error)

@@ -200,7 +200,7 @@ def test_a_command_that_fails_late_leaves_no_half_file(tmp_path: Path, monkeypat
     def fails(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(output.os, "replace", fails)
+    monkeypatch.setattr(os, "replace", fails)
     (tmp_path / "table.csv").write_text("older", encoding="utf-8")
     assert main(f"compare --model mixture --nfe 2 --orders 1 --out {tmp_path}".split()) == 1
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("table.csv", b"older")]
