@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import dpm_demo as dpm
 from dpm_demo.cli import sample as sample_command
 from dpm_demo.cli.main import main
-from dpm_demo.media.clips import png, png_text
+from dpm_demo.media.png import png, png_text
 from dpm_demo.models.exact import mixture_model
 from dpm_demo.request.codec import (
     read,
