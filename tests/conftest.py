@@ -1,4 +1,4 @@
-"""What several folders of tests share."""
+"""What several folders of tests share, their order, and which share a process where several run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser's tests last: from the first of them on Playwright's event loop has the thread.
+
+    A file is one group of pytest-xdist, as its tests share what its fixtures made; those of its
+    tests that need the browser are another, so that this holds in every process. All that need the
+    cluster are one.
+    """
+
+    def needs(item: pytest.Item, name: str) -> bool:
+        return name in getattr(item, "fixturenames", ())
+
+    items.sort(key=lambda item: needs(item, "browser"))
+    for item in items:
+        group = item.path.stem + ("-browser" if needs(item, "browser") else "")
+        item.add_marker(pytest.mark.xdist_group("cluster" if needs(item, "cluster") else group))
 
 
 @pytest.fixture(scope="session")

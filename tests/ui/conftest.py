@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
+import chromium
 import pytest
 
 os.environ["GRADIO_IS_E2E_TEST"] = "1"
-
-CHROMIUM = "/usr/bin/chromium"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Chromium's tests last: from the first of them on Playwright's event loop has this thread."""
-    items.sort(key=lambda item: "browser" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
@@ -32,13 +25,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[object, s
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[object]:
-    """Debian's Chromium. Missing is a failure: these tests are never skipped."""
+    """The one browser of all tests. Missing is a failure: these tests are never skipped."""
     from playwright.sync_api import sync_playwright
 
-    assert Path(CHROMIUM).exists(), "install Debian's chromium: apt-get install chromium"
+    path = chromium.find()
+    assert path, "no Chromium or Chrome: `python tests/chromium.py` brings one"
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        started = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
-        yield chromium
-        chromium.close()
+        yield started
+        started.close()

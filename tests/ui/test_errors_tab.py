@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from dpm_demo.compare.plots import COLOURS
 from dpm_demo.engine.events import Done, SolverDecision
@@ -236,30 +235,25 @@ def test_the_table_costs_more_and_errs_less_as_the_tolerance_falls(serving: Serv
 
 
 @pytest.fixture(scope="module")
-def page(serving: Serving) -> Iterator[Page]:
+def page(serving: Serving, browser: Browser) -> Iterator[Page]:
     with gr.Blocks(analytics_enabled=False) as demo:
         errors.build(serving, serving.library.choices(), MODEL)
     _, url, _ = demo.queue().launch(
         prevent_thread_lock=True, ssr_mode=False, quiet=True, server_name="127.0.0.1"
     )
-    with sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path=shutil.which("chromium") or "/usr/bin/chromium",
-            args=["--no-sandbox", "--disable-dev-shm-usage"],
-        )
-        view = browser.new_page()
-        view.set_default_timeout(PATIENCE)
-        strays: list[str] = []
+    view = browser.new_page()
+    view.set_default_timeout(PATIENCE)
+    strays: list[str] = []
 
-        def stray(route: Route) -> None:
-            strays.append(route.request.url)
-            route.abort()
+    def stray(route: Route) -> None:
+        strays.append(route.request.url)
+        route.abort()
 
-        view.route(re.compile(rf"^(?!{re.escape(url)}|data:|blob:)"), stray)
-        view.goto(url)
-        yield view
-        assert strays == [], "a request left the machine"
-        browser.close()
+    view.route(re.compile(rf"^(?!{re.escape(url)}|data:|blob:)"), stray)
+    view.goto(url)
+    yield view
+    assert strays == [], "a request left the machine"
+    view.close()
     demo.close()
 
 
