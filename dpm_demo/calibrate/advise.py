@@ -1,0 +1,232 @@
+"""Which solver shall I take? The answer of a race: ranking, nodes, and code to copy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import plotly.graph_objects as go
+
+from dpm_demo.calibrate.race import Entrant, Race, Ranked, entrants
+from dpm_demo.compare.plots import COLOURS, tidy
+from dpm_demo.models.model import Model
+from dpm_demo.request.code import code_for
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import condition_of
+from dpm_demo.solver.catalogue import SAMPLERS
+
+SEEDS = (8, 256)  # of a race, at least and at most
+NFE = (2, 100)
+SHOWN = 12
+
+#: Samplers that ComfyUI has under the catalogue's names, and its names of our schedules.
+COMFYUI = frozenset(
+    [
+        "euler",
+        "heun",
+        "dpm_2",
+        "lms",
+        "ipndm",
+        "deis",
+        "dpmpp_2m",
+        "uni_pc",
+        "uni_pc_bh2",
+        "res_multistep",
+        "ddim",
+        "gradient_estimation",
+    ]
+)
+_COMFYUI_SCHEDULES = {"logsnr": "exponential", "linear": "normal"}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What a race says. `lines` are ranked; those `tied` with the first cannot be told from it."""
+
+    request: GenerateRequest
+    lines: tuple[Ranked, ...]
+    tried: int
+    sigmas: tuple[float, ...]  # of the best one's nodes, σ/α
+
+    @property
+    def best(self) -> Ranked:
+        return self.lines[0]
+
+    @property
+    def tied(self) -> tuple[Ranked, ...]:
+        """What is as good as the best one, as far as these seeds can tell."""
+        return tuple(line for line in self.lines[1:] if line.tied)
+
+
+def race_of(request: GenerateRequest, model: Model) -> Race:
+    """The race of all solvers for the label, guidance, prompt, seeds and budget of `request`.
+
+    Raises ValueError for a budget or a number of seeds that is out of bounds.
+    """
+    nfe = request.solver.nfe
+    for name, value, (low, high) in (("nfe", nfe, NFE), ("count", request.count, SEEDS)):
+        if not low <= value <= high:
+            raise ValueError(f"{name} must be a whole number from {low} to {high}, not {value}")
+    if request.height or request.width or request.frames:
+        raise ValueError(
+            "height, width and frames must be 0 here: solvers are ranked at the model's own size"
+        )
+    condition = condition_of(request, model) if model.conditional else None
+    conditions = None if condition is None else [condition] * request.count
+    return Race(model, entrants(model, nfe, condition), request.seeds, conditions)
+
+
+def advice(request: GenerateRequest, model: Model, race: Race) -> Advice:
+    """What a race that has ended says."""
+    lines = tuple(line for line in race.ranking() if line.seeds == len(race.seeds))
+    best = replace(request, model=model.name, solver=lines[0].solver)
+    condition = condition_of(request, model) if model.conditional else None
+    nodes = model.resolved(best.solver, condition).sigmas(model)
+    return Advice(best, lines, len(race.solvers), tuple(nodes))
+
+
+# ---------------------------------------------------------------- as text
+
+HEADERS = ("", "solver", "RMSE", "to the best (95 %)", "")
+
+
+def table(made: Advice, most: int = SHOWN) -> list[list[str]]:
+    """A row a solver, as in `HEADERS`."""
+    rows = []
+    for place, line in enumerate(made.lines[:most], 1):
+        interval = f"{line.low:.2f} to {line.high:.2f}" if place > 1 else "1"
+        said = "best" if place == 1 else ("tied" if line.tied else "")
+        rows.append([str(place), line.name, f"{line.rmse:.4f}", interval, said])
+    return rows
+
+
+def summary(made: Advice) -> str:
+    """The answer in a sentence or two."""
+    best, tied = made.best, len(made.tied)
+    text = (
+        f"{best.name} is the nearest to the converged sample of {made.tried} solvers at "
+        f"{best.solver.nfe} evaluations (RMSE {best.rmse:.4f} over {best.seeds} seeds)"
+    )
+    if not tied:
+        return f"{text}; no other is as good."
+    return f"{text}; {tied} other{'s are' if tied > 1 else ' is'} tied with it on these seeds."
+
+
+def listing(made: Advice) -> str:
+    """The ranking for a terminal."""
+    rows = [HEADERS, *table(made)]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(HEADERS))]
+    lines = ["  ".join(f"{v:{w}}" for v, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([*(line.rstrip() for line in lines), "", summary(made)])
+
+
+def sigma_text(sigmas: Sequence[float]) -> str:
+    """Nodes as other programs take them: "14.61, 7.02, …"."""
+    return ", ".join(f"{value:.6g}" for value in sigmas)
+
+
+def codes(made: Advice) -> Mapping[str, str]:
+    """Code to copy, by program: Python, the command line, diffusers, ComfyUI."""
+    return {
+        "Python": code_for("Python", made.request),
+        "Command line": code_for("Command line", made.request),
+        "diffusers": _diffusers(made),
+        "ComfyUI": _comfyui(made),
+    }
+
+
+def _diffusers(made: Advice) -> str:
+    solver, request = made.best.solver, made.request
+    if solver.table or solver.schedule == "calibrated":
+        nodes = sigma_text(made.sigmas)
+        return (
+            f"# {made.best.name} is a table of its own, which a pipeline of diffusers cannot "
+            f"run;\n# its nodes, for a scheduler that takes sigmas=:\nsigmas = [{nodes}]\n"
+        )
+    return code_for("diffusers pipeline", request)
+
+
+def _comfyui(made: Advice) -> str:
+    for line in made.lines:
+        sampler, _, schedule = line.name.partition(" ")
+        if sampler in COMFYUI and sampler in SAMPLERS:
+            first = line is made.best
+            break
+    else:
+        return "# none of the solvers in front has a name in ComfyUI\n"
+    note = "the best one" if first else f"the best with a name there; {line.rmse:.4f}"
+    text = (
+        f"# {note}\nsampler_name: {sampler}\n"
+        f"scheduler: {_COMFYUI_SCHEDULES.get(schedule, schedule)}\nsteps: {line.solver.nfe}\n"
+    )
+    if first:
+        text += (
+            "# or SamplerCustom with these sigmas (a node of sigmas given by hand); a last 0 is "
+            f"one evaluation more\n{sigma_text(made.sigmas)}\n"
+        )
+    return text
+
+
+def to_dict(made: Advice) -> dict[str, Any]:
+    """Everything as plain values."""
+    return {
+        "best": made.best.name,
+        "summary": summary(made),
+        "tried": made.tried,
+        "lines": [
+            {
+                "name": line.name,
+                "rmse": line.rmse,
+                "seeds": line.seeds,
+                "ratio_low": line.low,
+                "ratio_high": line.high,
+                "tied": line.tied,
+            }
+            for line in made.lines
+        ],
+        "sigmas": list(made.sigmas),
+        "code": dict(codes(made)),
+    }
+
+
+def figure(made: Advice, most: int = SHOWN) -> go.Figure:
+    """Each solver's error over the best one's, with its interval; a line at 1."""
+    lines = [line for line in made.lines[:most] if math.isfinite(line.low)][::-1]
+    ratios = [line.rmse / made.best.rmse for line in lines]
+    plot = go.Figure()
+    plot.add_scatter(
+        x=ratios,
+        y=[line.name for line in lines],
+        mode="markers",
+        marker={"size": 9, "color": [COLOURS[0] if line.tied else COLOURS[1] for line in lines]},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [line.high - r for line, r in zip(lines, ratios, strict=True)],
+            "arrayminus": [r - line.low for line, r in zip(lines, ratios, strict=True)],
+        },
+        hovertemplate="%{y}: %{x:.2f} times the best<extra></extra>",
+        showlegend=False,
+    )
+    plot.add_vline(x=1, line_dash="dot", line_color="#808080")
+    plot = tidy(plot, 90 + 28 * len(lines))
+    plot.update_layout(margin={"l": 10, "r": 20, "t": 30, "b": 45})
+    plot.update_xaxes(title="RMSE over the best one's (95 %, paired)")
+    plot.update_yaxes(automargin=True)
+    return plot
+
+
+__all__ = [
+    "Advice",
+    "Entrant",
+    "advice",
+    "codes",
+    "figure",
+    "listing",
+    "race_of",
+    "summary",
+    "table",
+    "to_dict",
+]

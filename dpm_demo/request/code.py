@@ -1,0 +1,165 @@
+"""The current settings as code to copy: Python, the command line, and diffusers."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import fields
+
+from dpm_demo.request.codec import settings
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.solver.settings import SEED_MAX, Solver
+
+KINDS = ("Python", "Command line", "diffusers")
+
+
+def code_for(kind: str, request: GenerateRequest) -> str:
+    """The code of that kind which draws what `request` asks for."""
+    return {
+        "Python": _python,
+        "Command line": _command,
+        "diffusers": _diffusers,
+        "diffusers pipeline": _pipeline,  # with our solver dropped in
+    }[kind](request)
+
+
+def _solver_arguments(solver: Solver) -> dict[str, object]:
+    default = Solver(method="adaptive") if solver.method == "adaptive" else Solver()
+    named = {f.name: getattr(solver, f.name) for f in fields(Solver)}
+    keep = {k: v for k, v in named.items() if v != getattr(default, k)}
+    if solver.method == "adaptive":
+        keep["method"] = "adaptive"
+    return {"nfe": solver.nfe, "order": solver.order, **keep}
+
+
+def _python(r: GenerateRequest) -> str:
+    arguments = ", ".join(f"{k}={v!r}" for k, v in _solver_arguments(r.solver).items())
+    last = r.seed + r.count
+    seeds = f"range({r.seed}, {last})" if last <= SEED_MAX + 1 else repr(list(r.seeds))
+    return (
+        "import dpm_demo as dpm\n\n"
+        f"model = dpm.load({r.model!r})\n"
+        f"solver = dpm.Solver({arguments})\n"
+        f"images = dpm.generate(model, solver, seeds={seeds}, {_asked(r)}"
+        f"guidance={r.guidance!r})\n"
+        "# (n, 3, h, w), or (n, 3, frames, h, w), in [-1, 1]; "
+        "dpm.stream(...) yields every evaluation as it is made\n"
+    )
+
+
+def _asked(r: GenerateRequest) -> str:
+    """Label, prompt and size as arguments of `generate`, each with a comma after it."""
+    named: dict[str, object] = {}
+    if r.label != "any" or not r.prompt:
+        named["label"] = r.label
+    if r.prompt:
+        named["prompt"] = r.prompt
+    if r.negative_prompt:
+        named["negative_prompt"] = r.negative_prompt
+    if r.size:
+        named["size"] = r.size
+    if r.frames:
+        named["frames"] = r.frames
+    return "".join(f"{k}={v!r}, " for k, v in named.items())
+
+
+def _pipeline(r: GenerateRequest) -> str:
+    """A pipeline of diffusers with the same solver dropped in."""
+    fields_ = {k: v for k, v in _solver_arguments(r.solver).items() if k != "nfe"}
+    fields_["schedule"] = r.solver.schedule
+    if r.solver.method == "adaptive" or r.solver.window:
+        return (
+            "# a pipeline counts its steps: adaptive and parallel solvers have no place in one.\n"
+        )
+    solver = ", ".join(f"{k}={v!r}" for k, v in fields_.items())
+    size = "" if r.size is None else f"height={r.size[0]}, width={r.size[1]}, "
+    size += f"num_frames={r.frames}, " if r.frames else ""
+    return (
+        "import dpm_demo as dpm\nimport torch\nfrom diffusers import DiffusionPipeline\n\n"
+        f"pipe = DiffusionPipeline.from_pretrained({r.model.removeprefix('hub:')!r})\n"
+        f"pipe.scheduler = dpm.DPMScheduler.from_config(pipe.scheduler.config, {solver})\n"
+        f"noise = torch.Generator().manual_seed({r.seed})\n"
+        f"images = pipe({r.prompt!r}, negative_prompt={r.negative_prompt!r}, {size}"
+        f"guidance_scale={r.guidance!r},\n"
+        f"              num_inference_steps={r.solver.nfe}, generator=noise)\n"
+        "# its last step goes on to sigma 0; the pipeline's own noise differs from the page's\n"
+    )
+
+
+def _command(r: GenerateRequest) -> str:
+    flat = settings(r)
+    more = [k for k in ("prompt", "negative_prompt", "height", "width", "frames") if flat[k]]
+    wanted = ["model", "label", "guidance", "seed", "count", *more]
+    wanted += _solver_arguments(r.solver)
+    words = ["python", "-m", "dpm_demo", "sample"]
+    for name in wanted:
+        words += [
+            f"--{name.replace('_', '-')}",
+            str(flat[name]).lower()
+            if name
+            in ("lower_order_final", "denoise_to_zero", "corrector", "stability", "threshold")
+            else str(flat[name]),
+        ]
+    return shlex.join([*words, "--out", "out"]) + "\n"
+
+
+def _diffusers(r: GenerateRequest) -> str:
+    if r.prompt or r.size or r.frames:
+        return _pipeline(r)
+    s = r.solver
+    notes = []
+    name = {
+        "multistep": "DPMSolverMultistepScheduler",
+        "singlestep": "DPMSolverSinglestepScheduler",
+    }
+    scheduler = name.get(s.method)
+    if s.table or s.variable != "lambda":
+        what = f"table {s.table!r}" if s.table else f"variable {s.variable!r}"
+        return f"# no code for diffusers is known for {what}.\n"
+    if scheduler is None or s.window or s.order == "auto":
+        what = (
+            "adaptive steps"
+            if scheduler is None
+            else ("parallel-in-time sampling" if s.window else 'order "auto"')
+        )
+        return f"# diffusers has no counterpart of {what}.\n"
+    arguments: dict[str, object] = {
+        "solver_order": s.order,
+        "lower_order_final": s.lower_order_final,
+    }
+    if s.corrector:
+        scheduler, arguments = "UniPCMultistepScheduler", {"solver_order": s.order}
+    elif 0 < s.eta < 1:
+        notes.append(f"eta = {s.eta} has no counterpart: diffusers knows the ODE and the full SDE")
+    else:
+        kind = "dpmsolver++" if s.prediction == "data" else "dpmsolver"
+        arguments["algorithm_type"] = f"sde-{kind}" if s.eta == 1 else kind
+    schedules: dict[str, dict[str, object]] = {
+        "logsnr": {"use_lu_lambdas": True},
+        "karras": {"use_karras_sigmas": True},
+        "cosine": {"beta_schedule": "squaredcos_cap_v2"},
+    }
+    schedules["beta"] = {"use_beta_sigmas": True}
+    if s.schedule not in (*schedules, "linear", "quadratic"):
+        return _pipeline(r)
+    extra = schedules.get(s.schedule, {})
+    if scheduler == "UniPCMultistepScheduler" and s.schedule == "logsnr":
+        extra = {}
+        notes.append("this scheduler has no nodes even in lambda")
+    if s.schedule == "quadratic":
+        notes.append("diffusers has no quadratic time nodes; its own are even in time")
+    if s.threshold:
+        extra = {**extra, "thresholding": True}
+    if s.method == "multistep" and s.order == 3 and s.weights == "exact" and not s.corrector:
+        notes.append("its order 3 uses the published weights, which converge at order 2")
+    if s.method == "multistep" and s.order == 2 and s.weights == "exact" and not s.corrector:
+        notes.append("its order 2 is the published midpoint form; ours uses exact weights")
+    notes.append("it rounds nodes to integer timesteps, so pictures agree only roughly")
+    keywords = "".join(f", {k}={v!r}" for k, v in {**arguments, **extra}.items())
+    return (
+        "from diffusers import DiffusionPipeline\n"
+        f"from diffusers import {scheduler}\n\n"
+        'pipe = DiffusionPipeline.from_pretrained("google/ddpm-cifar10-32")  # your model\n'
+        f"pipe.scheduler = {scheduler}.from_config(pipe.scheduler.config{keywords})\n"
+        f"images = pipe(batch_size={r.count}, num_inference_steps={s.nfe}).images\n"
+        + "".join(f"# note: {note}\n" for note in notes)
+    )
