@@ -15,30 +15,18 @@ from dpm_demo.models.model import Model
 from dpm_demo.request.code import code_for
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.job import condition_of
-from dpm_demo.solver.catalogue import SAMPLERS
 
 SEEDS = (8, 256)  # of a race, at least and at most
 NFE = (2, 100)
 SHOWN = 12
 
-#: Samplers that ComfyUI has under the catalogue's names, and its names of our schedules.
-COMFYUI = frozenset(
-    [
-        "euler",
-        "heun",
-        "dpm_2",
-        "lms",
-        "ipndm",
-        "deis",
-        "dpmpp_2m",
-        "uni_pc",
-        "uni_pc_bh2",
-        "res_multistep",
-        "ddim",
-        "gradient_estimation",
-    ]
+#: Samplers and schedules that ComfyUI has under the catalogue's names, and its names of ours.
+COMFYUI = (
+    frozenset({"euler", "heun", "dpm_2", "lms", "ipndm", "deis", "dpmpp_2m", "uni_pc", "ddim"})
+    | {"uni_pc_bh2", "res_multistep", "gradient_estimation"},
+    {"logsnr": "exponential", "linear": "normal"}
+    | {name: name for name in ("karras", "beta", "kl_optimal", "linear_quadratic")},
 )
-_COMFYUI_SCHEDULES = {"logsnr": "exponential", "linear": "normal"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +37,8 @@ class Advice:
     lines: tuple[Ranked, ...]
     tried: int
     sigmas: tuple[float, ...]  # of the best one's nodes, σ/α
+    known: Ranked | None  # the first that ComfyUI has, and its nodes
+    known_sigmas: tuple[float, ...] = ()
 
     @property
     def best(self) -> Ranked:
@@ -83,8 +73,10 @@ def advice(request: GenerateRequest, model: Model, race: Race) -> Advice:
     lines = tuple(line for line in race.ranking() if line.seeds == len(race.seeds))
     best = replace(request, model=model.name, solver=lines[0].solver)
     condition = condition_of(request, model) if model.conditional else None
-    nodes = model.resolved(best.solver, condition).sigmas(model)
-    return Advice(best, lines, len(race.solvers), tuple(nodes))
+    nodes = tuple(model.resolved(best.solver, condition).sigmas(model))
+    known = next((line for line in lines if line.name.split()[0] in COMFYUI[0]), None)
+    theirs = () if known is None else tuple(known.solver.sigmas(model))
+    return Advice(best, lines, len(race.solvers), nodes, known, theirs)
 
 
 # ---------------------------------------------------------------- as text
@@ -149,24 +141,19 @@ def _diffusers(made: Advice) -> str:
 
 
 def _comfyui(made: Advice) -> str:
-    for line in made.lines:
-        sampler, _, schedule = line.name.partition(" ")
-        if sampler in COMFYUI and sampler in SAMPLERS:
-            first = line is made.best
-            break
-    else:
+    line = made.known
+    if line is None:
         return "# none of the solvers in front has a name in ComfyUI\n"
-    note = "the best one" if first else f"the best with a name there; {line.rmse:.4f}"
-    text = (
-        f"# {note}\nsampler_name: {sampler}\n"
-        f"scheduler: {_COMFYUI_SCHEDULES.get(schedule, schedule)}\nsteps: {line.solver.nfe}\n"
-    )
-    if first:
-        text += (
-            "# or SamplerCustom with these sigmas (a node of sigmas given by hand); a last 0 is "
-            f"one evaluation more\n{sigma_text(made.sigmas)}\n"
+    sampler, schedule = line.name.split()
+    note = "" if line is made.best else f"# the first with a name there; RMSE {line.rmse:.4f}\n"
+    scheduler = COMFYUI[1].get(schedule)
+    if scheduler is None:
+        choice = f"# {schedule} is no scheduler there: give the sigmas by hand\n"
+    else:
+        choice = (
+            f"scheduler: {scheduler}, over the sigmas of the model there; these ones exactly:\n"
         )
-    return text
+    return f"{note}sampler_name: {sampler}\n{choice}sigmas: {sigma_text(made.known_sigmas)}\n"
 
 
 def to_dict(made: Advice) -> dict[str, Any]:
