@@ -7,15 +7,18 @@ is extended; a table that was interrupted is begun anew.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dpm_demo.calibrate.fit import Recipe, Samples, best_start, errors, fit
-from dpm_demo.models.calibrated import Fit, read_fits
+from dpm_demo.models.calibrated import FILE, Fit, read_fits
+from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints
 from dpm_demo.models.model import CheckpointError, Condition, Model
 from dpm_demo.request.codec import solver_text
 from dpm_demo.solver import initial_noise, integrate
@@ -107,11 +110,20 @@ def draw(
     return Samples(noise, truth, conditions, model.denoise_float32)
 
 
+@dataclass(frozen=True)
+class Progress:
+    """What is being done, and how many tables are of how many: a part of one while it is fitted."""
+
+    what: str
+    done: float
+    total: int
+
+
 def calibrate(
     model: Model,
     out: Path,
     plan: Plan = Plan(),
-    on_progress: Callable[[str, float], None] = lambda what, share: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Fit, ...]:
     """Fits what `plan` says and is not in `out` yet; writes `out` after every table.
 
@@ -123,17 +135,62 @@ def calibrate(
         raise ValueError(f"{model.name} takes words: prompts must name some to be fitted to")
     known = list(_known(out, model.digest))
     ranges = plan.ranges if model.conditional else (PLAIN,)
-    for ends in ranges:
-        missing = [n for n in plan.budgets if not any(_same(f, n, ends) for f in known)]
+    wanted = {
+        ends: [n for n in plan.budgets if not any(_same(f, n, ends) for f in known)]
+        for ends in ranges
+    }
+    done, total = 0, sum(map(len, wanted.values()))
+    for ends, missing in wanted.items():
         if not missing:
             continue
-        on_progress("converged samples", 0.0)
+        on_progress(Progress("converged samples", done, total))
         samples = draw(model, FIRST_SEED, plan.samples, ends, plan.truth_nfe, plan)
         held = draw(model, HELD_SEED, plan.held, ends, plan.held_nfe, plan)
         for nfe in missing:
-            known.append(_one(model, nfe, ends, samples, held, plan.recipe, on_progress))
+
+            def part(what: str, share: float, before: int = done) -> None:
+                on_progress(Progress(what, before + share, total))
+
+            known.append(_one(model, nfe, ends, samples, held, plan.recipe, part))
             write(out, model.digest, known)
+            done += 1
+    on_progress(Progress("done", done, total))
     return tuple(known)
+
+
+def beside(name: str, nodes_only: bool = False) -> Path:
+    """Where the fits of a model belong: in its folder, under the name that is loaded with it.
+
+    Nodes alone have a file of their own. An exact model, which has no folder, writes to `out`.
+    """
+    folder = CHECKPOINTS / name if name in list_checkpoints() else Path(name)
+    if not (folder / "config.json").exists() and not (folder / "model_index.json").exists():
+        folder = Path("out") / name.replace(":", "-").replace("/", "-")
+    return folder / ("calibrated-nodes.json" if nodes_only else FILE)
+
+
+def read_prompts(path: Path) -> tuple[str, ...]:
+    """A prompt a line, empty ones left out. Raises ValueError for a file without any."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"prompts: {path} cannot be read as text ({error})") from error
+    found = tuple(line.strip() for line in lines if line.strip())
+    if not found:
+        raise ValueError(f"prompts: {path} has no line with words")
+    return found
+
+
+def described(made: Fit) -> dict[str, Any]:
+    """A fit in plain values for people and machines, with its nodes as σ/α."""
+    return {
+        "nfe": made.nfe,
+        "guidance": list(made.guidance),
+        "rmse": made.rmse,
+        "plain_rmse": made.plain_rmse,
+        "start": made.start,
+        "sigmas": [math.exp(-lam) for lam in made.lambdas],
+    }
 
 
 def _one(

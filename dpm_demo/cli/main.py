@@ -32,6 +32,8 @@ COMMANDS = (
     "evaluate",
     "samplers",
     "nodes",
+    "advise",
+    "calibrate",
     "train",
     "prepare",
     "features",

@@ -1,0 +1,70 @@
+"""`calibrate`: solvers fitted to a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Option
+
+from dpm_demo.cli import output
+from dpm_demo.cli.options import Budgets, Device, Model
+from dpm_demo.request.codec import budgets_of_text
+
+
+def calibrate(
+    model: Model = "emoji-image",
+    nfe: Budgets = "5,6,8,10",
+    out: Annotated[
+        Path | None, Option(help="File; an unfinished one goes on (default: beside the weights).")
+    ] = None,
+    iterations: Annotated[int, Option(help="Of each table.")] = 300,
+    samples: Annotated[int, Option(help="Converged samples that are fitted to.")] = 256,
+    held: Annotated[int, Option(help="Others that its error is measured on.")] = 48,
+    nodes_only: Annotated[
+        bool, Option("--nodes-only", help="Fit nodes alone: sigmas that other programs take.")
+    ] = False,
+    prompts: Annotated[
+        Path | None, Option(help="A prompt a line, for a model that takes words.")
+    ] = None,
+    device: Device = "auto",
+) -> dict[str, Any]:
+    """Fit a solver to a model for each budget: minutes to an hour; goes on where it was."""
+    budgets = budgets_of_text(nfe)
+
+    from dpm_demo import api
+    from dpm_demo.calibrate import run
+    from dpm_demo.calibrate.fit import Recipe
+
+    recipe = Recipe(iterations=iterations, nodes_only=nodes_only)
+    plan = run.Plan(
+        budgets=tuple(budgets),
+        samples=samples,
+        held=held,
+        recipe=recipe,
+        prompts=() if prompts is None else run.read_prompts(prompts),
+    )
+    opened = api.load(model, device)
+    where = run.beside(model, nodes_only) if out is None else out
+    with output.bar(unit="table", bar_format=_BAR) as bar:
+
+        def show(progress: run.Progress) -> None:
+            bar.total = progress.total
+            bar.set_description_str(progress.what, refresh=False)
+            bar.update(progress.done - bar.n)
+
+        fits = run.calibrate(opened, where, plan, show)
+    found = [run.described(fit) for fit in fits]
+    for one in found:
+        output.say(
+            f"{one['nfe']} evaluations, guidance {one['guidance'][0]:g} to {one['guidance'][1]:g}: "
+            f"RMSE {one['rmse']:.4f} on held-out seeds, {one['plain_rmse']:.4f} before "
+            f"({one['start']})"
+        )
+        if nodes_only:
+            output.say("sigmas: " + ", ".join(f"{sigma:.6g}" for sigma in one["sigmas"]))
+    output.say(f"wrote {where}")
+    return {"out": where, "fits": found}
+
+
+_BAR = "{desc} {bar} {n:.2f} of {total} tables, {elapsed}"

@@ -1,0 +1,92 @@
+"""Calibrate and advise from the command line."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+import dpm_demo as dpm
+from dpm_demo.calibrate.run import beside, read_prompts
+from dpm_demo.cli.main import main
+from dpm_demo.models.calibrated import load_fits, with_fits
+from dpm_demo.models.checkpoint import CHECKPOINTS
+
+FEW = ["--samples", "4", "--held", "4", "--iterations", "2"]
+SHORT = [*FEW, "--nfe", "3"]
+
+
+@pytest.fixture
+def fitted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Path, dict]:
+    out = tmp_path / "calibrated.json"
+    assert main(["calibrate", "--model", "mixture", *SHORT, "--out", str(out), "--json"]) == 0
+    return out, json.loads(capsys.readouterr().out)
+
+
+def test_calibrate_writes_a_file_that_the_schedule_calibrated_reads(fitted: tuple[Path, dict]):
+    out, told = fitted
+    model = dpm.load("mixture", device="cpu")
+    model = with_fits(model, load_fits(out, model.digest))
+    assert dpm.generate(model, dpm.Solver(nfe=3, schedule="calibrated")).isfinite().all()
+    assert told["fits"][0]["rmse"] == model.fits[0].rmse
+
+
+def test_an_unfinished_file_goes_on(fitted: tuple[Path, dict], capsys):
+    out, _ = fitted
+    first = load_fits(out, dpm.load("mixture", device="cpu").digest)[0]
+    words = [*FEW, "--nfe", "2,3", "--out", str(out), "--json"]
+    assert main(["calibrate", "--model", "mixture", *words]) == 0
+    fits = load_fits(out, dpm.load("mixture", device="cpu").digest)
+    assert [fit.nfe for fit in fits] == [2, 3] and fits[1] == first
+
+
+def test_nodes_alone_are_printed_as_sigmas_and_leave_the_weights_exact(tmp_path: Path, capsys):
+    out = tmp_path / "nodes.json"
+    words = ["calibrate", "--model", "mixture", *SHORT, "--nodes-only", "--out", str(out)]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    model = dpm.load("mixture", device="cpu")
+    (fit,) = load_fits(out, model.digest)
+    printed = shown.split("sigmas: ")[1].splitlines()[0]
+    assert [float(v) for v in printed.split(",")] == pytest.approx(
+        [math.exp(-lam) for lam in fit.lambdas], rel=1e-4
+    )
+    assert fit.told == pytest.approx(fit.lambdas[:-1])
+
+
+def test_fits_lie_beside_the_weights_that_they_were_fitted_to():
+    assert beside("emoji-image") == CHECKPOINTS / "emoji-image" / "calibrated.json"
+    assert beside("mixture", nodes_only=True) == Path("out/mixture/calibrated-nodes.json")
+
+
+def test_prompts_are_read_a_line_each(tmp_path: Path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("a cat\n\n a dog \n", encoding="utf-8")
+    assert read_prompts(file) == ("a cat", "a dog")
+    file.write_text("\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="no line with words"):
+        read_prompts(file)
+
+
+def test_advise_ranks_solvers_and_gives_code(tmp_path: Path, capsys):
+    words = ["advise", "--model", "mixture", "--nfe", "2", "--count", "8", "--json", "--out"]
+    assert main([*words, str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    errors = [line["rmse"] for line in found["lines"]]
+    assert errors == sorted(errors) and len(errors) >= 8
+    assert set(found["code"]) == {"Python", "Command line", "diffusers", "ComfyUI"}
+    assert json.loads((tmp_path / "advice.json").read_text()) == found
+    assert "<html>" in (tmp_path / "advice.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["advise", "--nfe", "1"], "advise: nfe must be a whole number from 2 to 100, not 1"),
+        (["advise", "--count", "3"], "advise: count must be a whole number from 8 to 256, not 3"),
+        (["calibrate", "--nfe", "1"], "calibrate: nfe must be whole numbers from 2 to 50, not 1"),
+    ],
+)
+def test_bad_input_gets_one_line(words: list[str], said: str, capsys):
+    assert main([*words, "--model", "mixture"]) == 1
+    assert capsys.readouterr().err.strip() == said
