@@ -52,3 +52,26 @@ def test_what_the_package_imports_is_what_it_depends_on() -> None:
 
 def test_the_landed_checkpoints_are_found() -> None:
     assert {"emoji-image", "emoji-video"} <= set(list_checkpoints())
+
+
+def test_every_file_that_a_document_names_is_there() -> None:
+    """Links and pictures, and paths in code marks that begin with a folder of the repository."""
+    folders = "dpm_demo|docs|tests|benchmarks|examples|checkpoints"
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    assert len(documents) > 8
+    missing = []
+    for document in documents:
+        text = document.read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
+        missing += [(document.name, n) for n in links if not (document.parent / n).exists()]
+        named = re.findall(rf"`((?:{folders})/[\w./-]+\.(?:py|md|json|js|png))`", text)
+        missing += [(document.name, n) for n in named if not (ROOT / n).exists()]
+    assert missing == []
+
+
+def test_the_readme_is_short_and_holds_its_two_commands() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    for name, ends in (("page", "app.py"), ("tests", "-m pytest")):
+        (command,) = re.findall(rf"<!-- command: {name} -->\n```sh\n(.*)\n```", text)
+        assert command.startswith("python3 -m venv .venv") and command.endswith(ends)

@@ -15,7 +15,7 @@ from dpm_demo.solver import initial_noise
 from dpm_demo.solver.settings import Solver
 
 #: Evaluations of the reference, order 3. Doubling them moves a sample of `emoji-image` by an RMSE
-#: that `python -m benchmarks.reference` prints (README, "Numbers").
+#: that `python -m benchmarks.reference` prints (docs/performance.md).
 REFERENCE_NFE = 200
 KEPT_BYTES = 256 * 2**20
 

@@ -26,7 +26,7 @@ from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.form import RequestForm
 
 #: In the sweep with the label and guidance that the page starts with, it shares the best place at
-#: 15 evaluations (README, "Quality").
+#: 15 evaluations (docs/quality.md).
 DEFAULT = GenerateRequest(solver=Solver(nfe=15, order=2, schedule="quadratic", corrector=True))
 
 
