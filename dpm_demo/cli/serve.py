@@ -21,6 +21,17 @@ def serve(
     ] = None,
     device: Device = "auto",
     runtime: Runtime = "auto",
+    workers: Annotated[
+        int,
+        Option(
+            min=0,
+            help="Processes that compute, of this machine or of --ray's cluster (default: this "
+            "one alone; with --ray: as many as there is room for).",
+        ),
+    ] = 0,
+    ray: Annotated[
+        str | None, Option(help="Address of a Ray cluster that computes.", metavar="ADDRESS")
+    ] = None,
     share: Annotated[bool, Option("--share", help="Make a public gradio.live link.")] = False,
     root_path: Annotated[
         str | None, Option(help="Path under which a proxy serves the page.")
@@ -51,6 +62,8 @@ def serve(
         Limits(max_pictures, max_cost, max_requests, int(max_memory * 1e9)),
         allow_hub,
         runtime,
+        ray=ray,
+        workers=workers,
         host=host,
         port=port,
         share=share,

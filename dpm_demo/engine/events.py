@@ -85,6 +85,7 @@ class Preview:
     rows: int
     samples: dict[int, np.ndarray] = field(default_factory=dict)
     latents: dict[int, np.ndarray] = field(default_factory=dict)  # of those that were decoded
+    note: str = ""  # a few words for who watches, about how it is run
 
     def onto(self, old: Preview | None) -> Preview:
         """This preview with what an older one that nobody took has and this one has not."""
@@ -155,6 +156,7 @@ class Done:
     tracks: tuple[TrackResult, ...]
     nfe: int
     seconds: float
+    note: str = ""  # as a preview's
 
     @property
     def error(self) -> str | None:

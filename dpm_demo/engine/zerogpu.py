@@ -13,11 +13,9 @@ engine thread: a fork copies neither CUDA nor the threads of OpenMP. Visitors sh
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import os
-import pickle
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -30,6 +28,7 @@ from dpm_demo.engine.errors import Busy, Closed
 from dpm_demo.engine.events import Cancelled, Event, Failed, Preview, Stats
 from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.job import Job
+from dpm_demo.engine.shipping import pack, parts_of, unpack
 from dpm_demo.engine.ticket import Ticket
 from dpm_demo.models.model import CheckpointError, Model
 
@@ -89,16 +88,11 @@ class ZeroGPU:
         preview_hz: float = 15.0,
     ) -> None:
         self._models = {model.name: model for model in models}
-        self._names = {
-            id(part): (model.name, attribute)
-            for model in self._models.values()
-            for attribute, part in _parts(model).items()
-        }
         # a closure over the models: a forked worker has them without their being sent
-        parts = {name: _parts(model) for name, model in self._models.items()}
+        parts = {name: parts_of(model) for name, model in self._models.items()}
 
         def sampling(order: bytes, seconds: float) -> Generator[Any, None, None]:
-            work = _Unpickler(io.BytesIO(order), parts).load()
+            work = unpack(order, lambda part: parts[part.model][part.attribute])
             if isinstance(work, Job):
                 yield from run_inline(work)
             else:
@@ -176,9 +170,7 @@ class ZeroGPU:
         self._open = {ticket for ticket in self._open if not ticket.finished}
 
     def _pack(self, work: Any) -> bytes:
-        file = io.BytesIO()
-        _Pickler(file, self._names).dump(work)
-        return file.getvalue()
+        return pack(work, self._models.values())
 
     def _drive(self, ticket: Ticket, order: bytes, seconds: float) -> None:
         events = self._lent(order, seconds)
@@ -225,35 +217,3 @@ def _sentence(error: BaseException) -> str:
     # gradio's own errors quote their message when they are made text
     text = " ".join(str(getattr(error, "message", error)).split())
     return text[:400] or type(error).__name__
-
-
-def _parts(model: Model) -> dict[str, Any]:
-    """What of a model a job or a call may refer to; it travels by name."""
-    parts = {
-        "": model,
-        "denoise": model.denoise,
-        "denoise_float32": model.denoise_float32,
-        "exact_solution": model.exact_solution,
-    }
-    return {name: part for name, part in parts.items() if part is not None}
-
-
-class _Pickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, names: dict[int, tuple[str, str]]) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._names = names
-
-    def persistent_id(self, obj: Any) -> tuple[str, str] | None:
-        return self._names.get(id(obj))
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads what this same program packed, with the models of this process in it."""
-
-    def __init__(self, file: io.BytesIO, parts: dict[str, dict[str, Any]]) -> None:
-        super().__init__(file)
-        self._parts = parts
-
-    def persistent_load(self, pid: tuple[str, str]) -> Any:
-        name, attribute = pid
-        return self._parts[name][attribute]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -43,7 +44,15 @@ from dpm_demo.models.exact import (
 from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.models.runtime import Runtime
 
-__all__ = ["MEMORY_BYTES", "BuiltIn", "ModelLibrary", "Offer", "State", "model_bytes"]
+__all__ = [
+    "MEMORY_BYTES",
+    "BuiltIn",
+    "ModelLibrary",
+    "Offer",
+    "State",
+    "model_bytes",
+    "weights_room",
+]
 
 #: Weights that are kept at most: four float32 models of 256 × 256, or all the embedded ones.
 MEMORY_BYTES = 2 * 2**30
@@ -90,6 +99,14 @@ class State:
     kind: Literal["unloaded", "loading", "ready", "failed"]
     fraction: float | None = None
     sentence: str = ""
+
+
+def weights_room(device: torch.device) -> int:
+    """Bytes that weights may take on a device: most of a GPU, half of the processor's memory."""
+    if device.type == "cuda":
+        return int(0.8 * torch.cuda.get_device_properties(device).total_memory)
+    pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return max(MEMORY_BYTES, pages * os.sysconf("SC_PAGE_SIZE") // 2 if pages > 0 else 0)
 
 
 def model_bytes(model: Model) -> int:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,23 @@ import gradio as gr
 import torch
 
 from dpm_demo.engine import zerogpu
+from dpm_demo.engine.cluster import LOCAL
 from dpm_demo.engine.events import Done, Preview
 from dpm_demo.engine.pool import Pool
+from dpm_demo.engine.remote import NOTE, Remote
 from dpm_demo.engine.worker import Engine
+from dpm_demo.engine.worker_actor import worker_library
 from dpm_demo.media.grid import sheet
 from dpm_demo.media.pixels import uint8
 from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.device import pick_device, pick_devices
-from dpm_demo.models.library import EXACT, MEMORY_BYTES, BuiltIn, ModelLibrary
+from dpm_demo.models.library import EXACT, BuiltIn, ModelLibrary, weights_room
 from dpm_demo.models.model import Model
 from dpm_demo.models.runtime import Runtime
 from dpm_demo.request.codec import settings
 from dpm_demo.request.job import checked
 from dpm_demo.request.limits import Limits
+from dpm_demo.ui import metrics
 from dpm_demo.ui.serving import Serving, refuse
 from dpm_demo.ui.sessions import CAPACITY, light_sessions
 from dpm_demo.ui.tabs import adaptive as errors
@@ -97,18 +102,30 @@ def build(serving: Serving, first: Model | None) -> gr.Blocks:
                 quality.build(serving, models, first, measured)
             with gr.Tab("How it works", id="explain"):
                 explain.build(serving)
-        gr.Markdown(
-            f"Runs on **{serving.device_text}**{_computed_by(first)}. {serving.note} "
-            f"One request may ask for {serving.limits.pictures} pictures and "
-            f"{serving.limits.cost:,} network rows "
-            "(samples × evaluations × 2 if guided × frames) "
-            f"and {serving.limits.memory / 1e9:.1f} GB of memory. "
-            "The same through the [API](?view=api) and `python -m dpm_demo --help`."
-        )
+        footer = gr.Markdown(_footer(serving, first))
+        if isinstance(serving.engine, Remote):
+            demo.load(
+                lambda: _footer(serving, first), None, footer, api_visibility="private", queue=False
+            )
         demo.load(_open_tab, None, tabs, api_visibility="private")
         _api(serving)
     demo.queue(max_size=64, default_concurrency_limit=32)
     return demo
+
+
+def _footer(serving: Serving, first: Model | None) -> str:
+    workers = serving.engine.workers() if isinstance(serving.engine, Remote) else []
+    each = ", ".join(
+        f"{worker.get('ms_per_row', 0):.1f} ms a row, {worker.get('memory', 0) / 1e6:.0f} MB"
+        for worker in workers
+    )
+    return (
+        f"Runs on **{serving.device_text}**{f' ({each})' if each else ''}{_computed_by(first)}. "
+        f"{serving.note} One request may ask for {serving.limits.pictures} pictures and "
+        f"{serving.limits.cost:,} network rows (samples × evaluations × 2 if guided × frames) "
+        f"and {serving.limits.memory / 1e9:.1f} GB of memory. "
+        "The same through the [API](?view=api) and `python -m dpm_demo --help`."
+    )
 
 
 def _computed_by(first: Model | None) -> str:
@@ -238,7 +255,7 @@ def serve(
     quiet: bool = False,
 ) -> tuple[gr.Blocks, str]:
     """Launches the page with /healthz beside it and returns (demo, local address)."""
-    from fastapi.responses import JSONResponse
+    from fastapi.responses import JSONResponse, Response
     from fastapi.routing import APIRoute
 
     demo = build(serving, first)
@@ -263,18 +280,24 @@ def serve(
 
     def healthz() -> JSONResponse:
         stats = serving.engine.stats()
-        return JSONResponse(
-            {
-                "status": "ok",
-                "requests": stats.requests,
-                "ticks": stats.ticks,
-                "ms_per_row": round(stats.ms_per_row, 3),
-                "device": serving.device_text,
-            }
-        )
+        answer = {
+            "status": "ok",
+            "requests": stats.requests,
+            "ticks": stats.ticks,
+            "ms_per_row": round(stats.ms_per_row, 3),
+            "device": serving.device_text,
+        }
+        if isinstance(serving.engine, Remote):
+            answer["workers"] = serving.engine.workers()
+        return JSONResponse(answer)
+
+    def measured() -> Response:
+        return Response(metrics.exposition(serving.ledger, serving.engine), media_type="text/plain")
 
     # in front of the page's own catch-all route
     app.router.routes.insert(0, APIRoute("/healthz", healthz, methods=["GET"]))
+    if metrics.available():
+        app.router.routes.insert(0, APIRoute("/metrics", measured, methods=["GET"]))
     return demo, address
 
 
@@ -283,10 +306,19 @@ def make_serving(
     limits: Limits | None = None,
     allow_hub: bool = False,
     runtime: Runtime = "auto",
+    *,
+    ray: str | None = None,
+    workers: int = 0,
 ) -> tuple[Serving, Model | None]:
-    """The engine with its models, and the model to start with (None if none can be loaded)."""
+    """The engine with its models, and the model to start with (None if none can be loaded).
+
+    With the address of a Ray cluster, or a number of workers, they compute, and not this process.
+    """
     limits = limits or Limits()
-    if zerogpu.available():
+    if ray or workers:
+        where = ray or LOCAL
+        serving = serving_on_workers(where, workers, device, limits, allow_hub, runtime)
+    elif zerogpu.available():
         serving = serving_on_zerogpu(limits)
     else:
         serving = serving_on(pick_devices(device), limits, allow_hub, runtime)
@@ -322,12 +354,29 @@ def serving_on(
     return Serving(pool, library, limits, ", ".join(map(str, devices)), pool.load, note)
 
 
-def weights_room(device: torch.device) -> int:
-    """Bytes that weights may take on a device: most of a GPU, half of the processor's memory."""
-    if device.type == "cuda":
-        return int(0.8 * torch.cuda.get_device_properties(device).total_memory)
-    pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    return max(MEMORY_BYTES, pages * os.sysconf("SC_PAGE_SIZE") // 2 if pages > 0 else 0)
+def serving_on_workers(
+    address: str,
+    workers: int,
+    device: str,
+    limits: Limits,
+    allow_hub: bool = False,
+    runtime: Runtime = "auto",
+) -> Serving:
+    """Workers of a Ray cluster, and a library here for what the page has to know of the models."""
+    here = torch.device("cpu")
+    library = ModelLibrary(
+        here, allow_hub=allow_hub, memory_bytes=weights_room(here), runtime=runtime
+    )
+    remote = Remote(
+        address,
+        workers,
+        library,
+        partial(worker_library, device, allow_hub, runtime),
+        limits.requests,
+        device,
+    )
+    count = len(remote.workers())
+    return Serving(remote, library, limits, f"{count} workers", remote.load, NOTE)
 
 
 def serving_on_zerogpu(limits: Limits) -> Serving:
@@ -378,6 +427,8 @@ def run(
     allow_hub: bool = False,
     runtime: Runtime = "auto",
     *,
+    ray: str | None = None,
+    workers: int = 0,
     quiet: bool = False,
     **options: Any,
 ) -> None:
@@ -388,7 +439,7 @@ def run(
     level = logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    serving, first = make_serving(device, limits, allow_hub, runtime)
+    serving, first = make_serving(device, limits, allow_hub, runtime, ray=ray, workers=workers)
     auth = credentials(os.environ.get(AUTH))
     demo, address = serve(serving, first, auth=auth, quiet=quiet, **options)
     stopped = threading.Event()

@@ -29,6 +29,7 @@ from dpm_demo.engine.ticket import Ticket
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import Model
 from dpm_demo.request.limits import Limits
+from dpm_demo.ui.metrics import Ledger
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.widgets import links
 
@@ -41,7 +42,7 @@ LOOK = 0.25  # seconds between looks at a model that is on its way; what is quic
 
 
 class Runner(Protocol):
-    """What runs torch for the page: an `Engine`, a `Pool` of them, or `ZeroGPU`."""
+    """What runs torch for the page: an `Engine`, a `Pool` of them, `ZeroGPU` or `Remote`."""
 
     def submit(self, job: Job) -> Ticket: ...
     def call(self, function: Callable[[], T]) -> Future[T]: ...
@@ -112,6 +113,7 @@ class Serving:
         self._fetching: dict[str, Future[None]] = {}
         self._ways: dict[Hashable, asyncio.Task[Model]] = {}
         self.files = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
+        self.ledger = Ledger()
         self._running: set[Stop] = set()  # one of each run that has a job
         self._stops: dict[Hashable, set[Stop]] = {}  # by tab and visitor
 
@@ -277,18 +279,24 @@ class Serving:
         try:
             ticket: Ticket = self.engine.submit(job)
         except (Busy, Closed) as error:
+            self.ledger.refused += 1
             raise refuse(error) from error
         self._running.add(stop)
         stop.tickets.add(ticket)
         if stop.asked:  # between two jobs
             ticket.cancel()
-        end = "stopped"
+        end, rows, shown = "stopped", 0, False
         try:
             async for event in ticket:
+                rows = event.nfe
+                if not shown:
+                    shown = True
+                    self.ledger.first_frames.append(time.perf_counter() - began)
                 if not isinstance(event, Preview):
                     end = type(event).__name__.lower()
                 yield event
         finally:
+            self.ledger.add(end, rows, time.perf_counter() - began)
             ticket.cancel()
             stop.tickets.discard(ticket)
             if not stop.tickets:

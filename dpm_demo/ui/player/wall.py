@@ -62,6 +62,7 @@ class Wall:
         left = event.seconds * (event.budget - event.nfe) / event.nfe if event.nfe else None
         spent = sum(event.tiles[number].nfe for number in set(shown))
         value["status"] = self._status(spent, event.seconds, event.ms, left, others)
+        value["status"]["text"] = event.note
         return value
 
     def final(self, event: Done | Failed | Cancelled, others: int = 0) -> dict[str, Any]:
@@ -91,7 +92,8 @@ class Wall:
         own = set(self._shown(len(rows)))
         spent = sum(row.nfe for k, (_, row) in enumerate(rows) if k in own) if rows else event.nfe
         value["status"] = self._status(spent, event.seconds, ms, 0.0, others)
-        value["status"]["text"] = END_STATES[type(event)]
+        note = event.note if isinstance(event, Done) else ""
+        value["status"]["text"] = ", ".join(filter(None, (END_STATES[type(event)], note)))
         if not isinstance(event, Cancelled) and event.error:
             value["status"]["text"] = event.error
         value["final"] = True
