@@ -24,6 +24,7 @@ from dpm_demo.solver.settings import CHOICES
 from dpm_demo.ui.playground import answers
 from dpm_demo.ui.playground.component import Playground
 from dpm_demo.ui.serving import Serving
+from dpm_demo.ui.widgets import samplers
 from dpm_demo.ui.widgets.controls import Dial
 
 SPAN = (-5.0, 4.6)
@@ -247,6 +248,7 @@ def build(serving: Serving) -> None:
         api_visibility="private",
     )
     gr.Markdown(TRAP, latex_delimiters=MATH)
+    samplers.build()
     gr.Markdown(
         "Papers: [DPM-Solver](https://arxiv.org/abs/2206.00927), "
         "[DPM-Solver++](https://arxiv.org/abs/2211.01095), "

@@ -32,7 +32,7 @@ from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.serving import STOPPED, Serving, ended, refuse
 from dpm_demo.ui.tabs.adaptive import Throttle
-from dpm_demo.ui.widgets import links
+from dpm_demo.ui.widgets import advisor, links
 from dpm_demo.ui.widgets.board import Board
 from dpm_demo.ui.widgets.controls import ANY, LabelControls
 
@@ -270,6 +270,7 @@ def build(
     gr.Markdown(INTRO)
     _build_landed(serving, tab)
     _build_now(serving, models, first)
+    advisor.build(serving, models, first, _AnyLabel)
 
 
 def _build_landed(serving: Serving, tab: gr.Tab) -> None:
