@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,20 @@ from dpm_demo.solver.settings import Solver
 SPAN = (-5.02, 4.56)
 GRID = (48, 96, 192, 384)
 NOISE = torch.randn(1, 256, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def paired(first: Sequence[Any], second: Sequence[Any], third: Sequence[Any]) -> list[Any]:
+    """Cases of three axes in which every pair of values stands together, not every triple.
+
+    first × second with the third rotated: a fault needs three values that conspire to escape. The
+    third axis must be the shortest.
+    """
+    assert len(third) <= min(len(first), len(second))
+    return [
+        (a, b, third[(i + j) % len(third)])
+        for i, a in enumerate(first)
+        for j, b in enumerate(second)
+    ]
 
 
 @dataclass

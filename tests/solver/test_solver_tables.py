@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 import torch
 from diffusers import UniPCMultistepScheduler
-from solver_cases import GRID, SPAN, drive, last_slope, mixture_error, slopes
+from solver_cases import GRID, SPAN, drive, last_slope, mixture_error, paired, slopes
 
 from dpm_demo.models.exact import MIXTURE
 from dpm_demo.solver import Evaluation, integrate, nodes, plan, sigma
@@ -223,9 +223,10 @@ def test_ipndm_is_of_its_order_on_nodes_even_in_rho() -> None:
 # --- budgets and edges
 
 
-@pytest.mark.parametrize("table", [t for t in names() if t != "er_sde"])
-@pytest.mark.parametrize("nfe", [1, 2, 3, 7, 20])
-@pytest.mark.parametrize("to_zero", [False, True])
+@pytest.mark.parametrize(
+    ("table", "nfe", "to_zero"),
+    paired([t for t in names() if t != "er_sde"], [1, 2, 3, 7, 20], [False, True]),
+)
 def test_a_table_spends_the_budget(table: str, nfe: int, to_zero: bool) -> None:
     solver = Solver(nfe=nfe, table=table, denoise_to_zero=to_zero)
     run = drive(MIXTURE.denoise, X, solver)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers.pipelines.mochi.pipeline_mochi import linear_quadratic_schedule
 from diffusers.schedulers import AysSchedules
+from solver_cases import paired
 
 from dpm_demo.models.exact import MIXTURE
 from dpm_demo.solver import integrate, nodes
@@ -21,13 +22,11 @@ SPANS = [(-5.02, 4.56), (-2.6, 3.5), (-1.0, 0.5)]
 
 def test_every_named_schedule_is_known() -> None:
     assert set(SPACINGS) <= set(SCHEDULES)
-    for name in SCHEDULES:
+    for name in set(SCHEDULES) - {"calibrated"}:  # which a model brings
         assert len(nodes(name, 3, SPANS[0])) == 4
 
 
-@pytest.mark.parametrize("name", SPACINGS)
-@pytest.mark.parametrize("span", SPANS)
-@pytest.mark.parametrize("n", [1, 2, 3, 10, 37])
+@pytest.mark.parametrize(("name", "n", "span"), paired(list(SPACINGS), [1, 2, 3, 10, 37], SPANS))
 def test_a_spacing_fills_the_span_and_rises(name, span, n) -> None:
     found = nodes(name, n, span)
     assert (found[0], found[-1], len(found)) == (*span, n + 1)
