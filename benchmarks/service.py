@@ -41,7 +41,7 @@ START_SECONDS = 180
 
 @dataclass(frozen=True)
 class Visit:
-    """Seconds from the click to the first frame and to the end; `refused` says why there is none."""
+    """Seconds from the click to the first frame and to the end; `refused`: why there is none."""
 
     first: float
     end: float

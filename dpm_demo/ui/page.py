@@ -55,6 +55,7 @@ log = logging.getLogger("dpm_demo")
 
 KEEP_SECONDS = 3600.0  # how long a generated file can be downloaded
 UPLOAD_BYTES = 20 * 2**20  # of one file
+WAITING = 256  # events in Gradio's queue beside those at work
 AUTH = "DPM_DEMO_AUTH"  # the environment variable with "user:password"
 
 CSS = """
@@ -109,7 +110,7 @@ def build(serving: Serving, first: Model | None) -> gr.Blocks:
             )
         demo.load(_open_tab, None, tabs, api_visibility="private")
         _api(serving)
-    demo.queue(max_size=64, default_concurrency_limit=32)
+    demo.queue(max_size=WAITING, default_concurrency_limit=32)
     return demo
 
 
@@ -210,7 +211,7 @@ def _api(serving: Serving) -> None:
         generate_api,
         api_name="generate",
         concurrency_id="engine",
-        concurrency_limit=32,
+        concurrency_limit=serving.limits.requests,
     )
 
 
@@ -275,6 +276,7 @@ def serve(
         show_error=True,
         allowed_paths=[str(serving.files)],
         state_session_capacity=CAPACITY,
+        max_threads=serving.limits.requests + 32,  # events at work: those of the engine, and others
     )
     light_sessions(demo)
 

@@ -118,6 +118,21 @@ class Serving:
         self._stops: dict[Hashable, set[Stop]] = {}  # by tab and visitor
 
     @property
+    def engine_event(self) -> dict[str, Any]:
+        """What every event that submits a job has: all that the engine admits run at once.
+
+        Where its inputs are plain values it has `preprocess=False` too: Gradio would hand each of
+        them to another thread and back, and the request's own check says what is wrong with one.
+        """
+        return {
+            "concurrency_id": "engine",
+            "concurrency_limit": self.limits.requests,
+            "show_progress": "hidden",
+            "api_visibility": "private",
+            "scroll_to_output": False,
+        }
+
+    @property
     def others(self) -> int:
         """Runs under way beside the one that asks."""
         return len(self._running) - (_STOP.get() in self._running)

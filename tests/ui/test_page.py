@@ -188,9 +188,10 @@ def test_stop_stops_and_the_engine_is_free_again(visitor: Visitor, served: tuple
 def test_a_stopped_comparison_keeps_its_finished_cells(
     visitor: Visitor, served: tuple[Any, str]
 ) -> None:
-    visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("2, 100")
+    visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("2, 800")
     visitor.page.locator("#compare-go").click()
-    expect(visitor.at("compare", "tile").first).to_have_attribute("data-state", "done")
+    first = visitor.at("compare", "tile").first
+    expect(first).to_have_attribute("data-state", "done", timeout=PATIENCE)
     visitor.page.locator("#compare-stop").click()
     expect(visitor.page.locator("#compare-note")).to_have_text("Stopped.")
     expect(visitor.at("compare", "status")).to_contain_text("stopped")

@@ -564,15 +564,15 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
     async def relabel(name: str) -> list[Any]:
         return labels.show(await serving.model(name))[1:]
 
-    engine: dict[str, Any] = {
-        "concurrency_id": "engine",
-        "concurrency_limit": 32,
-        "show_progress": "hidden",
-        "api_visibility": "private",
-        "scroll_to_output": False,
-    }
-    go_.click(serving.stoppable("errors", run), inputs, [player, beside, plot, note], **engine)
-    fill.click(serving.stoppable("errors", fill_table), inputs, [shown, note], **engine)
+    go_.click(
+        serving.stoppable("errors", run),
+        inputs,
+        [player, beside, plot, note],
+        **serving.engine_event,
+    )
+    fill.click(
+        serving.stoppable("errors", fill_table), inputs, [shown, note], **serving.engine_event
+    )
     serving.stops("errors", stop)
     labels.model.input(
         relabel, labels.model, [*labels.axes, labels.guidance], api_visibility="private"

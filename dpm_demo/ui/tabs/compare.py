@@ -339,11 +339,8 @@ def build(
         serving.stoppable("compare", run),
         inputs,
         outputs,
-        concurrency_id="engine",
-        concurrency_limit=32,
-        show_progress="hidden",
-        api_visibility="private",
-        scroll_to_output=False,
+        preprocess=False,
+        **serving.engine_event,
     )
     # the address bar becomes the experiment; the text box shows the whole link to copy
     started.then(

@@ -439,15 +439,10 @@ def build(
             raise refuse(error) from error
         return upscale(sample, max(1, SHOWN_SIZE // max(sample.shape[:2])))
 
-    engine: dict[str, Any] = {
-        "concurrency_id": "engine",
-        "concurrency_limit": 32,
-        "show_progress": "hidden",
-        "api_visibility": "private",
-        "scroll_to_output": False,
-    }
-    go.click(serving.stoppable("start", run), inputs, [player, note], **engine)
-    turn.click(serving.stoppable("start", round_trip), inputs, [player, note], **engine)
+    go.click(serving.stoppable("start", run), inputs, [player, note], **serving.engine_event)
+    turn.click(
+        serving.stoppable("start", round_trip), inputs, [player, note], **serving.engine_event
+    )
     serving.stops("start", stop)
     take.click(
         take_sample,

@@ -86,11 +86,8 @@ def build(
         serving.stoppable(form.tab, run),
         form.inputs,
         [player, note, save_png, save_gif, form.last_seed, done_run],
-        concurrency_id="engine",
-        concurrency_limit=32,
-        show_progress="hidden",
-        api_visibility="private",
-        scroll_to_output=False,
+        preprocess=False,
+        **serving.engine_event,
     )
     # an event of its own, so that the button takes the next click while files are made
     started.success(files, done_run, [save_png, save_gif], api_visibility="private")

@@ -421,10 +421,7 @@ def _build_now(serving: Serving, models: list[tuple[str, str]], first: Model | N
         serving.stoppable("quality", run),
         [*labels.inputs, solvers, budgets, count, seed],
         [note, noise, done, *board.outputs],
-        concurrency_id="engine",
-        concurrency_limit=32,
-        scroll_to_output=False,
-        **private,
+        **serving.engine_event,
     )
     serving.stops("quality", stop)
     labels.follow(serving, note)

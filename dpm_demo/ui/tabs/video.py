@@ -189,11 +189,8 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
         serving.stoppable(form.tab, run),
         [*form.inputs, sigma, loop],
         [player, note, *results, form.last_seed, last_run],
-        concurrency_id="engine",
-        concurrency_limit=32,
-        show_progress="hidden",
-        api_visibility="private",
-        scroll_to_output=False,
+        preprocess=False,
+        **serving.engine_event,
     )
     form.wire(demo, started, note, link)
     gr.on(
