@@ -95,7 +95,8 @@ class Fitted(nn.Module):
 
     def forward(self, samples: Samples) -> Tensor:
         """RMSE of each of `samples` to its converged one."""
-        x, history = samples.noise, []
+        x = samples.noise
+        history: list[Tensor] = []
         for told, scale, weights in self.steps():
             lam = told.to(x.dtype).expand(len(x))
             cond = () if samples.conditions is None else (samples.conditions,)

@@ -202,9 +202,8 @@ class Race:
             done = yield self._job([(self.solvers[k].solver, numbers) for k in part])
             for k, track in zip(part, done.tracks, strict=True):
                 for number, row in zip(numbers, track.rows, strict=True):
-                    good = row.sample is not None
                     self.errors[k, number] = (
-                        rmse(row.sample, self.truth[number]) if good else np.inf
+                        np.inf if row.sample is None else rmse(row.sample, self.truth[number])
                     )
 
     def _job(self, tracks: list[tuple[Solver, list[int]]]) -> Job:

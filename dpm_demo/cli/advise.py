@@ -8,6 +8,7 @@ from typer import Option
 
 from dpm_demo.cli import output
 from dpm_demo.cli.options import Device, Guidance, Label, Model, NegativePrompt, Prompt, Seed
+from dpm_demo.media.files import folder_for
 from dpm_demo.request.codec import read
 
 
@@ -50,7 +51,7 @@ def advise(
         output.say(f"\n# {program}\n{code.rstrip()}")
     found = answers.to_dict(made)
     if out:
-        where = output.folder(out)
+        where = folder_for(out)
         page = answers.figure(made).to_html(include_plotlyjs=True)
         output.write(where / "advice.html", page)
         output.write(where / "advice.json", output.to_json(found) + "\n")
