@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from dpm_demo.calibrate.fit import Recipe, Samples, best_start, errors, fit
+from dpm_demo.media.files import write_text
 from dpm_demo.models.calibrated import FILE, Fit, read_fits
 from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints
 from dpm_demo.models.model import CheckpointError, Condition, Model
@@ -228,8 +228,6 @@ def _same(one: Fit, nfe: int, ends: tuple[float, float]) -> bool:
 def write(out: Path, digest: str, fits: Sequence[Fit]) -> None:
     """The file that `models.calibrated.read_fits` reads, whole or not at all."""
     ordered = sorted(fits, key=lambda one: (one.guidance, one.nfe))
-    part = out.with_name(out.name + ".part")
     out.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"digest": digest, "fits": [asdict(one) for one in ordered]}, indent=1)
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, out)
+    write_text(out, text + "\n")

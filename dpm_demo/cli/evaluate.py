@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dpm_demo.quality.compute import Runner
     from dpm_demo.quality.extract import Extractor, RealFeatures
     from dpm_demo.quality.results import Line, Results
-    from dpm_demo.quality.sweep import Store
+    from dpm_demo.quality.store import Store
     from dpm_demo.solver.settings import Solver
     from dpm_demo.training.data import Pictures
 
@@ -86,28 +86,33 @@ def evaluate(
 
     from dpm_demo import api
     from dpm_demo.quality import sweep
-    from dpm_demo.quality.results import ENOUGH, Results, warning
+    from dpm_demo.quality.results import ENOUGH, Results, real_warning, warning
+    from dpm_demo.quality.store import Store
     from dpm_demo.training.folder import open_data
 
     run = _runner(ray, model, device)
     opened = api.load(model, device, runtime=runtime)
     where = folder_for(out)
     pictures = None if data is None else open_data(data, opened.shape[-1])
+    file = where / "results.json"
+    known = Results.read(file) if file.exists() else None
+    plain = sweep.read_solvers(solvers or ["order=1", "order=2", "order=3"], opened, known)
     look, real, held = None, None, None
     if DISTANCES & wanted:
         look, real, held = _real(features, inception_weights, opened, pictures, len(seeds))
     else:
         seeds = seeds[:n_error]
     drawn = None if pictures is None else pictures.subset(held=False)
-    store = sweep.Store(where, opened, label, strength, look, drawn, precision == "fast")
-    file = where / "results.json"
-    known = Results.read(file) if file.exists() else None
-    plain = sweep.read_solvers(solvers or ["order=1", "order=2", "order=3"], opened, known)
+    store = Store(where, opened, label, strength, look, drawn, precision == "fast")
     _compute(store, sweep.with_budgets(plain, budgets), seeds, n_error, run)
     train = None if real is None else real.train
     found = sweep.results(store, store.solvers(), seeds, n_error, train, held)
     if known is not None:
         found = found.with_known(known)
+    if real is not None:
+        found.notes["distinct real pictures"] = dict(
+            zip(("training", "held out"), real.distinct, strict=True)
+        )
     if per_class and look is not None:
         found.notes["class_accuracy"] = _class_accuracy(opened, per_class, pictures)
     if pictures is not None and look is not None and opened.frames == 1:
@@ -118,6 +123,8 @@ def evaluate(
         output.say(f"{name}: {note}")
     if look is not None and len(seeds) < ENOUGH:
         output.say(warning(len(seeds)))
+    if real is not None and (said := real_warning(real.distinct[0])):
+        output.say(said)
     output.say(f"wrote results.json, .csv, .md, .html and .png to {where}")
     return {
         "out": where,
@@ -149,7 +156,7 @@ def _real(
     features: str, weights: Path | None, model: Opened, pictures: Pictures | None, n: int
 ) -> tuple[Extractor, RealFeatures, Line]:
     """The extractor, the features of real pictures, and what held-out ones of them score."""
-    from dpm_demo.quality.extract import RealFeatures, draw_real, open_extractor
+    from dpm_demo.quality.extract import RealFeatures, draw_real, draws_emoji, open_extractor
     from dpm_demo.quality.metrics import scores
     from dpm_demo.quality.results import Line
 
@@ -157,8 +164,11 @@ def _real(
     if pictures is not None:
         with output.bar(desc="real pictures", unit="picture") as bar:
             real = draw_real(pictures, look, max(5000, n), on_progress=bar.update)
-    elif features == "inception" or model.frames > 1:
-        raise ValueError("data: the real pictures to compare with are needed, give --data.")
+    elif features == "inception" or not draws_emoji(model):
+        raise ValueError(
+            f"data: the real pictures that samples of {model.name} are to be compared with are "
+            "needed, give --data (or --metrics rmse,psnr, which need none)."
+        )
     else:
         real = RealFeatures.load()
         if real.digest != look.digest:

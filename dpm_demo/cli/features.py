@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from typer import Option
 
 from dpm_demo.cli import output
+from dpm_demo.media.files import folder_for
 
 
 def features(
@@ -20,10 +21,12 @@ def features(
     With --minutes 0 the extractor stays as it is and only the features are computed again.
     """
     from dpm_demo.quality.extract import draw_real, open_extractor
-    from dpm_demo.quality.features import train_features
+    from dpm_demo.quality.features import check_emoji, train_features
     from dpm_demo.training.folder import open_data
 
     pictures = open_data(data)
+    check_emoji(pictures)  # before anything is written
+    folder_for(out)
     scores: dict[str, float] = {}
     if minutes > 0:
         with output.bar(total=round(60 * minutes), unit="s") as bar:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def plain_modes(folder: Path) -> None:
+    """Gives each file below `folder` the mode that a new file has there."""
+    with tempfile.TemporaryDirectory(dir=folder) as room:
+        new = Path(room, "new")
+        new.touch()
+        mode = stat.S_IMODE(new.stat().st_mode)
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
 
 
 def folder_for(path: str | os.PathLike[str], field: str = "out") -> Path:

@@ -119,9 +119,13 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     try:
         weights = load_file(path)
     except FileNotFoundError as error:
+        others = sorted(
+            p.name for p in folder.glob("*") if p.suffix in (".safetensors", ".bin", ".pt", ".ckpt")
+        )
+        there = f" (there is {', '.join(others)[:80]}, which is not read)" if others else ""
         raise CheckpointError(
-            f"{folder.name}: model.safetensors is missing; fetch the folder again "
-            "(other formats are not read)."
+            f"{folder.name}: model.safetensors is missing{there}; fetch the folder again, or save "
+            "the weights as one file of that name."
         ) from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(

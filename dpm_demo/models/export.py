@@ -8,13 +8,13 @@ there, and a cast from 16 bits. Needs the packages `onnx` and `onnxscript`; to r
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dpm_demo.media.files import write_bytes
 from dpm_demo.models.checkpoint import load_network, read_config
 from dpm_demo.models.graph import GRAPH, WEIGHTS, WEIGHTS_HASH, file_hash
 from dpm_demo.models.model import CheckpointError
@@ -43,10 +43,7 @@ def export_graph(folder: Path) -> Path:
     _point_into(graph.graph, folder / WEIGHTS)
     entry = graph.metadata_props.add()
     entry.key, entry.value = WEIGHTS_HASH, file_hash(folder / WEIGHTS)
-    part = folder / f"{GRAPH}.part"
-    part.write_bytes(graph.SerializeToString(deterministic=True))
-    os.replace(part, folder / GRAPH)
-    return folder / GRAPH
+    return write_bytes(folder / GRAPH, graph.SerializeToString(deterministic=True))
 
 
 def _exported(folder: Path) -> bytes:

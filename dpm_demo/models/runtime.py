@@ -26,6 +26,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from dpm_demo.media.files import write_text
 from dpm_demo.models.graph import WEIGHTS, Graph, file_hash, open_graph
 from dpm_demo.models.model import CheckpointError
 
@@ -164,9 +165,7 @@ def _remembered(folder: Path, measure: Callable[[], dict[int, bool]]) -> dict[in
     found = measure()
     with contextlib.suppress(OSError):  # a read-only home: measured again next time
         cache.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(found))
-        os.replace(part, path)
+        write_text(path, json.dumps(found))
     return found
 
 

@@ -7,22 +7,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from filelock import FileLock
 
-from dpm_demo.quality.measure import Instrument, Order, Unit, unit_name, with_errors
-from dpm_demo.quality.sweep import Store
+from dpm_demo.quality.measure import BLOCK, Instrument, Order, Unit, unit_name
+from dpm_demo.quality.store import Store
 from dpm_demo.solver.settings import Solver
 
 __all__ = ["Measured", "Runner", "compute", "here"]
 
 Measured = tuple["Order", "dict[str, np.ndarray] | Exception"]
-#: Takes orders, one when it has room for it, and gives what was measured, in any order.
+#: Takes orders, one when it has room for it, and gives what was measured, in any order, each with
+#: the order or the part of it that it is of.
 Runner = Callable[[Instrument, Iterable[Order], Callable[[int], None]], Iterable[Measured]]
 
 
 def here(
     instrument: Instrument, orders: Iterable[Order], on_progress: Callable[[int], None]
 ) -> Iterator[Measured]:
-    """The runner of one process. An error ends the sweep."""
-    for order in orders:
+    """The runner of one process, which gives each part of an order once it is there.
+
+    An error ends the sweep.
+    """
+    for part in (part for order in orders for part in instrument.parts(order)):
         spent = 0
 
         def show(nfe: int) -> None:
@@ -30,7 +34,7 @@ def here(
             on_progress(nfe - spent)
             spent = nfe
 
-        yield order, instrument.measure(order, show)
+        yield part, instrument.measure(part, show)
 
 
 def compute(
@@ -81,7 +85,7 @@ class _Claims:
     def __init__(self, store: Store, seeds: Sequence[int], n_error: int) -> None:
         self.elsewhere: list[Unit] = []  # another program is at work on them
         self._store, self._seeds, self._n_error = store, seeds, n_error
-        self._held: dict[Unit, FileLock] = {}
+        self._held: dict[tuple[Solver, int], tuple[FileLock, set[int]]] = {}
 
     def orders(self, units: Iterable[Unit]) -> Iterator[Order]:
         for unit in units:
@@ -89,23 +93,32 @@ class _Claims:
             if lock is None:
                 self.elsewhere.append(unit)
                 continue
-            errors = with_errors(unit.solver, self._seeds, self._n_error)
+            errors = self._store.measured(unit.solver, self._seeds, self._n_error)
             rest = self._store.rest(unit, errors)
             if rest is None:
                 lock.release()
                 continue
-            self._held[rest] = lock
+            self._held[_block(rest)] = lock, set(rest.seeds)
             yield self._store.order(rest, self._n_error)
 
     def release(self, unit: Unit) -> None:
-        self._held.pop(unit).release()
+        """The unit, or this part of one, is done; the last one lets the block go."""
+        lock, left = self._held[_block(unit)]
+        left.difference_update(unit.seeds)
+        if not left:
+            del self._held[_block(unit)]
+            lock.release()
 
     def __enter__(self) -> _Claims:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for lock in self._held.values():
+        for lock, _ in self._held.values():
             lock.release()
+
+
+def _block(unit: Unit) -> tuple[Solver, int]:
+    return unit.solver, unit.seeds[0] // BLOCK
 
 
 def _wave(

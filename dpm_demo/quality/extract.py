@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,18 @@ from torch import Tensor, nn
 from dpm_demo.media.files import replacing
 from dpm_demo.media.pixels import to_levels
 from dpm_demo.models.checkpoint import CHECKPOINTS
-from dpm_demo.models.model import CheckpointError
+from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.quality.features import load_features
-from dpm_demo.training.data import Draw, Pictures
+from dpm_demo.training.data import EMOJI_AXES, Draw, Pictures
 
-__all__ = ["EXTRACTORS", "Extractor", "RealFeatures", "draw_real", "open_extractor"]
+__all__ = [
+    "EXTRACTORS",
+    "Extractor",
+    "RealFeatures",
+    "draw_real",
+    "draws_emoji",
+    "open_extractor",
+]
 
 EXTRACTORS = ("emoji", "inception")
 EMOJI_FEATURES = CHECKPOINTS / "emoji-features"
@@ -106,21 +114,34 @@ def _inception(weights: Path | None, device: torch.device) -> Extractor:
 # ---------------------------------------------------------------- the real side
 
 
+def draws_emoji(model: Model) -> bool:
+    """Whether a model's samples are pictures as the embedded real ones are: by its labels."""
+    return model.frames == 1 and any(
+        tuple(model.labels.get(axis, ())) == names for axis, names in EMOJI_AXES.items()
+    )
+
+
 @dataclass(frozen=True)
 class RealFeatures:
-    """Features of real pictures as training draws them: `(n, f)` of the training set, held out."""
+    """Features of real pictures as training draws them: `(n, f)` of the training set, held out.
+
+    Draws are with replacement: `distinct` says how many different pictures the rows of each part
+    are of.
+    """
 
     train: Tensor
     held: Tensor
     held_logits: Tensor
     digest: str  # of the extractor that made them
+    distinct: tuple[int, int]
 
     def save(self, path: Path) -> None:
         """In 16 bits: a part in 2,000 of a feature is far below its spread."""
         tensors = {"train": self.train, "held": self.held, "held_logits": self.held_logits}
         half = {k: v.half().contiguous() for k, v in tensors.items()}
         with replacing(path) as part:
-            save_file(half, part, metadata={"digest": self.digest})
+            distinct = json.dumps(self.distinct)
+            save_file(half, part, metadata={"digest": self.digest, "distinct": distinct})
 
     @classmethod
     def load(cls, path: Path = EMOJI_FEATURES / "real.safetensors") -> RealFeatures:
@@ -130,8 +151,10 @@ class RealFeatures:
                 train, held, logits = (
                     file.get_tensor(k).float() for k in ("train", "held", "held_logits")
                 )
-                return cls(train, held, logits, file.metadata()["digest"])
-        except (OSError, KeyError, TypeError, SafetensorError) as error:
+                told = file.metadata()
+                n_train, n_held = json.loads(told["distinct"])
+                return cls(train, held, logits, told["digest"], (int(n_train), int(n_held)))
+        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             raise CheckpointError(
                 f"{path.name}: the features of real pictures cannot be read "
                 f"({str(error)[:120]}); give the prepared pictures with --data."
@@ -150,7 +173,7 @@ def draw_real(
     Fewer pictures than that are drawn more than once, as training does. Clips are drawn as clips;
     every 16th of the numbers then, as each has many frames.
     """
-    parts = []
+    parts, distinct = [], []
     for wanted, part in ((train, pictures.subset(held=False)), (held, pictures.subset(held=True))):
         if len(part) == 0:
             raise ValueError("data: it has no held-out pictures to compare with.")
@@ -161,5 +184,8 @@ def draw_real(
             x = draw(min(_AT_ONCE, n - start))[0]
             rows.append(look(x))
             on_progress(len(x))
+        distinct.append(len(draw.drawn))
         parts.append((torch.cat([r[0] for r in rows]), torch.cat([r[1] for r in rows])))
-    return RealFeatures(parts[0][0], parts[1][0], parts[1][1], look.digest)
+    return RealFeatures(
+        parts[0][0], parts[1][0], parts[1][1], look.digest, (distinct[0], distinct[1])
+    )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dpm_demo.media.files import replacing, write_text
 from dpm_demo.media.pixels import from_levels
 from dpm_demo.models.model import CheckpointError
-from dpm_demo.training.data import Draw, Pictures
+from dpm_demo.training.data import EMOJI_AXES, Draw, Pictures
 
 FEATURES = 192
 
@@ -81,6 +81,17 @@ def accuracy(network: EmojiClassifier, pictures: Pictures, batch: int = 128) -> 
     return {axis: n / max(len(pictures), 1) for axis, n in right.items()}
 
 
+def check_emoji(pictures: Pictures) -> None:
+    """Raises ValueError for pictures that are no prepared emoji: the extractor knows no others."""
+    if pictures.axes != EMOJI_AXES or pictures.data.shape[2:] != (32, 32):
+        shape = " x ".join(map(str, pictures.data.shape[2:]))
+        raise ValueError(
+            f"data: the extractor is of emoji of 32 x 32 pixels with labels {', '.join(EMOJI_AXES)}"
+            f", and these pictures are of {shape} with {', '.join(pictures.axes) or 'none'}; give "
+            "what `python -m dpm_demo prepare images` writes."
+        )
+
+
 def train_features(
     pictures: Pictures,
     out: Path,
@@ -92,6 +103,7 @@ def train_features(
 
     Augmentation: mirroring where the motif allows, shifts of up to 3 pixels over white, noise.
     """
+    check_emoji(pictures)
     torch.manual_seed(0)
     seen, held = pictures.subset(held=False), pictures.subset(held=True)
     network = EmojiClassifier({k: len(v) for k, v in pictures.axes.items()})

@@ -23,9 +23,10 @@ from dpm_demo.solver.settings import Solver
 
 __all__ = ["BLOCK", "Instrument", "Order", "Unit", "blocks", "unit_name", "with_errors"]
 
-#: Seeds of one unit of work: what is lost at most when a sweep is cut off. A unit lies in one
-#: block, seeds k BLOCK to (k + 1) BLOCK - 1, whatever the range that was asked for.
+#: Seeds of one unit of work, at most. A unit lies in one block, seeds k BLOCK to
+#: (k + 1) BLOCK - 1, whatever the range that was asked for.
 BLOCK = 50
+_PART = 6_000_000  # numbers that a network answers with in about ten seconds of two cores
 _NUMBERS = 2**20  # of one network call's states, and
 _BYTES = 2**30  # what one may take where the model knows: not by the clock, see `Instrument`
 
@@ -71,7 +72,8 @@ class Instrument:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Samples `(n, *shape)`, float32, and the evaluations that each of them took."""
         model = self.model
-        track = Track(solver, tuple(seeds), cond=conditions, lam_span=model.lam_span)
+        fitted = model.resolved(solver, None if conditions is None else conditions[0])
+        track = Track(fitted, tuple(seeds), cond=conditions, lam_span=model.lam_span)
         job = Job(self._in_parts, model.shape, (track,), device=model.device, record=False)
         for event in run_inline(job, tick_ms=math.inf):
             if isinstance(event, Failed):
@@ -98,14 +100,43 @@ class Instrument:
             parts.append(denoise(x[k : k + rows], lam[k : k + rows], **some))
         return torch.cat(parts)
 
+    def parts(self, order: Order) -> list[Order]:
+        """An order as those that are each of about ten seconds of work, and of a seed at least.
+
+        By the count of numbers that the network is to answer with, not by a clock: a part is the
+        same wherever it is computed. Whoever is stopped loses the part that it was at.
+        """
+        unit, n = order.unit, BLOCK
+        if self.model.device.type == "cpu":
+            one = unit.solver.nfe * math.prod(self.model.shape)
+            n = 1 if self.model.latents is not None else min(n, max(1, _PART // one))
+        return [
+            Order(
+                Unit(unit.solver, unit.seeds[k : k + n]),
+                None if order.conditions is None else order.conditions[k : k + n],
+                order.truth,
+            )
+            for k in range(0, len(unit.seeds), n)
+        ]
+
     def measure(
         self, order: Order, on_progress: Callable[[int], None] = lambda nfe: None
     ) -> dict[str, np.ndarray]:
         """Draws the samples of a unit and measures them: arrays, a row a seed."""
+        made: list[dict[str, np.ndarray]] = []
+        spent = 0
+        for part in self.parts(order):
+            made.append(self._measure(part, lambda nfe, spent=spent: on_progress(spent + nfe)))
+            spent += int(made[-1]["nfe"].sum())
+        return {name: np.concatenate([rows[name] for rows in made]) for name in made[0]}
+
+    def _measure(self, order: Order, on_progress: Callable[[int], None]) -> dict[str, np.ndarray]:
         unit, truth = order.unit, order.truth
         samples, spent = self.sample(unit.solver, unit.seeds, order.conditions, on_progress)
         arrays: dict[str, np.ndarray] = {"seeds": np.array(unit.seeds), "nfe": spent}
-        if unit.solver == reference_solver(unit.solver):  # kept, for others' errors
+        if self.quick:
+            pass  # too coarse for errors, and for a reference
+        elif unit.solver == reference_solver(unit.solver):  # kept, for others' errors
             arrays["sample"] = samples
             arrays["square"] = np.zeros(len(samples))
         elif truth is not None:

@@ -19,7 +19,17 @@ from dpm_demo.compare.figures import psnr
 from dpm_demo.media.files import write_bytes, write_text
 from dpm_demo.models.checkpoint import CHECKPOINTS
 
-__all__ = ["ENOUGH", "METRICS", "Line", "Metric", "Results", "geometric_mean", "landed", "warning"]
+__all__ = [
+    "ENOUGH",
+    "METRICS",
+    "Line",
+    "Metric",
+    "Results",
+    "geometric_mean",
+    "landed",
+    "real_warning",
+    "warning",
+]
 
 #: Below this many samples a Fréchet distance says more about n than about the model.
 ENOUGH = 2000
@@ -318,6 +328,16 @@ def warning(n: int) -> str:
     return (
         f"n = {n}, below {ENOUGH:,}: a Fréchet distance is biased upwards by the small n; compare "
         "it only with others of the same n."
+    )
+
+
+def real_warning(distinct: int) -> str:
+    """What has to stand beside a distance to few real pictures; empty from `ENOUGH` on."""
+    if distinct >= ENOUGH:
+        return ""
+    return (
+        f"{distinct} distinct real pictures, below {ENOUGH:,}, each drawn many times: a Fréchet "
+        "distance to them says little about pictures that are not among them."
     )
 
 

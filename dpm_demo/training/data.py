@@ -38,6 +38,7 @@ CATEGORIES = {
     "Symbols": "symbols",
     "Flags": "flags",
 }
+EMOJI_AXES = {"style": STYLES, "category": tuple(CATEGORIES.values())}
 MIRRORABLE = tuple(c not in ("symbols", "flags") for c in CATEGORIES.values())
 SLOTS = 8
 HELD_COMBINATIONS = tuple(
@@ -147,10 +148,14 @@ class Pictures:
 
 
 class Draw:
-    """Draws batches: a group evenly, one of its members, perhaps mirrored; floats in [-1, 1]."""
+    """Draws batches: a group evenly, one of its members, perhaps mirrored; floats in [-1, 1].
+
+    `drawn` are the numbers of all pictures that it has drawn so far.
+    """
 
     def __init__(self, pictures: Pictures, seed: int = 0) -> None:
         self.pictures = pictures
+        self.drawn: set[int] = set()
         self.generator = torch.Generator().manual_seed(seed)
         order = torch.argsort(pictures.group, stable=True)
         _, counts = torch.unique(pictures.group, return_counts=True)
@@ -161,6 +166,7 @@ class Draw:
         g = torch.randint(len(self._counts), (n,), generator=self.generator)
         u = torch.rand(n, generator=self.generator)
         rows = self._order[self._starts[g] + (u * self._counts[g]).long()]
+        self.drawn.update(rows.tolist())
         x = from_levels(self.pictures.data[rows])
         flip = (torch.rand(n, generator=self.generator) < 0.5) & self.pictures.mirror[rows]
         x[flip] = x[flip].flip(-1)

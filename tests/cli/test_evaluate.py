@@ -4,35 +4,52 @@ import csv
 from pathlib import Path
 
 import pytest
+import torch
 
 from dpm_demo.__main__ import main
 from dpm_demo.quality.results import Results
+from dpm_demo.training.data import Pictures
 
 SMALL = "evaluate --model mixture --nfe 2,4 -n 24 --error-seeds 2 --solvers order=1"
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of 40 pictures of noise, 10 of them held out."""
+    n = 40
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (n, 3, 32, 32), generator=generator).to(torch.uint8)
+    no, held = torch.zeros(n, dtype=torch.bool), torch.arange(n) >= 30
+    labels = torch.zeros(n, 1, dtype=torch.int16)
+    path = tmp_path_factory.mktemp("data") / "noise.npz"
+    Pictures(pixels, labels, {"class": ("noise",)}, torch.arange(n), no, held).save(path)
+    return path
+
+
 def test_evaluate_writes_a_report_and_goes_on_where_it_was(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*SMALL.split(), "--out", str(tmp_path)]
+    words = [*SMALL.split(), "--data", str(data), "--out", str(tmp_path)]
     assert main(words) == 0
     text = capsys.readouterr().out
     assert "**FD (emoji features)**, n = 24" in text
     assert "FID" not in text
-    assert "below 2,000" in text
+    assert "n = 24, below 2,000" in text
+    assert "30 distinct real pictures, below 2,000" in text
     found = Results.read(tmp_path / "results.json")
     lines = {(line.solver, line.nfe): line for line in found.lines}
     assert lines["order=1", 2].rmse > lines["order=1", 4].rmse > 0  # type: ignore[operator]
     assert all(lines["order=1", n].fd is not None for n in (2, 4))
     assert found.held_out is not None
+    assert found.notes["distinct real pictures"] == {"training": 30, "held out": 10}
     rows = list(csv.DictReader((tmp_path / "results.csv").open()))
     assert {row["nfe"] for row in rows} >= {"2", "4"}
     for name in ("results.md", "results.html", "results.png"):
         assert (tmp_path / name).stat().st_size > 500
 
-    written = {p: p.stat().st_mtime_ns for p in (tmp_path / "units").iterdir()}
+    written = {p: p.stat().st_mtime_ns for p in (tmp_path / "units").glob("*/*.npz")}
     assert main([*words, "--solvers", "order=2", "--metrics", "rmse"]) == 0
-    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "units").iterdir()}
+    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "units").glob("*/*.npz")}
     assert {p: after[p] for p in written} == written, "a unit was computed again"
     merged = Results.read(tmp_path / "results.json")
     assert next(x for x in merged.lines if x.solver == "order=2").rmse is not None
@@ -54,6 +71,7 @@ def test_evaluate_writes_a_report_and_goes_on_where_it_was(
         ("--guidance much", "guidance must be a number"),
         ("--model nowhere", "no checkpoint"),
         ("--model mixture-video", "--data"),
+        ("--metrics fd", "give --data"),
         ("--error-seeds -1", "error-seeds"),
         ("--per-class -1", "per-class"),
         ("--precision fast", "too coarse for errors"),
@@ -68,3 +86,16 @@ def test_bad_input_gives_one_sentence_and_exit_code_1(
     error = capsys.readouterr().err.strip()
     assert sentence.lower() in error.lower()
     assert len(error.splitlines()) == 1
+
+
+def test_features_of_pictures_that_are_no_emoji_are_refused_before_anything_is_written(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "features"
+    for minutes in ("0", "1"):
+        words = ["features", "--data", str(data), "--out", str(out), "--minutes", minutes]
+        assert main(words) == 1
+        error = capsys.readouterr().err.strip()
+        assert "labels style, category" in error and "with class" in error
+        assert len(error.splitlines()) == 1
+    assert not out.exists()

@@ -102,6 +102,18 @@ def test_what_is_written_is_a_pipeline_of_diffusers_with_the_same_schedule(
     assert digest in (made / "README.md").read_text()
 
 
+def test_what_is_written_can_be_read_by_whoever_may_read_the_folder(
+    folder: Path, tmp_path: Path
+) -> None:
+    before = os.umask(0o022)
+    try:
+        convert(str(folder), tmp_path / "made")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "made").rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path.name
+
+
 def test_the_oldest_uploads_with_one_folder_and_old_names_convert(
     plain: Path, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from dpm_demo.quality.compute import compute, here
 from dpm_demo.quality.distributed import IN_FLIGHT, on_ray
 from dpm_demo.quality.extract import Extractor
 from dpm_demo.quality.measure import BLOCK, Instrument, Order, Unit
-from dpm_demo.quality.sweep import Store
+from dpm_demo.quality.store import Store
 from dpm_demo.solver import initial_noise
 from dpm_demo.solver.settings import Solver
 
@@ -128,11 +128,11 @@ def test_errors_and_references_are_the_same_bits_and_a_second_run_computes_nothi
     compute(one, SOLVERS, seeds, 4)
     compute(many, SOLVERS, seeds, 4, run)
     assert_same_bits(known(one, SOLVERS, 4), known(many, SOLVERS, 4))
-    before = {path: path.stat().st_mtime_ns for path in many.units.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in many.units.glob("*/*.npz")}
     seen: list[int] = []
     compute(many, SOLVERS, seeds, 4, run, seen.append)
     assert seen == []
-    assert before == {path: path.stat().st_mtime_ns for path in many.units.iterdir()}
+    assert before == {path: path.stat().st_mtime_ns for path in many.units.glob("*/*.npz")}
 
 
 def test_no_more_results_are_in_flight_than_workers_have_room_for(
@@ -263,16 +263,16 @@ def test_a_driver_that_is_killed_keeps_what_it_has_and_the_next_goes_on(
     many, one = tmp_path / "many", tmp_path / "one"
     words = ["--nfe", "5,6", "--error-seeds", "400"]
     driver = evaluate(many, *words, "--ray", cluster.address)
-    until(lambda: list(many.glob("units/*.npz")) or driver.poll() is not None)
+    until(lambda: list(many.glob("units/*/*.npz")) or driver.poll() is not None)
     driver.send_signal(signal.SIGKILL)
     driver.wait(PATIENCE)
-    kept = {path: path.stat().st_mtime_ns for path in many.glob("units/*.npz")}
+    kept = {path: path.stat().st_mtime_ns for path in many.glob("units/*/*.npz")}
     assert kept
     for folder, more in ((many, ["--ray", cluster.address]), (one, [])):
         again = evaluate(folder, *words, *more)
         said, _ = again.communicate(timeout=PATIENCE)
         assert again.returncode == 0, said
-    assert kept.items() <= {p: p.stat().st_mtime_ns for p in many.glob("units/*.npz")}.items()
+    assert kept.items() <= {p: p.stat().st_mtime_ns for p in many.glob("units/*/*.npz")}.items()
     assert (many / "results.csv").read_text() == (one / "results.csv").read_text()
 
 

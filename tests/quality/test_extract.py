@@ -62,9 +62,10 @@ def test_real_features_are_drawn_as_training_draws_and_survive_the_file(tmp_path
     assert (real.train == 1).all()
     assert (real.held == -1).all()
     assert len(real.held) == len(real.held_logits) == 9
+    assert real.distinct[0] <= 20 and real.distinct[1] <= 9, "draws are with replacement"
     real.save(tmp_path / "real.safetensors")
     again = RealFeatures.load(tmp_path / "real.safetensors")
-    assert torch.equal(again.train, real.train)
+    assert torch.equal(again.train, real.train) and again.distinct == real.distinct
     assert again.digest == "abc"
 
 

@@ -10,14 +10,8 @@ from dpm_demo.compare.references import reference_solver
 from dpm_demo.models.model import Model
 from dpm_demo.quality.extract import Extractor
 from dpm_demo.quality.results import Line, Results
-from dpm_demo.quality.sweep import (
-    Store,
-    every_solver,
-    line,
-    read_solvers,
-    results,
-    with_budgets,
-)
+from dpm_demo.quality.store import Store
+from dpm_demo.quality.sweep import every_solver, line, read_solvers, results, with_budgets
 from dpm_demo.solver.settings import Solver
 from dpm_demo.training.data import Pictures
 
@@ -104,15 +98,6 @@ def test_psnr_is_torchmetrics(model: Model, tmp_path: Path) -> None:
     assert got.psnr == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_a_sweep_that_is_cut_off_goes_on_and_a_half_written_unit_is_none(
-    model: Model, tmp_path: Path
-) -> None:
-    store = Store(tmp_path, model)
-    (tmp_path / "units" / "order=2,nfe=3,seeds=0-4.npz").write_bytes(b"half a f")
-    (tmp_path / "units" / "order=2,nfe=3,seeds=0-4.part").write_bytes(b"half")
-    assert run(store, SOLVER, range(5), 0) == 5
-
-
 def test_scores_of_a_part_of_the_seeds_are_left_out(model: Model, tmp_path: Path) -> None:
     store = Store(tmp_path, model, look=LOOK)
     run(store, SOLVER, range(4), 0)
@@ -159,22 +144,6 @@ def test_drawn_labels_need_pictures_to_draw_from(model: Model, tmp_path: Path) -
         Store(tmp_path, labelled, "drawn")
     with pytest.raises(ValueError, match="give --data"):
         Store(tmp_path, model, "drawn", pictures=pictures)
-
-
-def test_a_quick_sweep_runs_in_the_fast_precision_and_keeps_apart(
-    model: Model, tmp_path: Path
-) -> None:
-    calls: list[int] = []
-
-    def quick(x: torch.Tensor, lam: torch.Tensor, cond: object = None) -> torch.Tensor:
-        calls.append(len(x))
-        return model.denoise_float32(x, lam, cond)
-
-    store = Store(tmp_path, replace(model, denoise=quick), look=LOOK, quick=True)
-    run(store, SOLVER, range(3), 0)
-    assert sum(calls) == 3 * SOLVER.nfe
-    with pytest.raises(ValueError, match="choose another folder"):
-        Store(tmp_path, model, look=LOOK)
 
 
 def test_every_solver_names_each_method_once(model: Model) -> None:

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dpm_demo.media.files import plain_modes
 from dpm_demo.models.diffusers.hub import (
     CONFIGS,
     MAX_DOWNLOAD,
@@ -203,6 +204,7 @@ def _write(pipeline: Pipeline, weights: dict[str, Tensor], out: Path, origin: st
             "The licence is that of the source.\n",
             encoding="utf-8",
         )
+        plain_modes(whole)
         if out.exists():
             out.rmdir()
         whole.rename(out)
