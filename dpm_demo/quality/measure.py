@@ -126,7 +126,11 @@ class Instrument:
         made: list[dict[str, np.ndarray]] = []
         spent = 0
         for part in self.parts(order):
-            made.append(self._measure(part, lambda nfe, spent=spent: on_progress(spent + nfe)))
+
+            def show(nfe: int, before: int = spent) -> None:
+                on_progress(before + nfe)
+
+            made.append(self._measure(part, show))
             spent += int(made[-1]["nfe"].sum())
         return {name: np.concatenate([rows[name] for rows in made]) for name in made[0]}
 
