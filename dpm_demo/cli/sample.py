@@ -62,8 +62,7 @@ def sample(
     read(values)  # refused before anything heavy is imported
 
     from dpm_demo import api
-    from dpm_demo.media.names import file_name
-    from dpm_demo.request.files import Clips, clip_files, denoising_gif, sheet_png
+    from dpm_demo.request.files import Clips, clip_files, denoising_gif, sheet_png, stem_of
     from dpm_demo.request.job import checked
 
     opened = api.load(model, device, runtime=runtime)
@@ -76,7 +75,7 @@ def sample(
     if opened.frames > 1:
         files = list(clip_files(Clips(request, done.tracks[0].samples), where).values())
     else:
-        stem = file_name(opened.name, request.seed, f"nfe{request.solver.nfe}")
+        stem = stem_of(request)
         files = [
             output.write(where / f"{stem}.png", sheet_png(done, request)),
             denoising_gif(done, where / f"{stem}.gif"),

@@ -51,15 +51,33 @@ def serve(
     ] = Limits.requests,
     max_memory: Annotated[float, Option(help="GB of memory one request may need.")] = Limits.memory
     / 1e9,
+    max_memory_sum: Annotated[
+        float, Option(help="GB of memory that all requests under way may need.")
+    ] = Limits.memory_sum / 1e9,
+    max_address: Annotated[
+        int, Option(min=0, help="Requests of one address at once; 0: half of them all.")
+    ] = Limits.address,
+    forwarded: Annotated[
+        str,
+        Option(help="Proxies whose word for a visitor's address counts.", metavar="IP,IP|*"),
+    ] = "",
 ) -> None:
     """Serve the page in a browser, until Ctrl-C or SIGTERM."""
-    if not 0 < max_memory < float("inf"):
-        raise ValueError(f"max-memory must be a number of gigabytes, not {max_memory}")
+    for name, value in (("max-memory", max_memory), ("max-memory-sum", max_memory_sum)):
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be a number of gigabytes, not {value}")
     from dpm_demo.ui.page import run
 
     run(
         device,
-        Limits(max_pictures, max_cost, max_requests, int(max_memory * 1e9)),
+        Limits(
+            max_pictures,
+            max_cost,
+            max_requests,
+            int(max_memory * 1e9),
+            int(max_memory_sum * 1e9),
+            address=max_address,
+        ),
         allow_hub,
         runtime,
         ray=ray,
@@ -68,5 +86,6 @@ def serve(
         port=port,
         share=share,
         root_path=root_path,
+        forwarded=forwarded,
         quiet=output.wanted.quiet,
     )

@@ -27,6 +27,7 @@ from dpm_demo.media.files import write_bytes, write_text, zip_files
 from dpm_demo.media.grid import labelled_grid
 from dpm_demo.media.names import file_name
 from dpm_demo.media.png import png
+from dpm_demo.media.thin import chosen, fitting
 from dpm_demo.request.codec import comparison_query, solver_text
 from dpm_demo.request.comparison import Comparison
 
@@ -96,30 +97,29 @@ def grid_loop(outcome: Outcome) -> np.ndarray | None:
     frames = {row.x0.shape[1] for row in outcome.rows.values() if row.x0.ndim == 5}
     if not frames:
         return None
-    c = outcome.comparison
-    return np.stack(
-        [
-            grid_picture(c, outcome.cells, outcome.values, cell_pictures(outcome, frame=k), scale=3)
-            for k in range(min(frames))
-        ]
-    )
+    return _film(outcome, [{"frame": k - 1} for k in chosen(min(frames))])
 
 
 def grid_frames(outcome: Outcome) -> np.ndarray:
-    """The whole grid denoising in step, one frame an evaluation, with its final figures."""
+    """The whole grid denoising in step, with its final figures.
+
+    One frame an evaluation, or `media.thin.FRAMES_MAX` evenly chosen ones.
+    """
     last = max(len(row.points) for row in outcome.rows.values())
-    return np.stack(
-        [
-            grid_picture(
-                outcome.comparison,
-                outcome.cells,
-                outcome.values,
-                cell_pictures(outcome, k),
-                scale=3,
-            )
-            for k in range(1, last + 1)
-        ]
-    )
+    return _film(outcome, [{"nfe": k} for k in chosen(last)])
+
+
+def _film(outcome: Outcome, moments: list[dict[str, int]]) -> np.ndarray:
+    """The grid at each of these moments, as large and as many as a file may hold."""
+
+    def picture(moment: dict[str, int], scale: int) -> np.ndarray:
+        c = outcome.comparison
+        shown = cell_pictures(outcome, **moment)
+        return grid_picture(c, outcome.cells, outcome.values, shown, scale=scale)
+
+    scale, frames = fitting(picture(moments[-1], 1).nbytes, 3, len(moments))
+    kept = [moments[k - 1] for k in chosen(len(moments), frames)]
+    return np.stack([picture(moment, scale) for moment in kept])
 
 
 def settings_json(comparison: Comparison) -> str:

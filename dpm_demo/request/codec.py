@@ -222,6 +222,26 @@ def comparison_of_query(pairs: Iterable[tuple[str, str]]) -> tuple[Comparison, l
     return Comparison(**values), complaints
 
 
+def comparison_of_values(
+    values: Mapping[str, Any], rows: Any = None, budgets: Any = None, no_taper: Any = False
+) -> Comparison:
+    """The comparison of flat `values`, of rows as text and of budgets; None is the default.
+
+    Raises ValueError, one sentence.
+    """
+    own = {name: _convert(name, value) for name, value in values.items()}
+    for name, value in (("rows", rows), ("budgets", budgets)):
+        if value is not None and not isinstance(value, (list, tuple)):
+            raise ValueError(f"{name} must be a list, not {value!r:.60}")
+    if rows is not None:
+        if len(rows) > ROWS_MAX:
+            raise ValueError(f"rows must be 1 to {ROWS_MAX} solvers, not {len(rows)}")
+        own["rows"] = tuple(solver_of_text(row) for row in rows)
+    if budgets is not None:
+        own["budgets"] = tuple(_convert("nfe", budget) for budget in budgets)
+    return Comparison(**own, no_taper=no_taper)
+
+
 def budgets_of_text(text: str) -> list[int]:
     """The budgets of a comma-separated list. Raises ValueError."""
     budgets = []

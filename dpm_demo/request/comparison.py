@@ -40,7 +40,7 @@ class Comparison:
             raise ValueError(f"rows must be 1 to {ROWS_MAX} solvers, not {len(self.rows)}")
         if not 1 <= len(self.budgets) <= COLUMNS_MAX:
             raise ValueError(f"budgets must be 1 to {COLUMNS_MAX} numbers, not {len(self.budgets)}")
-        if len(set(self.budgets)) != len(self.budgets):
+        if len(set(map(repr, self.budgets))) != len(self.budgets):
             raise ValueError("budgets must differ from each other")
         if not isinstance(self.no_taper, bool):
             raise ValueError(f"no_taper must be true or false, not {self.no_taper!r:.60}")

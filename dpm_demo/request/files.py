@@ -17,12 +17,18 @@ from dpm_demo.media.names import file_name
 from dpm_demo.media.pixels import uint8
 from dpm_demo.media.png import png
 from dpm_demo.media.smoothing import smooth
+from dpm_demo.media.thin import chosen, fitting
 from dpm_demo.request.codec import settings, to_text
 from dpm_demo.request.generate import GenerateRequest
 
 FPS = 12  # of clips, as the player's loops
 SHOWN = 384  # pixels of a written file's longer side, reached by whole multiples
 KINDS_OF_FILE = ("mp4", "gif", "webp", "zip")
+
+
+def stem_of(request: GenerateRequest) -> str:
+    """What the files of a run are called before their ending."""
+    return file_name(request.model, request.seed, f"nfe{request.solver.nfe}")
 
 
 def sheet_png(done: Done, request: GenerateRequest) -> bytes:
@@ -33,12 +39,14 @@ def sheet_png(done: Done, request: GenerateRequest) -> bytes:
 
 
 def denoising_gif(done: Done, path: Path, fps: float = 8) -> Path:
-    """All samples denoising together, one frame an evaluation."""
+    """All samples denoising together: a frame an evaluation, or `media.thin.FRAMES_MAX` of them."""
     rows = done.tracks[0].rows
     columns = math.ceil(math.sqrt(len(rows)))
-    last = max(len(row.points) for row in rows)
-    frames = [sheet([row.picture_at(k) for row in rows], columns) for k in range(1, last + 1)]
-    scale = max(1, 384 // max(frames[0].shape[:2]))
+    moments = chosen(max(len(row.points) for row in rows))
+    first = sheet([row.picture_at(moments[-1]) for row in rows], columns)
+    scale, most = fitting(first.nbytes, max(1, SHOWN // max(first.shape[:2])), len(moments))
+    kept = [moments[k - 1] for k in chosen(len(moments), most)]
+    frames = [sheet([row.picture_at(k) for row in rows], columns) for k in kept]
     return gif(np.stack(frames), fps, scale, path, hold=1.0)
 
 
@@ -66,10 +74,11 @@ def clip_files(
 ) -> dict[str, Path]:
     """MP4, GIF, lossless WebP and a ZIP of every frame as PNG with settings.json, by kind."""
     request, pixels = clips.request, clips.pixels(sigma, loop)
-    stem = file_name(request.model, request.seed, f"nfe{request.solver.nfe}")
+    stem = stem_of(request)
     path = {kind: folder / f"{stem}.{kind}" for kind in KINDS_OF_FILE}
     frames = wall_of_clips(pixels)
-    scale = max(1, SHOWN // max(frames.shape[1:3]))
+    wanted = max(1, SHOWN // max(frames.shape[1:3]))
+    scale, _ = fitting(frames[0].nbytes, wanted, len(frames))
     mp4(frames, FPS, scale, path["mp4"])
     gif(frames, FPS, scale, path["gif"])
     animated_webp(frames, FPS, scale, path["webp"])

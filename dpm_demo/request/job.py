@@ -11,7 +11,7 @@ from dpm_demo.engine.job import Job, Track, recorded_size
 from dpm_demo.models.model import Condition, Model
 from dpm_demo.request.codec import read
 from dpm_demo.request.generate import GenerateRequest
-from dpm_demo.request.limits import NETWORK_BYTES, Limits
+from dpm_demo.request.limits import NETWORK_BYTES, Limits, memory_needed
 from dpm_demo.solver.settings import Solver
 
 
@@ -55,11 +55,7 @@ class Checked:
     @property
     def numbers(self) -> int:
         """Numbers of a sample, or as many as its network and its pictures need memory for."""
-        latents = self.model.latents
-        if latents is None:
-            return math.prod(self.shape)
-        recorded = 3 * math.prod(recorded_size(latents, self.shape))
-        return max(recorded, latents.row_bytes(self.shape) // NETWORK_BYTES)
+        return _numbers(self.model.latents, self.shape)
 
     def track(
         self, solver: Solver | None = None, seeds: Iterable[int] | None = None, **options: Any
@@ -85,6 +81,20 @@ class Checked:
             device=self.model.device,
             latents=self.model.latents,
         )
+
+
+def _numbers(latents: Any, shape: tuple[int, ...]) -> int:
+    if latents is None:
+        return math.prod(shape)
+    recorded = 3 * math.prod(recorded_size(latents, shape))
+    return max(recorded, latents.row_bytes(shape) // NETWORK_BYTES)
+
+
+def job_memory(job: Job) -> int:
+    """Bytes that a job may need beside the weights, as `limits.memory_needed` counts them."""
+    recorded = [track.budget for track in job.tracks if track.pictures for _ in track.seeds]
+    others = sum(len(track.seeds) for track in job.tracks if not track.pictures)
+    return memory_needed(recorded, _numbers(job.latents, job.shape), others)
 
 
 def checked(request: GenerateRequest, model: Model, limits: Limits) -> Checked:

@@ -1,4 +1,4 @@
-"""What one request may cost: pictures, network rows, memory."""
+"""What one request may cost: pictures, network rows, memory; and all of them together."""
 
 from __future__ import annotations
 
@@ -8,18 +8,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may cost; an operator can set each.
+    """What one request may cost, and all of them together; an operator can set each.
 
-    pictures   samples of one request
-    cost       network rows of one request: samples x evaluations x (2 if guided) x frames
-    requests   requests admitted at once, running or waiting
-    memory     bytes that one request may need beside the weights (`memory_needed`)
+    pictures    samples of one request
+    cost        network rows of one request: samples x evaluations x (2 if guided) x frames
+    requests    requests admitted at once, running or waiting
+    memory      bytes that one request may need beside the weights (`memory_needed`)
+    memory_sum  bytes that all requests under way may need together
+    kept        bytes of finished runs that are remembered for their files
+    session     requests of one open page at once
+    address     requests of one network address at once; 0: half of `requests`
     """
 
     pictures: int = 64
     cost: int = 40_000
     requests: int = 64
     memory: int = 4 * 2**30
+    memory_sum: int = 8 * 2**30
+    kept: int = 512 * 2**20
+    session: int = 8
+    address: int = 0
+
+    @property
+    def of_address(self) -> int:
+        """Requests of one address at once: so many that others find a place."""
+        return self.address or max(1, self.requests // 2)
 
 
 def check_cost(cost: int, limits: Limits) -> None:

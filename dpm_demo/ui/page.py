@@ -2,60 +2,46 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dpm_demo.request.codec import read_nested
-
-# before gradio is imported: it reads both at import
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-if "GRADIO_TEMP_DIR" not in os.environ:
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="dpm-demo-")
-    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
-
 import gradio as gr
 import torch
+from starlette.middleware import Middleware
 
 from dpm_demo.engine import zerogpu
 from dpm_demo.engine.cluster import LOCAL
-from dpm_demo.engine.events import Done, Preview
 from dpm_demo.engine.pool import Pool
 from dpm_demo.engine.remote import NOTE, Remote
 from dpm_demo.engine.worker import Engine
 from dpm_demo.engine.worker_actor import worker_library
-from dpm_demo.media.grid import sheet
-from dpm_demo.media.pixels import uint8
-from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.device import pick_device, pick_devices
 from dpm_demo.models.library import EXACT, BuiltIn, ModelLibrary, weights_room
 from dpm_demo.models.model import Model
 from dpm_demo.models.runtime import Runtime
-from dpm_demo.request.codec import settings
-from dpm_demo.request.job import checked
 from dpm_demo.request.limits import Limits
-from dpm_demo.ui import metrics
-from dpm_demo.ui.serving import Serving, refuse
+from dpm_demo.ui import endpoints, metrics
+from dpm_demo.ui.door import OneSentence, Page
+from dpm_demo.ui.folder import own_folder
+from dpm_demo.ui.lines import FORMAT, OneLine
+from dpm_demo.ui.serving import SPARE, Serving
 from dpm_demo.ui.sessions import CAPACITY, light_sessions
 from dpm_demo.ui.tabs import adaptive as errors
 from dpm_demo.ui.tabs import compare, explain, generate, quality, video
 
 log = logging.getLogger("dpm_demo")
 
+QUEUE = 512  # events that may wait before that
 KEEP_SECONDS = 3600.0  # how long a generated file can be downloaded
 UPLOAD_BYTES = 20 * 2**20  # of one file
-WAITING = 256  # events in Gradio's queue beside those at work
 AUTH = "DPM_DEMO_AUTH"  # the environment variable with "user:password"
 
 CSS = """
@@ -85,9 +71,9 @@ and compare how solvers spend them.
 """
 
 
-def build(serving: Serving, first: Model | None) -> gr.Blocks:
+def build(serving: Serving, first: Model | None) -> Page:
     """The Blocks of the whole page. `first` is the model whose labels the controls start with."""
-    with gr.Blocks(title="DPM-Solver, watched", analytics_enabled=False) as demo:
+    with Page(title="DPM-Solver, watched", analytics_enabled=False) as demo:
         gr.Markdown(HEADER)
         models = serving.library.choices(video=False)
         with gr.Tabs() as tabs:
@@ -109,8 +95,10 @@ def build(serving: Serving, first: Model | None) -> gr.Blocks:
                 lambda: _footer(serving, first), None, footer, api_visibility="private", queue=False
             )
         demo.load(_open_tab, None, tabs, api_visibility="private")
-        _api(serving)
-    demo.queue(max_size=WAITING, default_concurrency_limit=32)
+        endpoints.build(serving)
+    # whoever asks meets `Admission`, which says what is full; the queue is only for bursts
+    demo.queue(max_size=QUEUE, default_concurrency_limit=32)
+    demo.short_queue()
     return demo
 
 
@@ -137,89 +125,6 @@ def _open_tab(request: gr.Request) -> Any:
     """Selects the tab that a link names, if there is such a tab."""
     name = request.query_params.get("tab", "") if request.query_params else ""
     return gr.Tabs(selected=name) if name in TABS else gr.skip()
-
-
-def _api(serving: Serving) -> None:
-    async def generate_api(
-        model: str = "emoji-image",
-        label: str = "any",
-        guidance: float = 3.5,
-        seed: float = 0,
-        count: float = 1,
-        solver: dict[str, Any] | None = None,
-        prompt: str = "",
-        negative_prompt: str = "",
-        height: float = 0,
-        width: float = 0,
-        frames: float = 0,
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Streams the denoising: {"nfe", "budget", "final", "sheet", "settings"}.
-
-        `solver` holds fields of dpm_demo.Solver, for example {"nfe": 12, "order": 3}; `label` are
-        words such as "animals" or "fluent food". `sheet` is a PNG data URI of the data prediction
-        of every sample; the last one is the samples. Bad input is answered by one sentence.
-        """
-        loaded = await serving.model(str(model))
-        values = {
-            "model": model,
-            "label": label,
-            "guidance": guidance,
-            "seed": seed,
-            "count": count,
-            "prompt": prompt,
-            "negative_prompt": negative_prompt,
-            "height": height,
-            "width": width,
-            "frames": frames,
-        }
-        try:
-            wanted = checked(read_nested(values, solver), loaded, serving.limits)
-        except (ValueError, TypeError) as error:
-            raise refuse(error) from error
-        request, job = wanted.request, wanted.job()
-        newest: dict[int, Any] = {}
-        async with aclosing(
-            serving.run(job, f"api {request.model} nfe={request.solver.nfe}")
-        ) as events:
-            async for event in events:
-                answer = {
-                    "settings": settings(request),
-                    "final": False,
-                    "budget": request.solver.nfe,
-                }
-                if isinstance(event, Preview):
-                    newest.update({k: p.x0 for k, p in event.pictures.items()})
-                    if len(newest) < request.count:
-                        continue
-                    nfe = min(tile.nfe for tile in event.tiles)
-                    rows = [newest[k] for k in sorted(newest)]
-                    yield {**answer, "nfe": nfe, "sheet": await serving.encode(_sheet, rows)}
-                elif isinstance(event, Done) and event.error is None:
-                    rows = [uint8(s) for s in event.tracks[0].samples]
-                    nfe = max(row.nfe for row in event.tracks[0].rows)
-                    yield {
-                        **answer,
-                        "nfe": nfe,
-                        "final": True,
-                        "sheet": await serving.encode(_sheet, rows),
-                        "seconds": event.seconds,
-                    }
-                else:
-                    raise gr.Error(getattr(event, "error", None) or "The run was stopped.")
-
-    gr.api(
-        generate_api,
-        api_name="generate",
-        concurrency_id="engine",
-        concurrency_limit=serving.limits.requests,
-    )
-
-
-def _sheet(pictures: list[Any]) -> str:
-    flat = [
-        p if p.ndim == 3 else p.transpose(1, 0, 2, 3).reshape(p.shape[1], -1, 3) for p in pictures
-    ]
-    return data_uri(png(sheet(flat, 4)))
 
 
 def sweep(folder: Path, older_than: float = KEEP_SECONDS) -> int:
@@ -253,12 +158,18 @@ def serve(
     share: bool = False,
     root_path: str | None = None,
     auth: tuple[str, str] | None = None,
+    forwarded: str = "",
     quiet: bool = False,
 ) -> tuple[gr.Blocks, str]:
-    """Launches the page with /healthz beside it and returns (demo, local address)."""
+    """Launches the page with /healthz beside it and returns (demo, local address).
+
+    A visitor's address is that of the connection; `forwarded` are the proxies, as uvicorn reads
+    them ("10.0.0.1,10.0.0.2" or "*"), whose word for it counts.
+    """
     from fastapi.responses import JSONResponse, Response
     from fastapi.routing import APIRoute
 
+    os.environ["FORWARDED_ALLOW_IPS"] = forwarded or os.environ.get("FORWARDED_ALLOW_IPS", "")
     demo = build(serving, first)
     app, address, _ = demo.launch(
         server_name=host,
@@ -276,7 +187,8 @@ def serve(
         show_error=True,
         allowed_paths=[str(serving.files)],
         state_session_capacity=CAPACITY,
-        max_threads=serving.limits.requests + 32,  # events at work: those of the engine, and others
+        max_threads=serving.limits.requests + 2 * SPARE,  # events at work, of the engine and others
+        app_kwargs={"middleware": [Middleware(OneSentence)]},
     )
     light_sessions(demo)
 
@@ -439,7 +351,9 @@ def run(
     Raises ValueError or OSError where the page cannot start.
     """
     level = logging.WARNING if quiet else logging.INFO
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(level=level)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(OneLine(FORMAT))
     logging.getLogger("httpx").setLevel(logging.WARNING)
     serving, first = make_serving(device, limits, allow_hub, runtime, ray=ray, workers=workers)
     auth = credentials(os.environ.get(AUTH))
@@ -447,7 +361,7 @@ def run(
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    threading.Thread(target=_sweep_forever, args=(serving.files, stopped), daemon=True).start()
+    threading.Thread(target=_sweep_forever, args=(own_folder(), stopped), daemon=True).start()
     log.info("serving on %s, device %s", address, serving.device_text)
     stopped.wait()
     log.info("stopping")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import tempfile
 import time
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import gradio as gr
 from gradio.components.plot import PlotData
@@ -28,7 +26,11 @@ from dpm_demo.engine.job import Job
 from dpm_demo.engine.ticket import Ticket
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import Model
+from dpm_demo.request.job import job_memory
 from dpm_demo.request.limits import Limits
+from dpm_demo.ui.admission import Admission, Place, Refused
+from dpm_demo.ui.folder import own_folder
+from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.metrics import Ledger
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.widgets import links
@@ -37,6 +39,8 @@ log = logging.getLogger("dpm_demo")
 T = TypeVar("T")
 
 _FETCHES = 4  # downloads at once
+SPARE = 32  # events that may ask for a place beside those that have one
+WRITING_MAX = 16  # runs whose files are being made or wait for it
 STOPPED = "Stopped."
 LOOK = 0.25  # seconds between looks at a model that is on its way; what is quicker says nothing
 
@@ -51,9 +55,13 @@ class Runner(Protocol):
 
 
 class Stop:
-    """What the button Stop ends: the jobs of one visitor's run, and its wait for a model."""
+    """What the button Stop ends: the jobs of one visitor's run, and its wait for a model.
 
-    def __init__(self) -> None:
+    `place` is what admits it, and is held until its end.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
         self.asked = False
         self.tickets: set[Ticket] = set()
 
@@ -69,25 +77,6 @@ class _Left(Exception):
 
 # Gradio takes all steps of an event in one task, and tasks that it starts inherit what it knows.
 _STOP: ContextVar[Stop | None] = ContextVar("stop", default=None)
-
-
-class Kept(Generic[T]):
-    """What finished runs are remembered by, for their files; above `most` the oldest go."""
-
-    def __init__(self, most: int = 16) -> None:
-        self._most = most
-        self._kept: OrderedDict[str, T] = OrderedDict()
-
-    def put(self, run: str, result: T) -> None:
-        self._kept[run] = result
-        while len(self._kept) > self._most:
-            self._kept.popitem(last=False)
-
-    def get(self, run: str) -> T:
-        """Raises gr.Error, one sentence, for a run that is not remembered."""
-        if run not in self._kept:
-            raise gr.Error("This run is no longer kept; run it again.", print_exception=False)
-        return self._kept[run]
 
 
 @dataclass
@@ -109,11 +98,16 @@ class Serving:
     def __post_init__(self) -> None:
         # one encoder, so that PNG work never takes a second core from the network
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        # and another one for files, which take seconds: previews do not wait for them
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="files")
+        self._writing = 0
         self._fetcher = ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch")
         self._fetching: dict[str, Future[None]] = {}
         self._ways: dict[Hashable, asyncio.Task[Model]] = {}
-        self.files = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
+        self.files = own_folder() / "made"
         self.ledger = Ledger()
+        self.admission = Admission(self.limits)
+        self.kept: Kept[Any] = Kept(self.limits.kept)
         self._running: set[Stop] = set()  # one of each run that has a job
         self._stops: dict[Hashable, set[Stop]] = {}  # by tab and visitor
 
@@ -121,12 +115,14 @@ class Serving:
     def engine_event(self) -> dict[str, Any]:
         """What every event that submits a job has: all that the engine admits run at once.
 
+        `SPARE` more may ask, and are told what is full.
+
         Where its inputs are plain values it has `preprocess=False` too: Gradio would hand each of
         them to another thread and back, and the request's own check says what is wrong with one.
         """
         return {
             "concurrency_id": "engine",
-            "concurrency_limit": self.limits.requests,
+            "concurrency_limit": self.limits.requests + SPARE,
             "show_progress": "hidden",
             "api_visibility": "private",
             "scroll_to_output": False,
@@ -153,22 +149,34 @@ class Serving:
         """
 
         async def event(request: gr.Request, *args: Any) -> AsyncGenerator[Any, None]:
-            of, stop = (tab, request.session_hash), Stop()
-            self._stops.setdefault(of, set()).add(stop)
-            _STOP.set(stop)
-            try:
-                async with aclosing(handler(*args)) as steps:
-                    async for step in steps:
-                        yield step
-            except _Left:
-                pass
-            finally:
-                self._stops[of].discard(stop)
-                if not self._stops[of]:
-                    del self._stops[of]
+            of = (tab, request.session_hash)
+            with self._placed(request) as place:
+                stop = Stop(place)
+                self._stops.setdefault(of, set()).add(stop)
+                _STOP.set(stop)
+                try:
+                    async with aclosing(handler(*args)) as steps:
+                        async for step in steps:
+                            yield step
+                except _Left:
+                    pass
+                finally:
+                    self._stops[of].discard(stop)
+                    if not self._stops[of]:
+                        del self._stops[of]
 
         event.__name__ = handler.__name__  # by which Gradio's messages call it
         return event
+
+    @contextmanager
+    def _placed(self, request: gr.Request) -> Iterator[Place]:
+        host = getattr(getattr(request, "client", None), "host", None)
+        try:
+            with self.admission.place(str(request.session_hash or ""), str(host or "")) as place:
+                yield place
+        except Refused as error:
+            self.ledger.refused += 1
+            raise refuse(error) from error
 
     async def stop(self, tab: str, request: gr.Request) -> None:
         """Ends what the visitor runs in that tab; for the event loop's thread."""
@@ -268,6 +276,21 @@ class Serving:
             return self.loader(name)
         return self.library.load(name, self.engine.call)
 
+    async def write(self, work: Callable[..., T], *args: Any) -> T:
+        """`work`, which makes files, on a thread of its own. Raises gr.Error where many wait."""
+        if self._writing >= WRITING_MAX:
+            raise refuse(
+                Refused(f"files of {self._writing} runs are being made; try again in a moment.")
+            )
+        self._writing += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._writer, work, *args)
+        except OSError as error:  # a full disk; its number says so to the operator
+            log.error("files could not be written: %s", error)
+            raise refuse(Refused("The files could not be written here.")) from error
+        finally:
+            self._writing -= 1
+
     async def encode(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._encoder, work, *args)
 
@@ -288,12 +311,15 @@ class Serving:
         One log line a request.
         """
         began, stop = time.perf_counter(), _STOP.get()
-        if stop is None:  # a task that has no Stop is a run all the same
-            stop = Stop()
-            _STOP.set(stop)
+        own = ExitStack()
         try:
+            if stop is None:  # a task that has no Stop is a run all the same
+                stop = Stop(own.enter_context(self.admission.place()))
+                _STOP.set(stop)
+            self.admission.hold(stop.place, job_memory(job))
             ticket: Ticket = self.engine.submit(job)
-        except (Busy, Closed) as error:
+        except (Busy, Closed, Refused) as error:
+            own.close()
             self.ledger.refused += 1
             raise refuse(error) from error
         self._running.add(stop)
@@ -316,6 +342,9 @@ class Serving:
             stop.tickets.discard(ticket)
             if not stop.tickets:
                 self._running.discard(stop)
+            own.close()
+            if stop.place not in self.admission:
+                _STOP.set(None)  # it was of this job alone
             log.info("%s: %s in %.2f s", note, end, time.perf_counter() - began)
 
     async def measure(
@@ -357,7 +386,7 @@ class Serving:
 
     def close(self) -> None:
         self.engine.close()
-        for pool in (self._encoder, self._fetcher):
+        for pool in (self._encoder, self._writer, self._fetcher):
             pool.shutdown(wait=False, cancel_futures=True)
 
 

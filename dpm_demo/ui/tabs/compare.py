@@ -34,9 +34,10 @@ from dpm_demo.request.comparison import COLUMNS_MAX, ROWS_MAX, Comparison
 from dpm_demo.request.generate import SEED_MAX
 from dpm_demo.request.job import condition_of
 from dpm_demo.solver.settings import CHOICES, Solver
+from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
-from dpm_demo.ui.serving import Kept, Serving, awaited, ended, refuse
+from dpm_demo.ui.serving import Serving, awaited, ended, refuse
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import ANY, METHODS, PREDICTIONS, SCHEDULES, LabelControls
 
@@ -165,7 +166,7 @@ def build(
     serving: Serving, models: list[tuple[str, str]], first: Model | None, demo: gr.Blocks
 ) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
-    results: Kept[Outcome] = Kept()
+    results: Kept[Outcome] = serving.kept
     start = Comparison(model=first.name if first else "mixture")
     gr.Markdown(
         "Every cell starts from the **same noise**; a column spends the **same number of model "
@@ -296,7 +297,7 @@ def build(
 
     async def files(run_id: str) -> list[Any]:
         folder = serving.path("compare").parent
-        made = await serving.encode(make_files, results.get(run_id), folder)
+        made = await serving.write(make_files, results.get(run_id), folder)
         return [gr.DownloadButton(value=str(made[kind]), interactive=True) for kind in downloads]
 
     def use_preset(name: str) -> list[Any]:

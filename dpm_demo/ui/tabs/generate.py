@@ -11,16 +11,16 @@ import gradio as gr
 
 from dpm_demo.engine.events import Done
 from dpm_demo.media.files import write_bytes
-from dpm_demo.media.names import file_name
 from dpm_demo.models.model import Model
-from dpm_demo.request.files import denoising_gif, sheet_png
+from dpm_demo.request.files import denoising_gif, sheet_png, stem_of
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.job import Checked
 from dpm_demo.solver.settings import Solver
+from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.player import recorded
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
-from dpm_demo.ui.serving import Kept, Serving, ended
+from dpm_demo.ui.serving import Serving, ended
 from dpm_demo.ui.tabs import from_picture as start
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.form import RequestForm
@@ -48,7 +48,7 @@ def build(
             start.build(serving, form.labels, form.solver, form.count, form.seed, player)
             link = links.box("generate-link")
     done_run = gr.State("")
-    results: Kept[tuple[GenerateRequest, Done]] = Kept()
+    results: Kept[tuple[GenerateRequest, Done]] = serving.kept
 
     async def run(*args: Any) -> AsyncGenerator[Any, None]:
         async with aclosing(serving.telling(str(args[0]), form.checked(args))) as steps:
@@ -74,11 +74,11 @@ def build(
     async def files(run_id: str) -> list[Any]:
         if not run_id:  # stopped or failed: there is no file
             return [gr.skip(), gr.skip()]
-        made_files = await serving.encode(made, *results.get(run_id))
+        made_files = await serving.write(made, *results.get(run_id))
         return [gr.DownloadButton(value=str(f), interactive=True) for f in made_files]
 
     def made(request: GenerateRequest, done: Done) -> tuple[Path, Path]:
-        stem = file_name(request.model, request.seed, f"nfe{request.solver.nfe}")
+        stem = stem_of(request)
         picture = write_bytes(serving.path(f"{stem}.png"), sheet_png(done, request))
         return picture, denoising_gif(done, serving.path(f"{stem}.gif"))
 

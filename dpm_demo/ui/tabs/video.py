@@ -18,9 +18,10 @@ from dpm_demo.quality.motion import differences
 from dpm_demo.request.files import FPS, KINDS_OF_FILE, SHOWN, Clips, clip_files
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.solver.settings import Solver
+from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
-from dpm_demo.ui.serving import Kept, Serving, ended, refuse
+from dpm_demo.ui.serving import Serving, ended, refuse
 from dpm_demo.ui.tabs.generate import summary
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.code import KINDS
@@ -88,7 +89,7 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
     models = serving.library.choices(video=True)
     first = first_model(serving, models)
-    kept: Kept[Clips] = Kept()
+    kept: Kept[Clips] = serving.kept
     if not any(o.frames > 1 and o.kind == "checkpoint" for o in serving.library.offered()):
         gr.Markdown(MISSING, elem_id="video-missing")
     with gr.Row(equal_height=False):
@@ -171,10 +172,10 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
         """Updates of the pair, of the video and of its files."""
         folder = serving.path("clip").parent
         try:
-            files = await serving.encode(clip_files, clips, folder, width, bool(closed))
+            files = await serving.write(clip_files, clips, folder, width, bool(closed))
             shown: Any = gr.update(visible=False)
             if width:
-                value = await serving.encode(before_and_after, clips, width, bool(closed))
+                value = await serving.write(before_and_after, clips, width, bool(closed))
                 shown = gr.update(value=value, visible=True)
         except ValueError as error:
             raise refuse(error) from error

@@ -298,5 +298,5 @@ class Board:
         if choice is None:
             raise gr.Error("Nothing was measured.", print_exception=False)
         stem = file_name(self.stem, results.model, choice.metric)
-        made = await serving.encode(make_files, results, choice, stem, serving)
+        made = await serving.write(make_files, results, choice, stem, serving)
         return [gr.DownloadButton(value=str(made[kind]), interactive=True) for kind in KINDS]

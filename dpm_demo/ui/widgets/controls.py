@@ -19,7 +19,9 @@ from dpm_demo.solver.settings import (
     REPLACED_BY_TABLE,
     Solver,
 )
+from dpm_demo.ui.kept import Newest
 from dpm_demo.ui.serving import LOOK, Serving
+from dpm_demo.ui.sessions import CAPACITY
 from dpm_demo.ui.widgets.prompts import PromptControls
 
 SCHEDULES = [
@@ -293,7 +295,9 @@ class LabelControls:
 
     def follow(self, serving: Serving, note: gr.Markdown) -> None:
         """Shows the labels of whichever model is chosen, and in `note` its way to here."""
-        coming: dict[str | None, str] = {}  # by visitor: the chosen model, if it is not there yet
+        coming: Newest[str | None, str] = Newest(
+            CAPACITY
+        )  # by visitor: the chosen model, if it is not there yet
         skips = [gr.skip()] * (len(self.inputs) - 1)
 
         async def relabel(name: str, one: str, two: str, request: gr.Request) -> list[Any]:
