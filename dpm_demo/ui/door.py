@@ -1,14 +1,15 @@
 """What stands between visitors and the page: refusals in one sentence and one log line.
 
 Gradio writes a traceback for whatever a handler raises, and sends the text of the exception. Here
-a refusal is a line, what was sent in a wrong shape is a refusal, and only a fault of ours has a
-traceback; who met it reads a sentence.
+a refusal is a line, what was sent in a wrong shape is a refusal, and a fault of ours is a line that
+names its place (its traceback comes with the log's level DEBUG); who met it reads a sentence.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from typing import Any
 
 import gradio as gr
@@ -44,7 +45,8 @@ class Page(gr.Blocks):
             log.info("refused: %s", one_line(error.message, 300))
             raise
         except Exception as error:
-            log.exception("an event failed")
+            log.error("an event failed: %s", one_line(_where(error), 300))
+            log.debug("its traceback", exc_info=error)
             raise gr.Error(FAULT, print_exception=False) from error
 
     def short_queue(self) -> None:
@@ -60,6 +62,14 @@ class Page(gr.Blocks):
             return success, said, state
 
         queue.push = pushed  # type: ignore[method-assign]
+
+
+def _where(error: BaseException) -> str:
+    """A fault in one line: its kind, what it says, and the line of ours that it comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "dpm_demo" in frame.filename] or frames
+    place = f"{own[-1].filename}:{own[-1].lineno}" if own else "nowhere"
+    return f"{type(error).__name__}: {error} at {place}"
 
 
 class OneSentence:

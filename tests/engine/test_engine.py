@@ -29,7 +29,7 @@ from dpm_demo.solver.settings import Solver
 
 SPAN = (-5.0, 4.5)
 SHAPE = (3, 4, 4)
-WAIT = 20.0  # seconds that no test should ever wait
+WAIT = 120.0  # seconds; only a failure waits that long, on however busy a machine
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Gate(Network):
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(tick_ms=1000.0)
+    # a busy machine's milliseconds decide nothing here: who meets whom is the tests' own matter
+    engine = Engine(tick_ms=float("inf"))
     yield engine
     engine.close()
 
@@ -337,7 +338,7 @@ def test_slow_reader_gets_the_newest_and_a_complete_end():
     steps.release(6)
     while len(network.rows) < 8:
         threading.Event().wait(0.001)
-    threading.Event().wait(0.05)  # the reader sleeps over several previews
+    # the previews of the calls before are there by now, and the reader took none of them
     second = next(events)
     steps.release(100)
     *_, last = events

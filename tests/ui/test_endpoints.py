@@ -168,6 +168,7 @@ def test_a_comparison_of_the_api_is_priced_with_its_references(client: Client) -
             rows=[*rows, "order=2", "order=2 denoise_to_zero=true"],
             budgets=[20],
             count=16,
+            label="animals",
             guidance=3.0,
             api_name="/compare",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import threading
 import time
 import urllib.request
 import zipfile
@@ -231,18 +232,33 @@ def test_closing_the_tab_stops_the_work(
 
 
 def test_two_visitors_meet_in_one_forward_and_both_finish(
-    browser: Browser, visitor: Visitor, served: tuple[Any, str]
+    browser: Browser, visitor: Visitor, served: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    engine = served[0].engine
+    # a busy machine's milliseconds decide nothing here
+    monkeypatch.setattr(engine._scheduler, "_tick_ms", float("inf"))
+    calls: list[int] = []
+    charge = engine._scheduler._charge
+    monkeypatch.setattr(
+        engine._scheduler,
+        "_charge",
+        lambda pieces, ms: calls.append(len({p.run.request for p in pieces})) or charge(pieces, ms),
+    )
     other = Visitor(browser, served[1])
     for guest in (visitor, other):
         guest.tab("Generate")
-        guest.number("Model evaluations (NFE)", 100)
-        guest.number("Pictures", 4)  # with which the first one runs until the second has clicked
+        guest.number("Model evaluations (NFE)", 12)
+        guest.number("Pictures", 4)
+    both_are_there = threading.Event()
+    held = engine.call(lambda: both_are_there.wait(PATIENCE / 1000))
     for guest in (visitor, other):
         guest.generate()
-    other.until(lambda: served[0].engine.stats().rows == 8)
+    other.until(lambda: engine.stats().requests == 2, seconds=PATIENCE / 1000)
+    both_are_there.set()
+    assert held.result() is True
     for guest in (visitor, other):
         guest.finished()
+    assert calls == [2] * 12
     other.context.close()
     assert other.errors == []
 
