@@ -108,7 +108,7 @@ def case(model: Model, nfe: int, ends: tuple[float, float], seeds: int, out: Pat
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, str]]:
     """A case: what it is, the errors of each name by seed, and the settings of each name."""
-    values = json.loads(path.read_text())
+    values = json.loads(path.read_text(encoding="utf-8"))
     lines = values.pop("lines")
     errors = {line["name"]: np.array(line["errors"]) for line in lines}
     return values, errors, {line["name"]: line["solver"] for line in lines}

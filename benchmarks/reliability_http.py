@@ -65,7 +65,7 @@ class App:
 
     def figures(self) -> dict[str, float]:
         """Memory in MB, threads, open files, and bytes below the folder for temporary files."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         memory = re.search(r"VmRSS:\s+(\d+) kB", status)
         threads = re.search(r"Threads:\s+(\d+)", status)
         assert memory and threads

@@ -105,7 +105,7 @@ def speed(model: Model, picture: Model, repeats: int = 5, nfe: int = NFE) -> Spe
 
 def _status(field: str) -> int:
     """Bytes of a line of Linux's /proc/self/status."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(field + ":"):
             return 1024 * int(line.split()[1])
     raise ValueError(f"/proc/self/status has no {field}.")
@@ -131,7 +131,7 @@ def peak_memory(model: Model, nfe: int = NFE) -> int:
             run(nfe)
             return torch.cuda.max_memory_allocated(model.device) - before
         # no warm-up: what a first run leaves with the allocator would hide the second one's peak
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts anew
         before = _status("VmRSS")
         run(nfe)
         return _status("VmHWM") - before

@@ -121,7 +121,7 @@ def worker_library(device: str, allow_hub: bool, runtime: Runtime) -> ModelLibra
 def _resident() -> int:
     """Bytes of memory that this process has, where the system tells."""
     try:
-        with open("/proc/self/statm") as file:
+        with open("/proc/self/statm", encoding="utf-8") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0

@@ -171,7 +171,7 @@ def _remembered(folder: Path, measure: Callable[[], dict[int, bool]]) -> dict[in
 
 def _processor() -> str:
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line
     return platform.processor()

@@ -112,8 +112,8 @@ def cache(plain, tmp_path, monkeypatch) -> Path:
 
 
 def edit(path: Path, **changes) -> None:
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | changes))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | changes), encoding="utf-8")
 
 
 def refusal(act, *args, **kwargs) -> str:
