@@ -203,7 +203,7 @@ def test_a_stopped_comparison_keeps_its_finished_cells(
 
     visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("20")
     visitor.page.get_by_label("Seed", exact=True).locator("visible=true").fill("4321")
-    visitor.number("Seeds", 2)
+    visitor.number("Seeds", 8)
     visitor.page.locator("#compare-go").click()
     # one request: its cells have ended, and their reference is under way
     expect(visitor.page.locator("#compare-note")).to_contain_text(
