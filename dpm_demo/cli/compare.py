@@ -123,10 +123,10 @@ def compare(
 
 def _run(comparison: Comparison, model: Any) -> Any:
     """The finished cells with their figures."""
-    from dpm_demo.compare.references import References
     from dpm_demo.compare.run import ComparisonRun
+    from dpm_demo.compare.shipped import with_shipped
 
-    run = ComparisonRun(comparison, model, References())
+    run = ComparisonRun(comparison, model, with_shipped())
     if run.exact is not None:
         run.keep(run.exact())
     done = output.run(run.job, run.job.budget, "cells and their reference")

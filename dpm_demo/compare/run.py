@@ -160,6 +160,25 @@ class Measurement:
         target = self.target(track, seed)
         return None if target is None else self._truths.get(replace(target, space=space))
 
+    @property
+    def reference(self) -> str:
+        """A sentence: what the errors are measured against."""
+        if self.model.exact_solution is not None:
+            return "The reference is the exact solution."
+        shipped = [self._references.shipped.get(target) for target in self._targets()]
+        kept = [one for one in shipped if one is not None]
+        if not kept or len(kept) < len(shipped):
+            return (
+                f"The reference is order 3 at {REFERENCE_NFE} evaluations, from the same noise, "
+                "in float32."
+            )
+        nfe, apart = max(one.nfe for one in kept), max(one.apart for one in kept)
+        return (
+            f"The reference is order 3 at {nfe} evaluations, from the same noise, in float32; it "
+            "lies beside the checkpoint, and half as many differ from it by an RMSE of "
+            f"{apart:.1e}."
+        )
+
     # ------------------------------------------------------------ what comes back
 
     def take(self, event: Event) -> None:

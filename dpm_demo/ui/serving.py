@@ -20,6 +20,7 @@ from gradio.components.plot import PlotData
 
 from dpm_demo.compare.references import References
 from dpm_demo.compare.run import Measurement
+from dpm_demo.compare.shipped import with_shipped
 from dpm_demo.engine.errors import Busy, Closed
 from dpm_demo.engine.events import Cancelled, Done, Failed, Preview, Stats
 from dpm_demo.engine.job import Job
@@ -93,7 +94,7 @@ class Serving:
     device_text: str = "cpu"
     loader: Callable[[str], Future[Model]] | None = None
     note: str = ""
-    references: References = field(default_factory=References)
+    references: References = field(default_factory=with_shipped)
 
     def __post_init__(self) -> None:
         # one encoder, so that PNG work never takes a second core from the network

@@ -359,16 +359,13 @@ def build(
 
 
 def _note(run: ComparisonRun, done: Done) -> str:
-    cells, model = run.cells, run.model
+    cells = run.cells
     shared = len(cells.cells) - len(cells.solvers)
     text = f"{len(cells.cells)} cells in {done.seconds:.2f} s"
     if shared:
         one, were = ("is", "was") if shared == 1 else ("are", "were")
         text += f"; {shared} of them {one} the same work as another and {were} computed once"
-    if model.exact_solution is not None:
-        text += ". The reference is the exact solution."
-    else:
-        text += ". The reference is order 3 at 200 evaluations, from the same noise, in float32."
+    text += f". {run.reference}"
     if run.wanted.rows == 2:
         text += " With guidance, an evaluation computes two network rows."
     text += " The time under a cell is its share, by rows, of the network calls that it was in."
