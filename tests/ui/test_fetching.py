@@ -22,7 +22,7 @@ from dpm_demo.models.diffusers.hub import load_diffusers
 from dpm_demo.models.diffusers.offered import Offered
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import CheckpointError
-from dpm_demo.ui.page import serve
+from dpm_demo.ui.page import build, serve
 from dpm_demo.ui.serving import Serving
 
 PATIENCE = 20_000  # ms; only a failure waits that long
@@ -166,6 +166,34 @@ def test_stop_ends_the_wait_for_a_download_and_not_the_download(
         return said
 
     assert asyncio.run(stopped()) == ["fetching CelebA-HQ faces: 0 %", "Stopped."]
+
+
+def test_every_run_of_every_tab_tells_the_download_and_ends_with_stop(
+    serving: Serving, hub: StandIn
+) -> None:
+    demo = build(serving, None)
+    visitor: Any = SimpleNamespace(session_hash="me", client=None)
+    runs = [
+        fn
+        for fn in demo.fns.values()
+        if fn.concurrency_id == "engine" and fn.api_visibility == "private"
+    ]
+    assert len(runs) >= 7  # one of each tab, two where there are two buttons
+
+    async def stopped(fn: Any) -> list[str]:
+        said = []
+        values = [getattr(block, "value", None) for block in fn.inputs[1:]]
+        async with aclosing(fn.fn(visitor, NAME, *values)) as steps:
+            async for step in steps:
+                said += [word for word in step if isinstance(word, str) and word]
+                for tab, _ in list(serving._stops):
+                    await serving.stop(tab, visitor)
+        assert not serving._stops and len(serving.admission) == 0
+        return said
+
+    for fn in runs:
+        said = asyncio.run(stopped(fn))
+        assert said == ["fetching CelebA-HQ faces: 0 %", "Stopped."], fn.name
 
 
 def test_a_download_that_fails_ends_with_its_reason(serving: Serving, hub: StandIn) -> None:

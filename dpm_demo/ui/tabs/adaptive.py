@@ -27,6 +27,7 @@ from dpm_demo.solver.settings import NFE_MAX, Solver
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import Serving, awaited, ended, refuse
+from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.widgets.controls import PREDICTIONS, LabelControls
 
 METHODS = [("DPM-Solver-12 (orders 1 and 2)", 2), ("DPM-Solver-23 (orders 2 and 3)", 3)]
@@ -539,8 +540,16 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
         except ValueError as error:
             raise refuse(error) from error
 
-    async def run(*args: Any) -> AsyncGenerator[Any, None]:
-        wanted = await read_widgets(args, 1)
+    async def of_a_run(*args: Any) -> Checked:
+        return await read_widgets(args, 1)
+
+    async def of_the_table(*args: Any) -> Checked:
+        # the table brings its own tolerances, so that field need not make sense
+        at = n + list(widgets).index("tolerance")
+        own = (*args[:at], TOLERANCES[0], *args[at + 1 :])
+        return await read_widgets(own, len(TOLERANCES))
+
+    async def run(wanted: Checked) -> AsyncGenerator[Any, None]:
         yield gr.skip(), None, gr.skip(), ""
         # What is unchanged is sent again, which costs an empty difference. A skip would be a
         # difference that empties, in the page, a value that it may not have read yet.
@@ -553,10 +562,7 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
                 plot = gr.update(value=known.plot, visible=True) if known.plot else gr.skip()
                 yield known.adaptive or gr.skip(), known.fixed, plot, known.text
 
-    async def fill_table(*args: Any) -> AsyncGenerator[Any, None]:
-        # the table brings its own tolerances, so that field need not make sense
-        at = n + list(widgets).index("tolerance")
-        wanted = await read_widgets((*args[:at], TOLERANCES[0], *args[at + 1 :]), len(TOLERANCES))
+    async def fill_table(wanted: Checked) -> AsyncGenerator[Any, None]:
         async with aclosing(tabulate(serving, wanted)) as stream:
             async for lines, text in stream:
                 yield lines, text
@@ -564,15 +570,9 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
     async def relabel(name: str) -> list[Any]:
         return labels.show(await serving.model(name))[1:]
 
-    go_.click(
-        serving.stoppable("errors", run),
-        inputs,
-        [player, beside, plot, note],
-        **serving.engine_event,
-    )
-    fill.click(
-        serving.stoppable("errors", fill_table), inputs, [shown, note], **serving.engine_event
-    )
+    panes = [player, beside, plot, note]
+    on_click(serving, "errors", go_, inputs, panes, note, of_a_run, run)
+    on_click(serving, "errors", fill, inputs, [shown, note], note, of_the_table, fill_table)
     serving.stops("errors", stop)
     labels.model.input(
         relabel, labels.model, [*labels.axes, labels.guidance], api_visibility="private"

@@ -38,6 +38,7 @@ from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import Serving, ended, refuse
+from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.widgets.controls import LabelControls, SolverControls
 
 SHOWN_SIZE = 256  # to which a sample is enlarged, by whole pixels, where it becomes the picture
@@ -409,17 +410,15 @@ def build(
         except ValueError as error:
             raise refuse(error) from error
 
-    async def run(*args: Any) -> AsyncGenerator[Any, None]:
+    async def of_midway(*args: Any) -> tuple[GenerateRequest, Model, np.ndarray, float]:
         request, model, start = await checked(args)
         try:
             lam_of_level(args[-1], model.lam_span)
         except ValueError as error:
             raise refuse(error) from error
-        async with aclosing(midway(serving, request, model, start, args[-1])) as stream:
-            async for value, text in stream:
-                yield value, text
+        return request, model, start, args[-1]
 
-    async def round_trip(*args: Any) -> AsyncGenerator[Any, None]:
+    async def of_round_trip(*args: Any) -> tuple[GenerateRequest, Model, np.ndarray]:
         request, model, start = await checked(args, count=1)
         try:
             check_inversion(request.solver)
@@ -427,7 +426,19 @@ def build(
             check_cost(2 * request.solver.nfe * rows, serving.limits)
         except ValueError as error:
             raise refuse(error) from error
-        async with aclosing(invert(serving, request, model, start)) as stream:
+        return request, model, start
+
+    async def run(
+        wanted: tuple[GenerateRequest, Model, np.ndarray, float],
+    ) -> AsyncGenerator[Any, None]:
+        async with aclosing(midway(serving, *wanted)) as stream:
+            async for value, text in stream:
+                yield value, text
+
+    async def round_trip(
+        wanted: tuple[GenerateRequest, Model, np.ndarray],
+    ) -> AsyncGenerator[Any, None]:
+        async with aclosing(invert(serving, *wanted)) as stream:
             async for value, text in stream:
                 yield value, text
 
@@ -439,10 +450,8 @@ def build(
             raise refuse(error) from error
         return upscale(sample, max(1, SHOWN_SIZE // max(sample.shape[:2])))
 
-    go.click(serving.stoppable("start", run), inputs, [player, note], **serving.engine_event)
-    turn.click(
-        serving.stoppable("start", round_trip), inputs, [player, note], **serving.engine_event
-    )
+    on_click(serving, "start", go, inputs, [player, note], note, of_midway, run)
+    on_click(serving, "start", turn, inputs, [player, note], note, of_round_trip, round_trip)
     serving.stops("start", stop)
     take.click(
         take_sample,

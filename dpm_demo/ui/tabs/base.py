@@ -1,0 +1,55 @@
+"""What every run of every tab has: a Stop that ends it, a note that says what it waits for.
+
+A run is what a button starts: its inputs are checked against a model, which may have to be fetched
+first, and then values stream to the page. Through here each of them is admitted and counted, ends
+with Stop or with its page whatever it is waiting for, and refuses in one sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from dpm_demo.ui.serving import Serving
+
+__all__ = ["on_click"]
+
+T = TypeVar("T")
+
+
+def on_click(
+    serving: Serving,
+    tab: str,
+    button: gr.Button,
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    note: Any,
+    prepare: Callable[..., Awaitable[T]],
+    stream: Callable[[T], AsyncGenerator[Any, None]],
+    **options: Any,
+) -> Any:
+    """Makes `button` start runs of the tab; returns the event.
+
+    The first input is the model's name. `prepare(*args)` checks the inputs and may wait for that
+    model: meanwhile `note`, one of `outputs`, says how far it is. `stream` of what it gave yields
+    values of `outputs`. `serving.stops(tab, …)` makes the Stop of all the tab's runs.
+    """
+    at = list(outputs).index(note)
+
+    async def run(*args: Any) -> AsyncGenerator[Any, None]:
+        async with aclosing(serving.telling(str(args[0]), prepare(*args))) as steps:
+            async for step in steps:
+                if isinstance(step, str):
+                    yield [step if k == at else gr.skip() for k in range(len(outputs))]
+                else:
+                    ready: T = step
+        async with aclosing(stream(ready)) as values:
+            async for value in values:
+                yield value
+
+    return button.click(
+        serving.stoppable(tab, run), inputs, outputs, **{**serving.engine_event, **options}
+    )
