@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import traceback
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = ["OneSentence", "Page"]
 
 log = logging.getLogger("dpm_demo")
 
+TYPE = re.compile(r" \(type: <class '[^']*'>\)")
 SHAPE = "what was sent does not fit the fields of this call; the page 'Use via API' names them."
 FAULT = "Something went wrong here, and the log says what; please try again."
 
@@ -31,8 +33,9 @@ class Page(gr.Blocks):
     async def preprocess_data(self, block_fn: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return await super().preprocess_data(block_fn, *args, **kwargs)
-        except gr.Error:
-            raise
+        except gr.Error as error:  # a component's own, which quotes what came and its Python type
+            said = one_line(TYPE.sub("", str(error.message)), 300)
+            raise gr.Error(said, print_exception=False) from error
         except Exception as error:
             name = block_fn.api_name or "this event"
             raise gr.Error(f"{name}: {SHAPE}", print_exception=False) from error

@@ -50,6 +50,7 @@ def on_click(
             async for value in values:
                 yield value
 
+    run.__name__ = stream.__name__  # type: ignore[attr-defined]  # by which messages call it
     return button.click(
         serving.stoppable(tab, run), inputs, outputs, **{**serving.engine_event, **options}
     )
