@@ -23,10 +23,10 @@ class Figure:
     @property
     def verdict(self) -> str:
         """ "met", "missed" or nothing."""
-        if self.ratio is None:
-            return "not measured"
         if self.aim is None:
             return ""
+        if self.ratio is None:
+            return "not measured"
         return "met" if self.ratio <= self.aim else "**missed**"
 
 

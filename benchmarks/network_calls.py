@@ -154,7 +154,11 @@ def cifar(repeats: int) -> Iterator[Figure]:
 def steps(repeats: int) -> Iterator[Figure]:
     """`stream` and `generate` around a network that costs nothing, against diffusers' loop."""
     answer = torch.zeros(1, 3, 32, 32)
-    free = dpm.wrap(lambda x, lam: answer, kind="x0", shape=(3, 32, 32), span=(-5.0, 4.6))
+
+    def nothing(x: torch.Tensor, lam: torch.Tensor, cond: object = None) -> torch.Tensor:
+        return answer
+
+    free = Model("free", (3, 32, 32), (-5.0, 4.6), nothing, nothing, torch.device("cpu"))
     solver = dpm.Solver(nfe=NFE)
 
     def loop() -> None:

@@ -109,7 +109,8 @@ def main() -> None:
             try:
                 yield from parts[name]()
             except Exception as error:  # the others' figures are worth having
-                yield Figure(name, "", f"{type(error).__name__}: {error}"[:200], None)
+                reason = f"not measured: {type(error).__name__}: {error}"
+                yield Figure(name, "", reason[:200].replace("\n", " "), None)
 
     said += f" Medians of {repeats}."
     print(said + "\n")

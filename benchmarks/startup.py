@@ -146,7 +146,9 @@ def measure(repeats: int, executable: str = "") -> Iterator[Figure]:
     yield from start(repeats)
     executable = executable or shutil.which("chromium") or ""
     if not executable or not os.path.exists(executable):
-        yield Figure("bytes, requests, time and memory in a browser", "", "no Chromium", None)
+        yield Figure(
+            "bytes, requests, time and memory in a browser", "", "not measured: no Chromium", None
+        )
         return
     yield from weight(executable, repeats)
 

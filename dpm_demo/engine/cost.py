@@ -24,8 +24,10 @@ class Cost:
         self.cap: int | None = None  # rows that fit into memory, once a call did not
         self._seen: OrderedDict[int, deque[float]] = OrderedDict()
         self._calls = 0
+        self._fit: tuple[float, float] | None = None  # of what has been seen
 
     def add(self, rows: int, ms: float) -> None:
+        self._fit = None
         self._calls += 1
         if self._calls == 2:
             self._seen.clear()  # the first call of a network also paid for its set-up
@@ -35,6 +37,11 @@ class Cost:
             self._seen.popitem(last=False)
 
     def _line(self) -> tuple[float, float]:
+        if self._fit is None:
+            self._fit = self._fitted()
+        return self._fit
+
+    def _fitted(self) -> tuple[float, float]:
         rows = list(self._seen)
         times = [min(self._seen[n]) for n in rows]
         mean_rows, mean_time = sum(rows) / len(rows), sum(times) / len(rows)
