@@ -22,13 +22,14 @@ def serve(
     device: Device = "auto",
     runtime: Runtime = "auto",
     workers: Annotated[
-        int,
+        str,
         Option(
-            min=0,
-            help="Processes that compute, of this machine or of --ray's cluster (default: this "
-            "one alone; with --ray: as many as there is room for).",
+            help="Processes that compute, of this machine or of --ray's cluster, and how many it "
+            "may become while much waits (default: this process alone; with --ray: as many as "
+            "there is room for).",
+            metavar="N|MIN:MAX",
         ),
-    ] = 0,
+    ] = "0",
     ray: Annotated[
         str | None, Option(help="Address of a Ray cluster that computes.", metavar="ADDRESS")
     ] = None,
@@ -66,6 +67,7 @@ def serve(
     for name, value in (("max-memory", max_memory), ("max-memory-sum", max_memory_sum)):
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} must be a number of gigabytes, not {value}")
+    least, most = _workers(workers)
     from dpm_demo.ui.page import run
 
     run(
@@ -81,7 +83,8 @@ def serve(
         allow_hub,
         runtime,
         ray=ray,
-        workers=workers,
+        workers=least,
+        most_workers=most,
         host=host,
         port=port,
         share=share,
@@ -89,3 +92,11 @@ def serve(
         forwarded=forwarded,
         quiet=output.wanted.quiet,
     )
+
+
+def _workers(text: str) -> tuple[int, int]:
+    """The two numbers of "2" or "2:10". Raises ValueError."""
+    least, _, most = text.partition(":")
+    if not (least.isdecimal() and (most or least).isdecimal()) or int(most or least) < int(least):
+        raise ValueError(f"workers must be like 2 or 2:10, not {text!r:.60}")
+    return int(least), int(most or 0)

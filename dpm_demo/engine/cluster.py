@@ -52,6 +52,8 @@ def connect(address: str, cores: int | None = None) -> Any:
     Raises ValueError, one sentence, where Ray is missing or does not answer.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it tells nobody that it was started
+    if address == LOCAL:  # then Ray takes the loopback address, and listens on no other
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
     except ImportError as error:

@@ -42,6 +42,8 @@ RESTARTED = "restarted on another worker"
 TWICE = "The worker of this request stopped, and so did the next; please try it again, smaller."
 GONE = "No worker is left that can run this; please try again in a moment."
 TOGETHER = 0.5  # what rows of the same model count for on a worker: they share its network calls
+ROWS_EACH = 4000  # row evaluations that wait for each worker before another is started
+CALM_SECONDS = 120.0  # without a request before workers beyond the least number end
 REPORT_SECONDS = 3.0  # for which a worker's answer is waited for
 STARTS = 3  # that may fail in a row before fewer workers are tried
 _AHEAD = 2  # events that a worker makes before the first of them is read
@@ -88,10 +90,10 @@ class Remote:
 
     `library` is this process's own; `make_library` makes that of a worker there. `need` are Ray's
     options of a worker: a GPU where there are any and `device` allows, else its share of this
-    machine's cores, or one of a cluster's. With 0 `workers` it is as many as there is room for. At
-    most `max_requests` jobs are admitted and unfinished at a
-    time; one more raises `Busy`. A worker that dies is replaced. Raises ValueError, one sentence,
-    where there is no such cluster or it has no worker of this version.
+    machine's cores, or one of a cluster's. With 0 `workers` it is as many as there is room for;
+    more are started while much waits, up to `most`. At most `max_requests` jobs are admitted and
+    unfinished at a time; one more raises `Busy`. A worker that dies is replaced. Raises ValueError,
+    one sentence, where there is no such cluster or it has no worker of this version.
     """
 
     def __init__(
@@ -103,9 +105,10 @@ class Remote:
         max_requests: int = 64,
         device: str = "auto",
         need: dict[str, Any] | None = None,
+        most: int = 0,
     ) -> None:
-        if workers < 0:
-            raise ValueError(f"workers must be a whole number from 0, got {workers!r}.")
+        if workers < 0 or (most and most < workers):
+            raise ValueError(f"workers must be a whole number from 0 to {most}, got {workers!r}.")
         self._owns = address == LOCAL
         each = max(1, (os.cpu_count() or 1) // max(1, workers)) if self._owns else 1
         self._ray = connect(address, max(workers * each, os.cpu_count() or 1))
@@ -126,6 +129,8 @@ class Remote:
         self._closed = False
         self.restarts = 0  # requests that began anew on another worker
         self.refusals: list[str] = []  # why workers were refused
+        self._least, self._most = workers, max(most, workers)
+        self._idle: threading.Timer | None = None
         self.scale(workers)
         self._wait_for_one()
 
@@ -137,6 +142,26 @@ class Remote:
             self._check_open()
             self._wanted = workers
             self._fill()
+
+    def _adapt(self) -> None:
+        """One worker more while much waits for each, and the least number after a calm time."""
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        left = sum(r.left for p in self._places for r in p.requests.values())
+        if left > ROWS_EACH * self._wanted and self._wanted < self._most:
+            # those asked for before are to be up first
+            if not any(p.state == "starting" for p in self._places):
+                self.scale(self._wanted + 1)
+        elif self._wanted > self._least and not any(p.requests for p in self._places):
+            self._idle = threading.Timer(CALM_SECONDS, self._shrink)
+            self._idle.daemon = True
+            self._idle.start()
+
+    def _shrink(self) -> None:
+        with self._news:
+            if not self._closed and not any(p.requests for p in self._places):
+                self.scale(self._least)
 
     def _fill(self) -> None:
         live = [p for p in self._places if p.state in ("starting", "ready")]
@@ -359,6 +384,8 @@ class Remote:
         """Ends all work: running jobs get `Failed`, and the workers end."""
         with self._news:
             self._closed = True
+            if self._idle is not None:
+                self._idle.cancel()
             tickets, self._open = self._open, set()
             places, self._places = self._places, []
             self._news.notify_all()
@@ -473,6 +500,7 @@ class Remote:
             if request is not None:
                 request.place, request.ident = place, uuid4().hex
                 place.requests[request.ticket] = request
+                self._adapt()
             return place
 
     def _leave(self, request: Request) -> None:
@@ -481,6 +509,8 @@ class Remote:
             if place is not None:
                 place.requests.pop(request.ticket, None)
                 self._let_go(place)
+                if not self._closed:
+                    self._adapt()
 
     def _cancel(self, request: Request) -> None:
         """Tells the worker, which drops the job before its next tick."""

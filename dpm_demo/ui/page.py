@@ -223,6 +223,7 @@ def make_serving(
     *,
     ray: str | None = None,
     workers: int = 0,
+    most_workers: int = 0,
 ) -> tuple[Serving, Model | None]:
     """The engine with its models, and the model to start with (None if none can be loaded).
 
@@ -231,7 +232,9 @@ def make_serving(
     limits = limits or Limits()
     if ray or workers:
         where = ray or LOCAL
-        serving = serving_on_workers(where, workers, device, limits, allow_hub, runtime)
+        serving = serving_on_workers(
+            where, workers, device, limits, allow_hub, runtime, most_workers
+        )
     elif zerogpu.available():
         serving = serving_on_zerogpu(limits)
     else:
@@ -275,6 +278,7 @@ def serving_on_workers(
     limits: Limits,
     allow_hub: bool = False,
     runtime: Runtime = "auto",
+    most: int = 0,
 ) -> Serving:
     """Workers of a Ray cluster, and a library here for what the page has to know of the models."""
     here = torch.device("cpu")
@@ -288,6 +292,7 @@ def serving_on_workers(
         partial(worker_library, device, allow_hub, runtime),
         limits.requests,
         device,
+        most=most,
     )
     count = len(remote.workers())
     return Serving(remote, library, limits, f"{count} workers", remote.load, NOTE)
@@ -343,6 +348,7 @@ def run(
     *,
     ray: str | None = None,
     workers: int = 0,
+    most_workers: int = 0,
     quiet: bool = False,
     **options: Any,
 ) -> None:
@@ -355,7 +361,9 @@ def run(
     for handler in logging.getLogger().handlers:
         handler.setFormatter(OneLine(FORMAT))
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    serving, first = make_serving(device, limits, allow_hub, runtime, ray=ray, workers=workers)
+    serving, first = make_serving(
+        device, limits, allow_hub, runtime, ray=ray, workers=workers, most_workers=most_workers
+    )
     auth = credentials(os.environ.get(AUTH))
     demo, address = serve(serving, first, auth=auth, quiet=quiet, **options)
     stopped = threading.Event()

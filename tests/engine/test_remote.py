@@ -296,6 +296,24 @@ def test_workers_come_and_go_while_it_serves(service: Service) -> None:
     assert ticket.result(PATIENCE).note == ""
 
 
+def test_another_worker_is_started_while_much_waits_and_goes_after_a_calm_time(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_module, "ROWS_EACH", 10)
+    monkeypatch.setattr(remote_module, "CALM_SECONDS", 0.0)
+    service = Service(cluster.address, tmp_path, 1, most=2)
+    try:
+        ticket = service.running()  # 12 rows
+        until(lambda: [w["state"] for w in service.remote.workers()] == ["ready"] * 2)
+        other = service.start((9,))
+        until(lambda: len(set(service.callers)) == 2)  # the new one has it
+        (tmp_path / "wait").unlink()
+        assert ticket.result(PATIENCE) and other.result(PATIENCE)
+        until(lambda: len(service.remote.workers()) == 1)
+    finally:
+        service.remote.close()
+
+
 def test_admission_is_bounded_and_ends_with_close(cluster: Any, tmp_path: Path) -> None:
     service = Service(cluster.address, tmp_path, 1, max_requests=1)
     ticket = service.running()
