@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dpm_demo.api import generate, load, serve, stream
+    from dpm_demo.calibrate.defaults import default_solver
     from dpm_demo.models.diffusers.scheduler import DPMScheduler
     from dpm_demo.models.wrap import wrap
     from dpm_demo.solver import add_noise, integrate
@@ -21,6 +22,7 @@ __all__ = [
     "DPMScheduler",
     "Solver",
     "add_noise",
+    "default_solver",
     "generate",
     "integrate",
     "load",
@@ -34,6 +36,7 @@ _HOME = {
     "DPMScheduler": "dpm_demo.models.diffusers.scheduler",
     "Solver": "dpm_demo.solver.settings",
     "add_noise": "dpm_demo.solver",
+    "default_solver": "dpm_demo.calibrate.defaults",
     "generate": "dpm_demo.api",
     "integrate": "dpm_demo.solver",
     "load": "dpm_demo.api",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dpm_demo.calibrate.defaults import default_solver
 from dpm_demo.engine import inline as engine
 from dpm_demo.engine.errors import JobFailed
 from dpm_demo.engine.events import Cancelled, Done, Failed, Frame
@@ -104,7 +105,7 @@ def _dtype(asked: str | torch.dtype | None) -> torch.dtype | None:
 
 def _job(
     model: Model,
-    solver: Solver,
+    solver: Solver | None,
     seeds: Iterable[int],
     label: str | Mapping[str, str] | None,
     guidance: float | None,
@@ -117,12 +118,15 @@ def _job(
     lambdas: Sequence[float] | None = None,
 ) -> Job:
     own = tuple(seeds)
-    model.check_threshold(solver.threshold)
     strength = model.guidance if guidance is None else guidance
     words = zip(
         _each("prompt", prompt, own), _each("negative_prompt", negative_prompt, own), strict=True
     )
     conditions = tuple(_condition(model, label, strength, *pair) for pair in words)
+    if solver is None:
+        guided = any(model.rows(condition) == 2 for condition in conditions)
+        solver = default_solver(guidance=strength if guided else 1.0, model=model)
+    model.check_threshold(solver.threshold)
     free = model.latents is not None or not model.shape
     if x_T is not None and free and size is None and frames is None:
         shape = tuple(x_T.shape[1:])
@@ -173,7 +177,7 @@ def _condition(
 
 def generate(
     model: Model,
-    solver: Solver,
+    solver: Solver | None = None,
     seeds: Iterable[int] = (0,),
     label: str | Mapping[str, str] | None = None,
     guidance: float | None = None,
@@ -189,6 +193,7 @@ def generate(
 ) -> Tensor:
     """Pictures (n, 3, h, w) or clips (n, 3, frames, h, w), float32 in about [-1, 1], one a seed.
 
+    A `solver` of None is `default_solver(20, guidance, model)`.
     `prompt` and `negative_prompt` are texts, or lists of one a seed (a prompt may be `Embeddings`
     too); `size` is (height, width) in pixels. `guidance` is the model's own where it is None.
     `output="latent"` returns the samples before they are decoded. `x_T` is the variance-preserving
@@ -246,7 +251,7 @@ def _samples(job: Job, callback: Callable[[Frame], None] | None) -> Tensor:
 
 def stream(
     model: Model,
-    solver: Solver,
+    solver: Solver | None = None,
     seeds: Iterable[int] = (0,),
     label: str | Mapping[str, str] | None = None,
     guidance: float | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from dpm_demo.cli import output
@@ -23,7 +24,7 @@ from dpm_demo.cli.options import (
     solver_options,
 )
 from dpm_demo.media.files import folder_for
-from dpm_demo.request.codec import read, settings
+from dpm_demo.request.codec import read, settings, solver_text
 from dpm_demo.request.limits import Limits
 
 FREE = Limits(pictures=sys.maxsize, cost=sys.maxsize, memory=sys.maxsize)
@@ -62,11 +63,17 @@ def sample(
     read(values)  # refused before anything heavy is imported
 
     from dpm_demo import api
+    from dpm_demo.calibrate.defaults import default_solver
     from dpm_demo.request.files import Clips, clip_files, denoising_gif, sheet_png, stem_of
-    from dpm_demo.request.job import checked
+    from dpm_demo.request.job import checked, condition_of
 
     opened = api.load(model, device, runtime=runtime)
-    wanted = checked(read({**values, "model": opened.name}), opened, FREE)
+    asked = read({**values, "model": opened.name})
+    if not set(solver) - {"nfe"}:  # a budget at most: no solver is named
+        condition = condition_of(asked, opened)
+        strength = asked.guidance if opened.rows(condition) == 2 else 1.0
+        asked = replace(asked, solver=default_solver(asked.solver.nfe, strength, opened))
+    wanted = checked(asked, opened, FREE)
     request = wanted.request
     where = folder_for(out)
     done = output.run(wanted.job(), request.count * request.solver.nfe)
@@ -82,5 +89,6 @@ def sample(
         ]
     for file in files:
         output.say(str(file))
+    output.say(f"{request.solver.nfe} evaluations, {solver_text(request.solver)}")
     output.say(f"{done.seconds:.2f} s")
     return {"files": files, "seconds": done.seconds, "settings": settings(request)}
