@@ -16,6 +16,10 @@ from benchmarks.defaults import arguments, cases, read
 from dpm_demo.calibrate.race import ratio
 
 AIM = 1.5
+HEAD = (
+    "| model | NFE | guidance | best rival's RMSE | calibrated | times nearer (95 %) | aim |\n"
+    "| --- | --- | --- | --- | --- | --- | --- |"
+)
 
 
 def verdict(path: Path) -> str:
@@ -36,8 +40,7 @@ def verdict(path: Path) -> str:
 
 def main(words: Sequence[str] | None = None) -> None:
     found = cases(arguments(__doc__).parse_args(words))
-    print("| model | NFE | guidance | best rival's RMSE | calibrated | times nearer (95 %) | aim |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print(HEAD)
     for path in found:
         print(verdict(path))
 

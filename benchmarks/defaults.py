@@ -60,6 +60,14 @@ plain `Solver(nfe=…)`. `generate`, `stream` and the command `sample` take it w
 named. `Solver(nfe=5)` itself is the plain one: a setting means the same whatever the model.
 """
 
+FITTED = """
+## What is fitted, beside the best rival
+
+The aim is an RMSE of at most 1/1.5 of the best rival's (`python -m benchmarks.calibrated`). Cases
+that are not in this table were not measured.
+
+"""
+
 
 def field(model: Model, nfe: int, condition: Any) -> list[Entrant]:
     """Who takes part: the defaults to the end, what is fitted, and a field of rivals.
@@ -155,6 +163,14 @@ def table(paths: Sequence[Path]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def document(paths: Sequence[Path]) -> str:
+    """docs/defaults.md."""
+    from benchmarks.calibrated import HEAD, verdict
+
+    aim = "\n".join([FITTED + HEAD, *map(verdict, paths)]) + "\n"
+    return INTRODUCTION + table(paths) + CHOICE + aim
+
+
 def arguments(text: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=text)
     parser.add_argument("--models", default="emoji-image,mixture")
@@ -183,10 +199,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__)
     parser.add_argument("--write", action="store_true", help=f"update {DOCUMENT.name}")
     options = parser.parse_args(words)
-    text = table(cases(options))
-    print(text)
+    found = cases(options)
+    print(table(found))
     if options.write:
-        DOCUMENT.write_text(INTRODUCTION + text + CHOICE, encoding="utf-8")
+        DOCUMENT.write_text(document(found), encoding="utf-8")
 
 
 if __name__ == "__main__":
