@@ -3,25 +3,26 @@
     python -m benchmarks.record_examples
 
 To be run whenever the checkpoint is replaced: each file names the weights that made it, and a test
-compares. It takes a second on an idle core; the same weights give the same pictures.
+compares. It takes some seconds on an idle core; the same weights give the same pictures.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dpm_demo as dpm
 from dpm_demo.engine.events import Done
 from dpm_demo.engine.inline import run_inline
+from dpm_demo.models.checkpoint import CHECKPOINTS
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import settings
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.job import Checked
 from dpm_demo.solver.settings import Solver
-from dpm_demo.ui.player.recorded import FOLDER
 from dpm_demo.ui.player.wall import Wall
 
 
@@ -32,10 +33,33 @@ def _one(label: str, seed: int, order: int) -> GenerateRequest:
 #: By file name: what the button says, and the request. Ten evaluations each: eleven pictures of x0
 #: and of x_t take about 80 kB, as noise does not compress.
 EXAMPLES: dict[str, tuple[str, GenerateRequest]] = {
-    "1-smiley-order-2": ("a smiley, order 2", _one("fluent smileys", 0, 2)),
-    "2-smiley-order-1": ("the same noise, order 1", _one("fluent smileys", 0, 1)),
+    "1-smiley-order-2": ("a smiley, order 2", _one("fluent smileys", 7, 2)),
+    "2-smiley-order-1": ("the same noise, order 1", _one("fluent smileys", 7, 1)),
     "3-flag-order-3": ("a flag, order 3", _one("fluent flags", 7, 3)),
 }
+CLIPS: dict[str, tuple[str, GenerateRequest]] = {
+    "1-smiley": (
+        "a smiley that moves",
+        GenerateRequest("emoji-video", "smileys", 2.0, 0, 1, solver=Solver(nfe=20)),
+    ),
+}
+
+
+def _ended(done: Done) -> Done:
+    """The same with the end of each sample alone: all states of a clip would take megabytes."""
+    tracks = [
+        replace(
+            track,
+            rows=tuple(
+                replace(
+                    row, x0=row.x0[-1:], x=row.x0[-1:], points=(replace(row.points[-1], picture=0),)
+                )
+                for row in track.rows
+            ),
+        )
+        for track in done.tracks
+    ]
+    return replace(done, tracks=tuple(tracks))
 
 
 def record(title: str, request: GenerateRequest, model: Model) -> dict[str, Any]:
@@ -45,7 +69,7 @@ def record(title: str, request: GenerateRequest, model: Model) -> dict[str, Any]
     if not isinstance(done, Done) or done.error:
         raise ValueError(f"{title}: {getattr(done, 'error', None) or 'it has no sample'}")
     wall = Wall(job, str(model.device), [f"seed {seed}" for seed in request.seeds], run=title)
-    value = wall.final(done)
+    value = wall.final(_ended(done) if model.frames > 1 else done)
     value["status"]["text"] = "recorded"
     solver = request.solver
     return {
@@ -66,13 +90,15 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m benchmarks.record_examples",
         description="Records the trajectories that the page opens without computing anything.",
     )
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=CHECKPOINTS, help="folder of folders (default: %(default)s)"
+    )
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    for name, (title, request) in EXAMPLES.items():
+    for name, (title, request) in [*EXAMPLES.items(), *CLIPS.items()]:
         made = record(title, request, dpm.load(request.model, options.device))
-        path = options.out / f"{name}.json"
+        path = options.out / request.model / "recorded" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(made, separators=(",", ":")) + "\n")
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 

@@ -26,7 +26,7 @@ from dpm_demo.engine.worker import Engine
 from dpm_demo.models.checkpoint import CHECKPOINTS
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.ui.page import credentials, serve
-from dpm_demo.ui.player.recorded import FOLDER, opened, read_recordings
+from dpm_demo.ui.player.recorded import FOLDER, read_recordings, shown
 from dpm_demo.ui.serving import Serving
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -131,8 +131,8 @@ def test_there_are_three_recordings_of_the_landed_weights_and_they_are_small():
 
 def test_a_recording_opens_complete_in_the_player_without_the_engine():
     for recording in read_recordings():
-        value, note, *downloads = opened(recording, 2)
-        again, *_ = opened(recording, 2)
+        value, note, *downloads = shown(recording, 2)
+        again, *_ = shown(recording, 2)
         assert value["final"] and value["run"] != again["run"], "the player would ignore it"
         assert "Nothing was computed" in note
         assert all(not button.interactive for button in downloads)

@@ -31,11 +31,13 @@ from dpm_demo.request.limits import Limits
 from dpm_demo.ui import endpoints, metrics
 from dpm_demo.ui.door import OneSentence, Page
 from dpm_demo.ui.folder import own_folder
+from dpm_demo.ui.landing.scenes import FOLDER as LANDING
 from dpm_demo.ui.lines import FORMAT, OneLine
 from dpm_demo.ui.serving import SPARE, Serving
 from dpm_demo.ui.sessions import CAPACITY, light_sessions
 from dpm_demo.ui.tabs import adaptive as errors
 from dpm_demo.ui.tabs import compare, explain, generate, quality, video
+from dpm_demo.ui.theme import CSS, HEAD, theme
 
 log = logging.getLogger("dpm_demo")
 
@@ -44,37 +46,19 @@ KEEP_SECONDS = 3600.0  # how long a generated file can be downloaded
 UPLOAD_BYTES = 20 * 2**20  # of one file
 AUTH = "DPM_DEMO_AUTH"  # the environment variable with "user:password"
 
-CSS = """
-.gradio-container { max-width: 1500px !important; }
-#errors-plot { min-height: 660px; }
-#now-note progress { width: min(100%, 420px); accent-color: var(--primary-500); }
-.katex-display { overflow-x: auto; overflow-y: hidden; }
-figure.forward { margin: 0; } figure.forward img { image-rendering: pixelated; }
-@media (max-width: 640px) {
-  .gradio-container { padding: 8px !important; }
-  .header-cell .cell-menu-button { display: none !important; }
-  .header-cell .text { font-size: 12px !important; overflow-wrap: normal !important;
-    word-break: normal !important; }
-  .player-first { order: -1; }  /* a click on Generate should not need scrolling to its result */
-}
-"""
-
-# the reader's own fonts: nothing is fetched, and nothing odd is picked for "sans-serif"
-FONT = ["system-ui", "Segoe UI", "Roboto", "Liberation Sans", "DejaVu Sans", "sans-serif"]
-
 TABS = ("compare", "generate", "video", "errors", "quality", "explain")
 
 HEADER = """
 # DPM-Solver, watched
-Noise becomes a picture in about ten looks of a neural network. Watch every one of them,
-and compare how solvers spend them.
+Noise becomes a picture in about ten evaluations of a neural network. See what each solver makes of
+them.
 """
 
 
 def build(serving: Serving, first: Model | None) -> Page:
     """The Blocks of the whole page. `first` is the model whose labels the controls start with."""
     with Page(title="DPM-Solver, watched", analytics_enabled=False) as demo:
-        gr.Markdown(HEADER)
+        gr.Markdown(HEADER, elem_id="page-title")
         models = serving.library.choices(video=False)
         with gr.Tabs() as tabs:
             with gr.Tab("Compare", id="compare"):
@@ -170,6 +154,7 @@ def serve(
     from fastapi.routing import APIRoute
 
     os.environ["FORWARDED_ALLOW_IPS"] = forwarded or os.environ.get("FORWARDED_ALLOW_IPS", "")
+    gr.set_static_paths([LANDING])  # its sheets, as they are
     demo = build(serving, first)
     app, address, _ = demo.launch(
         server_name=host,
@@ -178,8 +163,9 @@ def serve(
         root_path=root_path,
         auth=auth,
         max_file_size=UPLOAD_BYTES,
-        theme=gr.themes.Soft(primary_hue="blue", font=FONT),
+        theme=theme(),
         css=CSS,
+        head=HEAD,
         ssr_mode=False,
         run_history=False,  # it keeps every frame in the browser's storage
         prevent_thread_lock=True,

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -292,10 +293,19 @@ def test_in_the_page_a_stopped_run_says_so_and_keeps_what_it_computed(
     tolerance.fill("1e-9")
     tolerance.press("Enter")
     page.get_by_label("number input for Cap on evaluations").locator("visible=true").fill("1000")
+    stopped, stop = threading.Event(), serving.stop
+
+    async def stopping(*args: Any) -> None:
+        await stop(*args)
+        stopped.set()
+
+    monkeypatch.setattr(serving, "stop", stopping)
     for button in ("#errors-go", "#errors-fill"):
+        stopped.clear()
         page.locator(button).click()
         while serving.engine.stats().requests == 0:
             page.wait_for_timeout(10)
+        serving.engine.call(stopped.wait)  # it does not end before it is stopped
         page.locator("#errors-stop").click()
         expect(note).to_have_text("Stopped.")
         assert serving.engine.stats().requests == 0

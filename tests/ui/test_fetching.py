@@ -224,6 +224,8 @@ def page(browser: Browser, serving: Serving) -> Iterator[Page]:
 
 def choose(page: Page, tab: str, option: str) -> None:
     page.get_by_role("tab", name=tab, exact=True).locator("visible=true").click()
+    if tab == "Compare":
+        page.get_by_role("button", name="Ask something else").click()
     page.get_by_label("Model", exact=True).locator("visible=true").click()
     page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
 

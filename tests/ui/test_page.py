@@ -23,16 +23,24 @@ from dpm_demo.request.codec import comparison_of_query, read
 pytestmark = pytest.mark.browser
 
 PATIENCE = 60_000  # ms; only a failure waits that long
+expect.set_options(timeout=PATIENCE)
 
 
 class Visitor:
     """One open page, and what must not have happened on it."""
 
-    def __init__(self, browser: Browser, address: str, width: int = 1300, query: str = "") -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        address: str,
+        width: int = 1300,
+        query: str = "",
+        **options: Any,
+    ) -> None:
         self.errors: list[str] = []
         self.strays: list[str] = []
         self.context = browser.new_context(
-            viewport={"width": width, "height": 900}, accept_downloads=True
+            viewport={"width": width, "height": 900}, accept_downloads=True, **options
         )
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE)
@@ -71,6 +79,23 @@ class Visitor:
     def choose(self, label: str, option: str) -> None:
         self.page.get_by_label(label, exact=True).locator("visible=true").click()
         self.page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
+        if option == "mixture (exact)":  # which has no labels
+            category = self.page.get_by_label("Category", exact=True)
+            expect(category.locator("visible=true")).to_have_count(0)
+
+    def drawer(self, title: str) -> None:
+        """Opens a drawer that may be open already."""
+        head = self.page.get_by_role("button", name=title).locator("visible=true")
+        if "open" not in (head.get_attribute("class") or "").split():
+            head.click()
+
+    def asks(self, budgets: str = "") -> None:
+        """Opens the form of Compare, and fills in its budgets."""
+        self.drawer("Ask something else")
+        line = self.page.locator("#compare-budgets input, #compare-budgets textarea")
+        expect(line).to_be_visible()
+        if budgets:
+            line.fill(budgets)
 
     def generate(self) -> None:
         self.page.locator("#generate-go").click()
@@ -78,7 +103,7 @@ class Visitor:
     def finished(self, where: str = "generate") -> None:
         expect(self.at(where, "status")).to_contain_text("done", timeout=PATIENCE)
 
-    def until(self, condition: Any, seconds: float = 30) -> None:
+    def until(self, condition: Any, seconds: float = PATIENCE / 1000) -> None:
         """Waits for it while the page's requests go on (they pass through `_only_local`)."""
         limit = time.monotonic() + seconds
         while not condition():
@@ -181,19 +206,17 @@ def test_stop_stops_and_the_engine_is_free_again(visitor: Visitor, served: tuple
     visitor.number("Model evaluations (NFE)", 3)
     visitor.generate()
     visitor.finished()
-    visitor.page.locator("#generate-stop").click()  # nothing to stop
-    visitor.page.wait_for_timeout(500)
+    expect(visitor.page.locator("#generate-stop")).to_be_hidden()  # nothing to stop
     expect(visitor.page.locator("#generate-note")).to_contain_text("16 × 3 evaluations")
 
 
 def test_a_stopped_comparison_keeps_its_finished_cells(
     visitor: Visitor, served: tuple[Any, str]
 ) -> None:
-    visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("2, 800")
+    visitor.asks("2, 800")
     visitor.page.locator("#compare-go").click()
-    first = visitor.at("compare", "tile").first
-    expect(first).to_have_attribute("data-state", "done", timeout=PATIENCE)
-    visitor.page.locator("#compare-stop").click()
+    expect(visitor.at("compare", "tile").first).to_have_attribute("data-state", "done")
+    visitor.page.locator("#compare-go").click()
     expect(visitor.page.locator("#compare-note")).to_have_text("Stopped.")
     expect(visitor.at("compare", "status")).to_contain_text("stopped")
     expect(visitor.at("compare", "scrub")).to_be_enabled()
@@ -201,7 +224,7 @@ def test_a_stopped_comparison_keeps_its_finished_cells(
     expect(visitor.at("compare", "tile").first).to_have_attribute("data-state", "done")
     expect(visitor.at("compare", "tile").nth(1)).to_have_attribute("data-state", "stopped")
 
-    visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("20")
+    visitor.asks("20")
     visitor.page.get_by_label("Seed", exact=True).locator("visible=true").fill("4321")
     visitor.number("Seeds", 8)
     visitor.page.locator("#compare-go").click()
@@ -210,7 +233,7 @@ def test_a_stopped_comparison_keeps_its_finished_cells(
         "computing the converged sample", timeout=PATIENCE
     )
     assert served[0].engine.stats().requests == 1
-    visitor.page.locator("#compare-stop").click()
+    visitor.page.locator("#compare-go").click()
     expect(visitor.page.locator("#compare-note")).to_have_text("Stopped.")
     visitor.until(lambda: served[0].engine.stats().requests == 0)
     expect(visitor.at("compare", "tile").nth(2)).to_have_attribute("data-state", "done")
@@ -315,10 +338,11 @@ def test_bad_input_through_the_api_is_one_clear_sentence(
 
 
 def test_bad_input_in_the_page_is_a_sentence_and_the_next_run_works(visitor: Visitor) -> None:
-    visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("5, abc, 10")
+    visitor.asks("5, abc, 10")
     visitor.page.locator("#compare-go").click()
-    expect(visitor.page.get_by_text("budgets must be whole numbers")).to_be_visible()
-    visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("4, 6")
+    refused = visitor.page.get_by_text("budgets must be whole numbers")
+    expect(refused).to_be_visible(timeout=PATIENCE)
+    visitor.asks("4, 6")
     visitor.choose("Model", "mixture (exact)")
     visitor.page.locator("#compare-go").click()
     visitor.finished("compare")
@@ -327,17 +351,20 @@ def test_bad_input_in_the_page_is_a_sentence_and_the_next_run_works(visitor: Vis
 def test_compare_fills_figures_plot_and_files_and_its_link_is_the_experiment(
     browser: Browser, visitor: Visitor, served: tuple[Any, str]
 ) -> None:
+    visitor.asks()
+    visitor.choose("Question", "Look back or look ahead?")
+    expect(visitor.page.get_by_test_id("landing-go")).to_have_text("Changed: run again")
     visitor.choose("Model", "mixture (exact)")
-    visitor.choose("Preset", "methods")
     visitor.page.get_by_text("Solver rows", exact=True).click()
     expect(visitor.page.get_by_label("Order 4")).to_have_value("3")
-    visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("6, 12, 24")
+    visitor.asks("6, 12, 24")
     visitor.page.locator("#compare-go").click()
     visitor.finished("compare")
     tiles = visitor.at("compare", "tile")
     assert tiles.count() == 12
     for k in range(12):
         expect(tiles.nth(k)).to_contain_text(re.compile(r"RMSE [\d.e-]+ · [\d.]+ dB"))
+    visitor.drawer("Plots, table and files")
     legend = visitor.page.locator("#compare-plot .legendtext")
     expect(legend).to_have_count(4)
     assert all("slope" in text for text in legend.all_text_contents())
@@ -355,6 +382,7 @@ def test_compare_fills_figures_plot_and_files_and_its_link_is_the_experiment(
     picture = _files(visitor)["png"]
     assert png_text(picture)["dpm-demo"] in address
     guest = Visitor(browser, served[1], query="?" + address.split("?", 1)[1])
+    guest.asks()
     expect(guest.page.locator("#compare-budgets input, #compare-budgets textarea")).to_have_value(
         "6, 12, 24"
     )
@@ -366,6 +394,7 @@ def test_compare_fills_figures_plot_and_files_and_its_link_is_the_experiment(
 
 
 def _files(guest: Visitor) -> dict[str, bytes]:
+    guest.drawer("Plots, table and files")
     guest.page.locator("#compare-make").click()
     button = guest.page.get_by_role("button", name="ZIP", exact=True).locator("visible=true")
     expect(button).to_be_enabled(timeout=PATIENCE)
@@ -468,6 +497,7 @@ def test_a_phone_needs_no_sideways_scrolling(
     if tab != "How it works":
         where = tab.lower()
         if where == "compare":
+            guest.asks()
             guest.choose("Model", "mixture (exact)")
         guest.page.locator(f"#{where}-go").click()
         guest.finished(where)

@@ -94,8 +94,8 @@ def test_a_prompt_is_watched_and_the_link_of_its_png_draws_it_again(
 
 
 def test_three_orders_are_compared_on_one_prompt_with_their_errors(visitor: Visitor) -> None:
+    visitor.asks("6, 12")
     prompt(visitor, "a dog")
-    visitor.page.locator("#compare-budgets input, #compare-budgets textarea").fill("6, 12")
     visitor.page.locator("#compare-go").click()
     visitor.finished("compare")
     tiles = visitor.at("compare", "tile")

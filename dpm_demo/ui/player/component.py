@@ -38,7 +38,7 @@ from dpm_demo.ui.player.script import CheapAttributes, script
 _HERE = Path(__file__).parent
 
 
-MODULES = ("dom.js", "read.js", "layout.js", "paint.js", "input.js")
+MODULES = ("dom.js", "read.js", "share.js", "layout.js", "paint.js", "input.js")
 
 
 class Player(CheapAttributes, gr.HTML):
@@ -48,6 +48,7 @@ class Player(CheapAttributes, gr.HTML):
         value: see the module; None shows `placeholder`.
         placeholder: what an empty player says.
         label: the name assistive technology reads out.
+        follow: `tab` of a landing whose runs it shows, instead of a value of its own.
         **options: passed on to `gr.HTML` (`elem_id`, `visible`, `scale`, ...).
 
     Events that paint into it want `show_progress="hidden"`: Gradio dims a pending component.
@@ -59,6 +60,7 @@ class Player(CheapAttributes, gr.HTML):
         *,
         placeholder: str = "Nothing here yet.",
         label: str = "Player",
+        follow: str = "",
         **options: Any,
     ) -> None:
         # The template never changes, so Gradio never touches what the script builds inside it.
@@ -70,6 +72,7 @@ class Player(CheapAttributes, gr.HTML):
             js_on_load=script(_HERE, MODULES, "player.css"),
             apply_default_css=False,
             placeholder=placeholder,
+            follow=follow,
             **options,
         )
 

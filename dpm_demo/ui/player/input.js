@@ -4,6 +4,7 @@
 // no picture.
 
 import { VIEWS, read, text } from "./read.js";
+import { given } from "./share.js";
 import { icon, setText, setAttribute, PLAY, PAUSE } from "./dom.js";
 import {
   bar, buildWall, closeButton, controls, divider, empty, film, layout, loopButton, nameA, nameB,
@@ -214,13 +215,14 @@ function showEmpty() {
   state.open = null;
   state.pair = [];
   setText(empty, text(props.placeholder));
+  root.hidden = !text(props.placeholder); // what follows another waits for it unseen
   for (const node of [bar, wall, stage, controls]) node.hidden = true;
   empty.hidden = false;
   setAttribute(root, "data-state", "empty");
 }
 
 function update() {
-  const next = read(props.value);
+  const next = read(follow ? given().get(follow) : props.value);
   if (!next || (!next.tiles.length && !next.status.text)) {
     showEmpty();
     return;
@@ -253,6 +255,7 @@ function update() {
     state.frame = 0;
     state.loopStart = performance.now();
   }
+  root.hidden = false;
   for (const node of [bar, controls]) node.hidden = false;
   empty.hidden = next.tiles.length > 0;
   setText(empty, next.tiles.length ? "" : next.status.text);
@@ -294,6 +297,11 @@ const still = window.matchMedia("(prefers-reduced-motion: reduce)");
 new ResizeObserver(resized).observe(root);
 window.addEventListener("resize", resized); // browser zoom changes the density, not the width
 still.addEventListener("change", () => setLooping(!still.matches));
+
+const follow = text(props.follow);
+document.addEventListener("dpm-given", (event) => {
+  if (follow && event instanceof CustomEvent && event.detail === follow && root.isConnected) update();
+});
 
 setView("x0");
 setLooping(!still.matches);

@@ -14,16 +14,16 @@ export const VIEWS = ["x0", "x", "diff"];
 const STATES = ["waiting", "running", "done", "failed", "stopped"];
 
 /** @param {unknown} v @returns {v is Record<string, unknown>} */
-const isObject = (v) => v !== null && typeof v === "object" && !Array.isArray(v);
+export const isObject = (v) => v !== null && typeof v === "object" && !Array.isArray(v);
 /** @param {unknown} v @returns {v is number} */
-const isNumber = (v) => typeof v === "number" && Number.isFinite(v);
+export const isNumber = (v) => typeof v === "number" && Number.isFinite(v);
 /** @param {unknown} v @param {number} limit @returns {unknown[]} */
-const list = (v, limit) => (Array.isArray(v) ? v.slice(0, limit) : []);
+export const list = (v, limit) => (Array.isArray(v) ? v.slice(0, limit) : []);
 /** @param {unknown} v @param {number} low @param {number} high @param {number} otherwise */
 export const number = (v, low, high, otherwise) =>
   isNumber(v) ? Math.min(high, Math.max(low, v)) : otherwise;
 /** @param {unknown} v @param {number} low @param {number} high @param {number} otherwise */
-const whole = (v, low, high, otherwise) => Math.round(number(v, low, high, otherwise));
+export const whole = (v, low, high, otherwise) => Math.round(number(v, low, high, otherwise));
 /** @param {unknown} v */
 export const text = (v) =>
   typeof v === "string" ? v.slice(0, LIMIT.text) : isNumber(v) ? String(v) : "";

@@ -13,6 +13,8 @@ from typing import Any
 
 import gradio as gr
 
+from dpm_demo.ui.player.script import CheapAttributes
+
 _HERE = Path(__file__).parent
 
 
@@ -24,7 +26,7 @@ def _script(name: str) -> str:
     return f'"use strict";\nconst STYLE = {json.dumps(style)};\n{shared}\n{own}'
 
 
-class Playground(gr.HTML):
+class Playground(CheapAttributes, gr.HTML):
     """A canvas with controls of its own; `script` is "plane.js" or "line.js".
 
     `functions` become `server.NAME(payload)` in the page, by their `__name__`.

@@ -7,7 +7,7 @@ const HIGH = 4.6;
 const even = (n) => Array.from({ length: n + 1 }, (_, k) => LOW + ((HIGH - LOW) * k) / n);
 const state = { order: 1, lambdas: even(6), answer: null, before: null };
 const canvas = make("canvas", { tabindex: 0, role: "application", "aria-label": "The prediction along the path, and the nodes; arrow keys move the chosen node" });
-const lines = make("canvas", { role: "img" });
+const lines = make("canvas", { role: "img", "aria-label": "Mean error against evaluations" });
 const verdict = make("p", { class: "verdict", "aria-live": "polite" });
 let chosen = 1;
 const ask = asker((payload) => server.line(payload), (answer) => {
@@ -21,7 +21,7 @@ function speak() {
   const { mean_error: error, halved } = state.answer;
   const way = { 1: "a constant", 2: "a line", 3: "a parabola" }[state.order];
   verdict.replaceChildren(
-    "Order ", make("b", { style: `color:${COLOURS[state.order]}` }, String(state.order)),
+    "Order ", make("b", { style: `color:${legible(COLOURS[state.order])}` }, String(state.order)),
     ` takes the prediction for ${way} through ${state.order} past evaluation${state.order > 1 ? "s" : ""}. Mean error with ${state.lambdas.length - 1}: ${figures(error)}. With every step halved: ${figures(halved)}, `,
     make("b", {}, `${(error / halved).toFixed(1)} times less`), ".",
   );

@@ -52,7 +52,7 @@ function speak() {
     `With ${state.nfe} evaluation${state.nfe > 1 ? "s" : ""} `,
     ...parts.flatMap(([order, miss], k) => [
       k ? (k === parts.length - 1 ? " and " : ", ") : "",
-      make("b", { style: `color:${COLOURS[order]}` }, `order ${order}`),
+      make("b", { style: `color:${legible(COLOURS[order])}` }, `order ${order}`),
       ` misses by ${figures(miss)}`,
     ]),
     " (median of all particles).",

@@ -29,6 +29,7 @@ from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import Serving, awaited, ended, refuse
 from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.widgets.controls import PREDICTIONS, LabelControls
+from dpm_demo.ui.widgets.run_bar import RunBar
 
 METHODS = [("DPM-Solver-12 (orders 1 and 2)", 2), ("DPM-Solver-23 (orders 2 and 3)", 3)]
 CONTROLLERS = [("PI: smoother", "pi"), ("I: as published", "i")]
@@ -499,11 +500,14 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
         with gr.Column(scale=2, min_width=300):
             labels = LabelControls(models, first, 1.0)
             widgets = _controls()
-            with gr.Row():
-                go_ = gr.Button("Run", variant="primary", min_width=100, elem_id="errors-go")
-                fill = gr.Button("Tolerance table", min_width=100, elem_id="errors-fill")
-                stop = gr.Button("Stop", variant="stop", min_width=100, elem_id="errors-stop")
-        with gr.Column(scale=3, min_width=300, elem_classes="player-first"):
+            fill = gr.Button(
+                "Fill the table of tolerances",
+                size="sm",
+                elem_id="errors-fill",
+                elem_classes="runs-errors",
+            )
+        with gr.Column(scale=3, min_width=300, elem_classes="result-first"):
+            bar = RunBar(serving, "errors", "Run")
             with gr.Row():
                 with gr.Column(min_width=200):
                     gr.Markdown("#### Adaptive steps")
@@ -520,7 +524,7 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
                         placeholder="Follows the adaptive run, from the same noise.",
                     )
             note = gr.Markdown(elem_id="errors-note")
-    # its height is reserved (page.CSS), as each update draws it anew; so hidden until there is one
+    # its height is reserved (theme.CSS), as each update draws it anew; so hidden until there is one
     plot = gr.Plot(show_label=False, elem_id="errors-plot", visible=False)
     shown = gr.Dataframe(
         headers=list(HEADERS),
@@ -571,9 +575,12 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
         return labels.show(await serving.model(name))[1:]
 
     panes = [player, beside, plot, note]
-    on_click(serving, "errors", go_, inputs, panes, note, of_a_run, run)
-    on_click(serving, "errors", fill, inputs, [shown, note], note, of_the_table, fill_table)
-    serving.stops("errors", stop)
+    bar.follows(on_click(serving, "errors", bar.go, inputs, panes, note, of_a_run, run))
+    table_panes = [shown, note]
+    bar.follows(
+        on_click(serving, "errors", fill, inputs, table_panes, note, of_the_table, fill_table)
+    )
+    bar.watches(inputs)
     labels.model.input(
         relabel, labels.model, [*labels.axes, labels.guidance], api_visibility="private"
     )

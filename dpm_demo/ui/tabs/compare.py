@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 
@@ -15,121 +17,84 @@ from dpm_demo.compare.figures import (
     best_cells,
     caption,
     row_title,
+    slope,
     table,
 )
+from dpm_demo.compare.figures import rows_of as rows_of_figures
 from dpm_demo.compare.files import make_files
 from dpm_demo.compare.plots import convergence, lam_axis
 from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.engine.events import Done, Event, Preview
 from dpm_demo.media.pixels import uint8
+from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import (
     budgets_of_text,
     comparison_of_query,
     comparison_query,
     solver_of_text,
-    solver_text,
 )
 from dpm_demo.request.comparison import COLUMNS_MAX, ROWS_MAX, Comparison
 from dpm_demo.request.generate import SEED_MAX
 from dpm_demo.request.job import condition_of
-from dpm_demo.solver.settings import CHOICES, Solver
+from dpm_demo.solver.settings import CHOICES
 from dpm_demo.ui.kept import Kept
+from dpm_demo.ui.landing.component import CHANGED, IDLE, LINKED, Landing
+from dpm_demo.ui.landing.scenes import SCENES, read_scenes
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import Serving, awaited, ended, refuse
 from dpm_demo.ui.widgets import links
-from dpm_demo.ui.widgets.controls import ANY, METHODS, PREDICTIONS, SCHEDULES, LabelControls
+from dpm_demo.ui.widgets.board import brief
+from dpm_demo.ui.widgets.controls import ANY, LabelControls
+from dpm_demo.ui.widgets.solver_rows import MORE, SolverRows
 
 DIFF_SCALE = 8
-PRESETS: dict[str, tuple[str, ...]] = {
-    "orders": ("order=1", "order=2", "order=3"),
-    "methods": (
-        "order=2 method=multistep",
-        "order=2 method=singlestep",
-        "order=3 method=multistep",
-        "order=3 method=singlestep",
-    ),
-    "forms": (
-        "order=2 prediction=data",
-        "order=2 prediction=noise",
-        "order=3 prediction=data",
-        "order=3 prediction=noise",
-    ),
-    "schedules": tuple(f"order=2 schedule={name}" for name in CHOICES["schedule"]),
-    "published against exact weights": (
+START = SCENES["1-smiley"].comparison
+_EXACT = Comparison(model="mixture", budgets=(24, 48, 96, 192), no_taper=True)
+
+
+def _asked(of: Comparison, *rows: str) -> Comparison:
+    return replace(of, rows=tuple(solver_of_text(row) for row in rows))
+
+
+#: Questions, and the comparison that answers each.
+QUESTIONS: dict[str, Comparison] = {
+    "Does order pay?": START,
+    "Is the printed order 3 really 3?": _asked(
+        _EXACT,
         "order=2 weights=exact",
         "order=2 weights=published",
         "order=3 weights=exact",
         "order=3 weights=published",
     ),
+    "What does the schedule do?": _asked(
+        replace(START, budgets=(5, 8, 12, 20)),
+        *(f"order=2 schedule={name}" for name in CHOICES["schedule"][:ROWS_MAX]),
+    ),
+    "Named samplers: who is who?": _asked(
+        replace(START, budgets=(8, 12, 20)),
+        "euler",
+        "heun",
+        "dpmpp_2m",
+        "dpmpp_2m karras",
+        "uni_pc",
+    ),
+    "Look back or look ahead?": _asked(
+        START,
+        "order=2 method=multistep",
+        "order=2 method=singlestep",
+        "order=3 method=multistep",
+        "order=3 method=singlestep",
+    ),
+    "Data form or noise form?": _asked(
+        START,
+        "order=2 prediction=data",
+        "order=2 prediction=noise",
+        "order=3 prediction=data",
+        "order=3 prediction=noise",
+    ),
 }
-ROW_FIELDS = ("order", "method", "prediction", "schedule")
-MORE = ("weights", "corrector", "eta", "denoise_to_zero", "threshold", "window", "tolerance")
-EMPTY = "nothing"
-
-
-class _Rows:
-    """Six editable solver rows: four menus and a line for everything else."""
-
-    def __init__(self, rows: tuple[Solver, ...]) -> None:
-        self.widgets: list[gr.components.Component] = []
-        orders = [("off", EMPTY), ("1", "1"), ("2", "2"), ("3", "3"), ("auto", "auto")]
-        for k in range(ROWS_MAX):
-            shown = self.of(rows[k] if k < len(rows) else None)
-            with gr.Row(elem_classes="solver-row"):
-                menus = (
-                    ("Order", orders),
-                    ("Method", [(title.split(":")[0], v) for title, v in METHODS]),
-                    ("Form", PREDICTIONS),
-                    ("Schedule", SCHEDULES),
-                )
-                for (title, choices), value in zip(menus, shown, strict=False):
-                    self.widgets.append(
-                        gr.Dropdown(
-                            choices,
-                            value=value,
-                            label=f"{title} {k + 1}",
-                            min_width=90,
-                            elem_id=f"row-{k + 1}-{title.lower()}",
-                        )
-                    )
-                self.widgets.append(
-                    gr.Textbox(
-                        shown[-1],
-                        label=f"More {k + 1}",
-                        min_width=120,
-                        max_lines=1,
-                        placeholder="weights=published eta=0.5",
-                    )
-                )
-
-    @staticmethod
-    def of(solver: Solver | None) -> list[str]:
-        """What the five widgets of a row hold for a solver; None is an empty row."""
-        if solver is None:
-            return [EMPTY, "multistep", "data", "logsnr", ""]
-        words = dict(word.split("=") for word in solver_text(solver).split())
-        more = " ".join(f"{k}={v}" for k, v in words.items() if k not in ROW_FIELDS)
-        return [*(str(getattr(solver, name)) for name in ROW_FIELDS), more]
-
-    @staticmethod
-    def read(args: tuple[Any, ...]) -> tuple[Solver, ...]:
-        """The solvers of the rows that are not off. Raises ValueError, naming the row."""
-        solvers = []
-        for k in range(ROWS_MAX):
-            *menus, more = args[5 * k : 5 * k + 5]
-            if menus[0] == EMPTY:
-                continue
-            words = dict(zip(ROW_FIELDS, menus, strict=True))
-            if words["method"] == "adaptive":
-                words.pop("schedule")
-            text = " ".join(f"{name}={value}" for name, value in words.items())
-            try:
-                solvers.append(solver_of_text(f"{text} {more or ''}"))
-            except ValueError as error:
-                raise ValueError(f"row {k + 1}: {error}") from error
-        return tuple(solvers)
 
 
 def wall_of(run: ComparisonRun) -> Wall:
@@ -138,12 +103,42 @@ def wall_of(run: ComparisonRun) -> Wall:
     return Wall(
         run.job,
         device=str(run.model.device),
-        row_titles=[row_title(comparison, k) for k in range(len(comparison.rows))],
+        row_titles=[brief(row_title(comparison, k)) for k in range(len(comparison.rows))],
         column_titles=[f"{nfe} NFE" for nfe in comparison.budgets],
         columns=len(comparison.budgets),
         shown=[cells.tile(cell) for cell in cells.cells],
         diff_scale=DIFF_SCALE,
     )
+
+
+class Painter:
+    """What the landing and the player show of a run (landing/component.py); for the encoder."""
+
+    def __init__(self, run: ComparisonRun, wall: Wall) -> None:
+        self.run, self.wall = run, wall
+        self._truth = ""
+
+    def __call__(self, event: Event, others: int) -> dict[str, Any]:
+        """The value of an event, with the figures that are known."""
+        known = [self.run.values.get(cell) for cell in self.run.cells.cells]
+        return {
+            **painted(self.run, self.wall, event, others),
+            "budgets": list(self.run.comparison.budgets),
+            "errors": [None if figures is None else figures.rmse for figures in known],
+            "truth": self.truth,
+        }
+
+    @property
+    def truth(self) -> str:
+        """The converged picture as a data URI; empty while it is not known."""
+        if not self._truth:
+            cells = self.run.cells.cells
+            known = (self.run.truth(cell.track, self.run.seeds[0]) for cell in cells)
+            found = next((truth for truth in known if truth is not None), None)
+            if found is not None:
+                pixels = uint8(found)
+                self._truth = data_uri(png(pixels if pixels.ndim == 3 else pixels[0]))
+        return self._truth
 
 
 def painted(run: ComparisonRun, wall: Wall, event: Event, others: int) -> dict[str, Any]:
@@ -167,74 +162,76 @@ def build(
 ) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
     results: Kept[Outcome] = serving.kept
-    start = Comparison(model=first.name if first else "mixture")
-    gr.Markdown(
-        "Every cell starts from the **same noise**; a column spends the **same number of model "
-        "evaluations**. Under each cell stands its error to the converged sample. "
-        "*mixture (exact)* has a known solution: with the taper off and the budgets "
-        "24, 48, 96, 192 its slopes come out near 1, 2 and 3, and the preset *published against "
-        "exact weights* shows that the published order 3 is of order 2. Few evaluations show "
-        "neither."
-    )
-    with gr.Row():
-        with gr.Column(scale=1, min_width=280):
-            preset = gr.Dropdown(
-                [*PRESETS], value="orders", label="Preset", info="Fills in the solver rows below."
-            )
-            budgets = gr.Textbox(
-                ", ".join(map(str, start.budgets)),
-                label="Budgets",
-                info=f"Model evaluations of the columns, up to {COLUMNS_MAX}.",
-                max_lines=1,
-                elem_id="compare-budgets",
-            )
-            with gr.Row():
-                go = gr.Button("Compare", variant="primary", elem_id="compare-go")
-                stop = gr.Button("Stop", variant="stop", elem_id="compare-stop")
-        with gr.Column(scale=1, min_width=280):
-            labels = LabelControls(models, first, start.guidance, prompts=True)
-        with gr.Column(scale=1, min_width=280):
-            seed = gr.Number(start.seed, label="Seed", info="The noise that all cells share.")
-            count = gr.Slider(
-                1,
-                8,
-                start.count,
-                step=1,
-                label="Seeds",
-                info="Errors are over all of them; the grid shows the first.",
-            )
-            no_taper = gr.Checkbox(
-                start.no_taper,
-                label="Without the final taper",
-                info="Lower orders at the end are steadier but hide the slope.",
-            )
-    with gr.Accordion("Solver rows", open=False):
-        rows = _Rows(start.rows)
-        gr.Markdown(
-            "*More* takes `field=value` words: " + ", ".join(f"`{name}`" for name in MORE) + "."
-        )
-    player = Player(
-        elem_id="compare-player",
-        label="Comparison",
-        placeholder=("Press Compare: every cell starts from the same noise."),
+    scenes = [s for s in read_scenes() if first is not None and s["digest"] == first.digest]
+    start = START if scenes else Comparison(model=first.name if first else "mixture")
+    landing = Landing(
+        {"scenes": scenes} if scenes else None, elem_id="compare-landing", tab="compare"
     )
     note = gr.Markdown(elem_id="compare-note")
-    plot = gr.Plot(show_label=False, elem_id="compare-plot", visible=False)
-    axis = gr.Plot(show_label=False, elem_id="compare-axis", visible=False)
-    shown = gr.Dataframe(
-        headers=list(HEADERS),
-        interactive=False,
-        show_search="filter",
-        label="Figures",
-        elem_id="compare-table",
-        wrap=True,
+    with gr.Accordion(
+        "Ask something else: model, label, budgets, solvers", open=False, elem_id="compare-form"
+    ):
+        with gr.Row():
+            with gr.Column(scale=1, min_width=280):
+                preset = gr.Dropdown(
+                    [*QUESTIONS],
+                    value=next(iter(QUESTIONS)),
+                    label="Question",
+                    info="Fills in everything below.",
+                    elem_id="compare-question",
+                )
+                budgets = gr.Textbox(
+                    ", ".join(map(str, start.budgets)),
+                    label="Budgets",
+                    info=f"Network evaluations to compare at, up to {COLUMNS_MAX} numbers.",
+                    max_lines=1,
+                    elem_id="compare-budgets",
+                )
+            with gr.Column(scale=1, min_width=280):
+                labels = LabelControls(models, first, start.guidance, True, START.label)
+            with gr.Column(scale=1, min_width=280):
+                seed = gr.Number(start.seed, label="Seed", info="The noise that all cells share.")
+                count = gr.Slider(
+                    1,
+                    8,
+                    start.count,
+                    step=1,
+                    label="Seeds",
+                    info="Errors are over all of them; the pictures are of the first.",
+                )
+                no_taper = gr.Checkbox(
+                    start.no_taper,
+                    label="Without the final taper",
+                    info="Lower orders at the end are steadier but hide the slope.",
+                )
+        with gr.Accordion("Solver rows", open=False):
+            rows = SolverRows(start.rows)
+            gr.Markdown(
+                "*More* takes `field=value` words: " + ", ".join(f"`{name}`" for name in MORE) + "."
+            )
+    Player(
+        elem_id="compare-player",
+        label="All cells",
+        placeholder="",
+        follow="compare",
     )
-    with gr.Row():
-        make = gr.Button("Make files", size="sm", interactive=False, elem_id="compare-make")
-        downloads = {
-            kind: gr.DownloadButton(kind.upper(), size="sm", interactive=False)
-            for kind in ("csv", "png", "gif", "mp4", "zip")
-        }
+    with gr.Accordion("Plots, table and files", open=False, elem_id="compare-figures"):
+        plot = gr.Plot(show_label=False, elem_id="compare-plot", visible=False)
+        axis = gr.Plot(show_label=False, elem_id="compare-axis", visible=False)
+        shown = gr.Dataframe(
+            headers=list(HEADERS),
+            interactive=False,
+            show_search="filter",
+            label="Figures",
+            elem_id="compare-table",
+            wrap=True,
+        )
+        with gr.Row():
+            make = gr.Button("Make files", size="sm", interactive=False, elem_id="compare-make")
+            downloads = {
+                kind: gr.DownloadButton(kind.upper(), size="sm", interactive=False)
+                for kind in ("csv", "png", "gif", "mp4", "zip")
+            }
     with gr.Row():
         link = links.box("compare-link")
     done_run = gr.State("")
@@ -270,6 +267,7 @@ def build(
                 else:
                     run = step
         comparison, wall = run.comparison, wall_of(run)
+        painter = Painter(run, wall)
         span = run.model.lam_span
         query = "?" + comparison_query(comparison)
         off = [gr.update(interactive=False)] * (1 + len(downloads))
@@ -279,7 +277,7 @@ def build(
         note = f"compare {comparison.model} {len(run.cells.cells)} cells"
         async with aclosing(serving.measure(run, note)) as events:
             async for event in events:
-                value = await serving.encode(painted, run, wall, event, serving.others)
+                value = await serving.encode(painter, event, serving.others)
                 news: list[Any] = [gr.skip(), gr.skip()]
                 if run.measured_cells > finished or not isinstance(event, Preview):
                     finished = run.measured_cells
@@ -300,16 +298,21 @@ def build(
         made = await serving.write(make_files, results.get(run_id), folder)
         return [gr.DownloadButton(value=str(made[kind]), interactive=True) for kind in downloads]
 
-    def use_preset(name: str) -> list[Any]:
-        solvers = [solver_of_text(text) for text in PRESETS.get(name, PRESETS["orders"])]
-        wanted = [*solvers, *[None] * (ROWS_MAX - len(solvers))]
-        return [v for solver in wanted for v in rows.of(solver)]
+    async def use_question(name: str) -> list[Any]:
+        return await filled(QUESTIONS.get(name, START), [])
+
+    async def use_recording(event: gr.SelectData) -> list[Any]:
+        comparison, complaints = comparison_of_query(parse_qsl(str(event.value)))
+        return await filled(comparison, complaints)
 
     async def open_link(request: gr.Request) -> list[Any]:
         pairs = links.pairs(request, "compare")
         if not pairs:
             return [gr.skip()] * (len(inputs) + 2)
-        comparison, complaints = comparison_of_query(pairs)
+        return await filled(*comparison_of_query(pairs))
+
+    async def filled(comparison: Comparison, complaints: list[str]) -> list[Any]:
+        """Updates for `inputs`, note and link that show a comparison."""
         model = first
         try:
             model = await serving.model(comparison.model)
@@ -335,33 +338,54 @@ def build(
             "?" + comparison_query(comparison),
         ]
 
-    outputs = [player, note, plot, axis, shown, make, *downloads.values(), link, done_run]
-    started = go.click(
-        serving.stoppable("compare", run),
-        inputs,
-        outputs,
-        preprocess=False,
-        **serving.engine_event,
-    )
-    # the address bar becomes the experiment; the text box shows the whole link to copy
-    started.then(
+    outputs = [landing, note, plot, axis, shown, make, *downloads.values(), link, done_run]
+    private: dict[str, Any] = {"api_visibility": "private"}
+
+    def starts(event: Any) -> None:
+        started = event(
+            serving.stoppable("compare", run),
+            inputs,
+            outputs,
+            preprocess=False,
+            **serving.engine_event,
+        )
+        for over in (started.success, started.failure):  # `then` does not follow a refusal
+            over(None, None, None, js=IDLE.replace("TAB", "compare"), **private)
+        # the address bar becomes the experiment; the text box shows the whole link to copy
+        started.then(None, link, link, js=links.SHOW, **private)
+
+    async def stop(request: gr.Request) -> None:
+        await serving.stop("compare", request)
+
+    starts(landing.submit)
+    starts(landing.input(_new_seed, None, seed, queue=False, **private).then)
+    landing.stop(stop, None, None, queue=False, **private)
+    form = [*inputs, note, link]
+    landing.select(use_recording, None, form, show_progress="hidden", **private)
+    preset.input(use_question, preset, form, show_progress="hidden", **private)
+    gr.on(
+        [preset.input, *[w.input for w in inputs]],  # type: ignore[attr-defined]
         None,
-        link,
-        link,
-        api_visibility="private",
-        js=links.SHOW,
+        None,
+        None,
+        js=CHANGED.replace("TAB", "compare"),
+        **private,
     )
     labels.follow(serving, note)
-    serving.stops("compare", stop)
-    make.click(files, done_run, list(downloads.values()), api_visibility="private")
-    preset.input(use_preset, preset, rows.widgets, queue=False, api_visibility="private")
-    demo.load(open_link, None, [*inputs, note, link], api_visibility="private")
+    make.click(files, done_run, list(downloads.values()), **private)
+    demo.load(open_link, None, form, **private).then(
+        None, None, None, js=LINKED.replace("TAB", "compare"), **private
+    )
+
+
+def _new_seed() -> int:
+    return random.randint(0, SEED_MAX)
 
 
 def _note(run: ComparisonRun, done: Done) -> str:
     cells = run.cells
     shared = len(cells.cells) - len(cells.solvers)
-    text = f"{len(cells.cells)} cells in {done.seconds:.2f} s"
+    text = f"{_orders(run)}{len(cells.cells)} cells in {done.seconds:.2f} s"
     if shared:
         one, were = ("is", "was") if shared == 1 else ("are", "were")
         text += f"; {shared} of them {one} the same work as another and {were} computed once"
@@ -374,6 +398,16 @@ def _note(run: ComparisonRun, done: Done) -> str:
     if done.error:
         text += f" **{links.escape(done.error)}**"
     return text
+
+
+def _orders(run: ComparisonRun) -> str:
+    """The measured order of each row that has three budgets or more, as a sentence."""
+    found = []
+    for row, known in rows_of_figures(run.cells, run.values):
+        order = slope([v.nfe for v in known], [v.rmse or 0.0 for v in known])
+        if order is not None and len(known) > 2:
+            found.append(f"{brief(row_title(run.comparison, row))}: {order:.1f}")
+    return f"**Measured order of convergence:** {'; '.join(found)}. " if found else ""
 
 
 def _whole(name: str, value: Any) -> int:

@@ -24,6 +24,7 @@ from dpm_demo.ui.serving import Serving, ended
 from dpm_demo.ui.tabs import from_picture as start
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.form import RequestForm
+from dpm_demo.ui.widgets.run_bar import RunBar
 
 #: In the sweep with the label and guidance that the page starts with, it shares the best place at
 #: 15 evaluations (docs/quality.md).
@@ -34,16 +35,20 @@ def build(
     serving: Serving, models: list[tuple[str, str]], first: Model | None, demo: gr.Blocks
 ) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
+    recordings = recorded.recordings_of(first)
+    default = recordings[0]["request"] if recordings else DEFAULT
+    shown = recordings[0]["value"] if recordings else None
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
-            form = RequestForm(serving, "generate", models, first, DEFAULT, most=16)
-        with gr.Column(scale=3, min_width=320, elem_classes="player-first"):
-            player = Player(elem_id="generate-player", label="Denoising")
+            form = RequestForm(serving, "generate", models, first, default, most=16)
+        with gr.Column(scale=3, min_width=320, elem_classes="result-first"):
+            bar = RunBar(serving, form.tab)
+            player = Player(shown, elem_id="generate-player", label="Denoising")
             note = gr.Markdown(elem_id="generate-note")
             with gr.Row():
                 save_png = gr.DownloadButton("PNG", size="sm", interactive=False)
                 save_gif = gr.DownloadButton("GIF of the denoising", size="sm", interactive=False)
-            recorded.build(player, note, [save_png, save_gif])
+            recorded.build(recordings, form, player, note, [save_png, save_gif])
             form.code()
             start.build(serving, form.labels, form.solver, form.count, form.seed, player)
             link = links.box("generate-link")
@@ -82,7 +87,7 @@ def build(
         picture = write_bytes(serving.path(f"{stem}.png"), sheet_png(done, request))
         return picture, denoising_gif(done, serving.path(f"{stem}.gif"))
 
-    started = form.go.click(
+    started = bar.go.click(
         serving.stoppable(form.tab, run),
         form.inputs,
         [player, note, save_png, save_gif, form.last_seed, done_run],
@@ -91,7 +96,7 @@ def build(
     )
     # an event of its own, so that the button takes the next click while files are made
     started.success(files, done_run, [save_png, save_gif], api_visibility="private")
-    form.wire(demo, started, note, link)
+    form.wire(demo, bar, started, note, link)
 
 
 def summary(wanted: Checked, done: Done) -> str:

@@ -257,12 +257,6 @@ def another(results: Results, model: Model) -> str:
 BROKEN = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError)
 
 
-class _AnyLabel(LabelControls):
-    """The same controls for figures: distances are to real pictures of every label."""
-
-    START = ANY
-
-
 def build(
     serving: Serving, models: list[tuple[str, str]], first: Model | None, tab: gr.Tab
 ) -> None:
@@ -270,7 +264,7 @@ def build(
     gr.Markdown(INTRO)
     _build_landed(serving, tab)
     _build_now(serving, models, first)
-    advisor.build(serving, models, first, _AnyLabel)
+    advisor.build(serving, models, first)
 
 
 def _build_landed(serving: Serving, tab: gr.Tab) -> None:
@@ -340,7 +334,7 @@ def _build_now(serving: Serving, models: list[tuple[str, str]], first: Model | N
     most = min(SAMPLES[1], serving.limits.pictures)
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            labels = _AnyLabel(models, first, 1.0)
+            labels = LabelControls(models, first, 1.0, start=ANY)
         with gr.Column(scale=1, min_width=280):
             solvers = gr.Dropdown(
                 list(OFFERED),

@@ -15,10 +15,11 @@ from dpm_demo.media.grid import sprite_sheet
 from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.model import Model
 from dpm_demo.quality.motion import differences
-from dpm_demo.request.files import FPS, KINDS_OF_FILE, SHOWN, Clips, clip_files
+from dpm_demo.request.files import FPS, KINDS_OF_FILE, Clips, clip_files
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.kept import Kept
+from dpm_demo.ui.player import recorded
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import Serving, ended, refuse
@@ -26,6 +27,7 @@ from dpm_demo.ui.tabs.generate import summary
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.code import KINDS
 from dpm_demo.ui.widgets.form import RequestForm
+from dpm_demo.ui.widgets.run_bar import RunBar
 
 #: More guidance than this, which pictures bear, washes out the colours of clips.
 DEFAULT = GenerateRequest(count=1, guidance=2.0, solver=Solver(nfe=20))
@@ -89,28 +91,24 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
     models = serving.library.choices(video=True)
     first = first_model(serving, models)
-    kept: Kept[Clips] = serving.kept
+    kept: Kept[tuple[Clips, dict[str, Any]]] = serving.kept
     if not any(o.frames > 1 and o.kind == "checkpoint" for o in serving.library.offered()):
         gr.Markdown(MISSING, elem_id="video-missing")
+    recordings = recorded.recordings_of(first)
+    default = recordings[0]["request"] if recordings else DEFAULT
+    shown = recordings[0]["value"] if recordings else None
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
-            form = RequestForm(serving, "video", models, first, DEFAULT, most=8, clips=True)
-        with gr.Column(scale=3, min_width=320, elem_classes="player-first"):
+            form = RequestForm(serving, "video", models, first, default, most=8, clips=True)
+        with gr.Column(scale=3, min_width=320, elem_classes="result-first"):
+            bar = RunBar(serving, form.tab)
             player = Player(
+                shown,
                 elem_id="video-player",
                 label="Denoising of all frames",
                 placeholder="Press Generate: all frames come out of the noise together.",
             )
             note = gr.Markdown(elem_id="video-note")
-            video = gr.Video(
-                label="The clip",
-                interactive=False,
-                autoplay=True,
-                loop=True,
-                buttons=[],
-                height=SHOWN,
-                elem_id="video-result",
-            )
             with gr.Row():
                 titles = ("MP4", "GIF", "WebP (lossless)", "ZIP of PNGs")
                 downloads = [gr.DownloadButton(t, size="sm", interactive=False) for t in titles]
@@ -131,11 +129,10 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
                     info="The last frame's neighbour is the first one; if not, ends are repeated.",
                     elem_id="video-loop",
                 )
-            pair = Player(elem_id="video-pair", label="Before and after smoothing", visible=False)
             form.code(KINDS[:2])
             link = links.box("video-link")
     last_run = gr.State("")
-    waiting = [gr.skip()] * (2 + len(downloads))  # pair, video and the files, as they are
+    waiting = [gr.skip()] * len(downloads)  # the files, as they are
 
     async def run(*args: Any) -> AsyncGenerator[Any, None]:
         *settings_of, width, closed = args
@@ -149,56 +146,49 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
         request, model, job = wanted.request, wanted.model, wanted.job()
         wall = Wall(job, device=str(model.device), titles=[f"seed {s}" for s in request.seeds])
         off = [gr.DownloadButton(interactive=False)] * len(downloads)
-        yield gr.skip(), "", gr.update(visible=False), None, *off, request.seed, ""
+        yield gr.skip(), "", *off, request.seed, ""
         text = f"video {request.model} {request.solver.method} nfe={request.solver.nfe}"
         async with aclosing(serving.play(job, wall, f"{text} count={request.count}")) as events:
             async for value, event in events:
                 if isinstance(event, Done) and event.error is None:
                     clips = Clips(request, event.tracks[0].samples)
-                    kept.put(wall.run, clips)
+                    kept.put(wall.run, (clips, value))
                     text = summary(wanted, event)
                     yield value, text, *waiting, gr.skip(), wall.run
-                    yield (
-                        gr.skip(),
-                        gr.skip(),
-                        *await made(clips, width, closed),
-                        gr.skip(),
-                        gr.skip(),
-                    )
+                    shown, *files = await made(clips, value, width, closed)
+                    yield shown, gr.skip(), *files, gr.skip(), gr.skip()
                 else:
                     yield value, ended(event), *waiting, gr.skip(), gr.skip()
 
-    async def made(clips: Clips, width: float, closed: bool) -> list[Any]:
-        """Updates of the pair, of the video and of its files."""
+    async def made(clips: Clips, sampled: dict[str, Any], width: float, closed: bool) -> list[Any]:
+        """What the player shows (beside the sample as it was, if smoothed), and the files."""
         folder = serving.path("clip").parent
         try:
             files = await serving.write(clip_files, clips, folder, width, bool(closed))
-            shown: Any = gr.update(visible=False)
+            shown = sampled
             if width:
-                value = await serving.write(before_and_after, clips, width, bool(closed))
-                shown = gr.update(value=value, visible=True)
+                shown = await serving.write(before_and_after, clips, width, bool(closed))
         except ValueError as error:
             raise refuse(error) from error
         on = [gr.DownloadButton(value=str(files[k]), interactive=True) for k in KINDS_OF_FILE]
-        return [shown, str(files["mp4"]), *on]
+        return [{**shown, "run": uuid4().hex}, *on]
 
     async def resmooth(run_id: str, width: float, closed: bool) -> list[Any]:
-        return await made(kept.get(run_id), width, closed) if run_id else waiting
+        return await made(*kept.get(run_id), width, closed) if run_id else [gr.skip(), *waiting]
 
-    results = [pair, video, *downloads]
-    started = form.go.click(
+    started = bar.go.click(
         serving.stoppable(form.tab, run),
         [*form.inputs, sigma, loop],
-        [player, note, *results, form.last_seed, last_run],
+        [player, note, *downloads, form.last_seed, last_run],
         preprocess=False,
         **serving.engine_event,
     )
-    form.wire(demo, started, note, link)
+    form.wire(demo, bar, started, note, link)
     gr.on(
         [sigma.input, loop.input],
         resmooth,
         [last_run, sigma, loop],
-        results,
+        [player, *downloads],
         show_progress="hidden",
         trigger_mode="always_last",
         api_visibility="private",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -30,7 +30,7 @@ from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.limits import Limits, check_cost
 from dpm_demo.ui.serving import STOPPED, Serving, ended, refuse
 from dpm_demo.ui.widgets import links
-from dpm_demo.ui.widgets.controls import LabelControls
+from dpm_demo.ui.widgets.controls import ANY, LabelControls
 
 TEXT = """
 ### Which solver for my budget?
@@ -82,17 +82,12 @@ def _sent(jobs: Any, end: Done) -> Any:
         return None
 
 
-def build(
-    serving: Serving,
-    models: list[tuple[str, str]],
-    first: Model | None,
-    controls: Callable[..., LabelControls] = LabelControls,
-) -> None:
+def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) -> None:
     """Builds the block inside the current Blocks."""
     gr.Markdown(TEXT)
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
-            labels = controls(models, first, 1.0)
+            labels = LabelControls(models, first, 1.0, start=ANY)
         with gr.Column(scale=1, min_width=200):
             nfe = gr.Number(8, label="Evaluations", info=f"Of each sample, {NFE[0]} to {NFE[1]}.")
             count = gr.Number(COUNT, label="Seeds", info=f"{SEEDS[0]} to {SEEDS[1]}.")

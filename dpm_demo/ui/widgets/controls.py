@@ -209,9 +209,10 @@ class SolverControls:
 
 
 class LabelControls:
-    """Model, its label axes (at most two) and guidance; `START` is chosen where it is a label."""
+    """Model, its label axes (at most two) and guidance; labels in `start` are chosen.
 
-    START = "smileys"  # a first click should show something that one recognises
+    A first click should show something that one recognises.
+    """
 
     def __init__(
         self,
@@ -219,6 +220,7 @@ class LabelControls:
         first: Model | None,
         guidance: float,
         prompts: bool = False,
+        start: str = "smileys",
     ) -> None:
         name = first.name if first else (models[0][1] if models else None)
         self.model = gr.Dropdown(
@@ -233,7 +235,7 @@ class LabelControls:
                 self.axes.append(
                     gr.Dropdown(
                         [ANY, *names],
-                        value=self.START if self.START in names else ANY,
+                        value=next((word for word in start.split() if word in names), ANY),
                         label=title,
                         info=_axis_info(axes[k][0] if k < len(axes) else ""),
                         visible=bool(names),

@@ -18,6 +18,7 @@ from dpm_demo.ui.serving import Serving, refuse
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.code import KINDS, code_for
 from dpm_demo.ui.widgets.controls import ANY, Dial, LabelControls, SolverControls
+from dpm_demo.ui.widgets.run_bar import RunBar
 
 #: On a phone the player stands above the form: a click should be seen to do something.
 _TO_PLAYER = (
@@ -44,10 +45,7 @@ class RequestForm:
     ) -> None:
         self.serving, self.tab, self.first, self.clips = serving, tab, first, clips
         one, many = ("clip", "Clips") if clips else ("picture", "Pictures")
-        self.labels = LabelControls(models, first, default.guidance, prompts=True)
-        with gr.Row():
-            self.go = gr.Button("Generate", variant="primary", elem_id=f"{tab}-go")
-            self.stop = gr.Button("Stop", variant="stop", elem_id=f"{tab}-stop")
+        self.labels = LabelControls(models, first, default.guidance, True, default.label)
         self.solver = SolverControls(default.solver)
         with gr.Row():
             self.count = Dial(
@@ -99,6 +97,15 @@ class RequestForm:
     def query(self, *args: Any) -> str:
         return f"?tab={self.tab}&" + to_query(read(self.values(args)))
 
+    def show(self, request: GenerateRequest, model: Model) -> list[Any]:
+        """Updates for `inputs` that make them show a request."""
+        return [
+            *self.labels.show(model, request.label, request.guidance, request),
+            *self.solver.show(request.solver),
+            request.count,
+            request.seed,
+        ]
+
     async def open_link(self, request: gr.Request) -> list[Any]:
         """Updates for `inputs` and the note, from a visitor's link; what is bad in it is named."""
         pairs = dict(links.pairs(request, self.tab))
@@ -116,13 +123,7 @@ class RequestForm:
             complaints.append(f"{getattr(error, 'message', error)} The default is used.")
             model = self.first or await self.serving.model(exact)
             wanted = replace(wanted, label=ANY, prompt="", negative_prompt="")
-        return [
-            *self.labels.show(model, wanted.label, wanted.guidance, wanted),
-            *self.solver.show(wanted.solver),
-            wanted.count,
-            wanted.seed,
-            links.note(complaints),
-        ]
+        return [*self.show(wanted, model), links.note(complaints)]
 
     async def show_code(self, kind: str, *args: Any) -> Any:
         try:
@@ -135,16 +136,21 @@ class RequestForm:
 
     # ------------------------------------------------------------ events
 
-    def wire(self, demo: gr.Blocks, started: Any, note: gr.Markdown, link: gr.Textbox) -> None:
+    def wire(
+        self, demo: gr.Blocks, bar: RunBar, started: Any, note: gr.Markdown, link: gr.Textbox
+    ) -> None:
         """Everything but the run: `started` is its event. Called after `code`."""
         private: dict[str, Any] = {"api_visibility": "private"}
-        self.go.click(None, None, None, js=_TO_PLAYER.replace("TAB", self.tab), **private)
+        bar.follows(started)
+        bar.watches(self.inputs)
+        bar.go.click(None, None, None, js=_TO_PLAYER.replace("TAB", self.tab), **private)
         started.success(self.query, self.inputs, link, **private).then(
             None, link, link, js=links.SHOW, **private
         )
-        demo.load(self.open_link, None, [*self.inputs, note], **private)
+        demo.load(self.open_link, None, [*self.inputs, note], **private).then(
+            None, None, None, js=links.RUN.replace("TAB", self.tab), **private
+        )
         self.labels.follow(self.serving, note)
-        self.serving.stops(self.tab, self.stop)
         self.new.click(lambda: random.randint(0, SEED_MAX), None, self.seed, queue=False, **private)
         self.reuse.click(lambda s: s, self.last_seed, self.seed, queue=False, **private)
         gr.on(

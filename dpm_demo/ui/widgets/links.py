@@ -12,6 +12,14 @@ SHOW = (
 )
 
 
+#: Runs what a link asks for, if it says run=1, once it has filled in the form of its tab.
+RUN = """() => {
+  const asked = new URLSearchParams(location.search);
+  if (asked.get("tab") === "TAB" && asked.get("run") === "1") {
+    document.getElementById("TAB-go")?.click();
+  }
+}"""
+
 #: Makes a query the whole link, whoever wrote it into the line.
 WHOLE = "(q) => q.startsWith('?') ? new URL(q, location.origin + location.pathname).href : q"
 
@@ -36,7 +44,8 @@ def pairs(request: gr.Request, tab: str) -> list[tuple[str, str]]:
     """
     found = list(request.query_params.multi_items()) if request.query_params else []
     wanted = dict(found).get("tab", "compare") == tab
-    return [(k, v) for k, v in found if k != "tab" and not k.startswith("__")] if wanted else []
+    own = [(k, v) for k, v in found if k not in ("tab", "run") and not k.startswith("__")]
+    return own if wanted else []
 
 
 def note(complaints: list[str]) -> str:

@@ -1,0 +1,1 @@
+"""What the page shows before anyone clicks: a recorded comparison, and the same live."""

@@ -1,0 +1,282 @@
+// @ts-check
+// What a person does, what plays by itself, and what a new value changes.
+
+import { icon, make, setAttribute, PAUSE, PLAY } from "../player/dom.js";
+import { isObject, list, text } from "../player/read.js";
+import { handOn } from "../player/share.js";
+import { axesOf } from "./plot.js";
+import { recordedScene, takeLive } from "./scene.js";
+import {
+  chips, goButton, playButton, plot, root, rows, schedule, setColumn, show, slider, state,
+  wantedSlider,
+} from "./view.js";
+
+/** @typedef {import("./scene.js").Scene} Scene */
+
+const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+const TIMES = { noise: 700, step: 170, end: 1500, sweep: 75, rest: 8 };
+
+// ---------------------------------------------------------------------------------------------
+// What plays: the way from the noise at one budget, then all budgets, then the first one again.
+
+let timer = 0;
+
+/** @param {boolean} on */
+function setPlaying(on) {
+  window.clearTimeout(timer);
+  state.playing = on;
+  state.step = -1;
+  playButton.replaceChildren(icon(on ? PAUSE : PLAY));
+  setAttribute(playButton, "aria-label", on ? "Pause" : "Play");
+  playButton.title = on ? "Pause (space)" : "Play (space)";
+  if (on) playWay();
+  schedule();
+}
+
+/** @param {number} ms @param {() => void} then */
+function after(ms, then) {
+  timer = window.setTimeout(() => {
+    if (state.playing && state.scene && root.isConnected) then();
+  }, ms);
+}
+
+function playWay() {
+  const { scene } = state;
+  if (!scene) return;
+  const now = scene.budgets[state.column];
+  const nearest = [...scene.played].sort((a, b) => Math.abs(a - now) - Math.abs(b - now))[0];
+  if (nearest === undefined) {
+    playBudgets(0);
+    return;
+  }
+  setColumn(scene.budgets.indexOf(nearest));
+  state.step = 0;
+  schedule();
+  const next = () => {
+    if (scene.way(0, nearest)[0] === null) { // its pictures are on their way
+      after(50, next);
+      return;
+    }
+    state.step += 1;
+    schedule();
+    if (state.step < nearest) after(TIMES.step, next);
+    else {
+      after(TIMES.step, () => {
+        state.step = -1;
+        schedule();
+        after(TIMES.end, () => playBudgets(state.column));
+      });
+    }
+  };
+  after(TIMES.noise, next);
+}
+
+/** @param {number} from */
+function playBudgets(from) {
+  const { scene } = state;
+  if (!scene) return;
+  const back = from;
+  const next = () => {
+    if (state.column < scene.budgets.length - 1) {
+      setColumn(state.column + 1);
+      after(scene.budgets.length > 10 ? TIMES.sweep : 500, next);
+    } else {
+      after(900, () => {
+        setColumn(back);
+        setPlaying(false);
+      });
+    }
+  };
+  next();
+}
+
+// ---------------------------------------------------------------------------------------------
+// Input.
+
+slider.addEventListener("input", () => {
+  setPlaying(false);
+  setColumn(Number(slider.value));
+});
+playButton.addEventListener("click", () => setPlaying(!state.playing));
+
+goButton.addEventListener("click", () => {
+  if (state.running) {
+    trigger("stop");
+    return;
+  }
+  setPlaying(false);
+  setRunning(true);
+  trigger(state.changed ? "submit" : "input");
+  state.changed = false;
+});
+
+/** @param {boolean} on */
+function setRunning(on) {
+  state.running = on;
+  setAttribute(root, "data-running", String(on));
+  schedule();
+}
+
+const ofPlot = () =>
+  state.scene ? axesOf(state.scene, plot.clientWidth, plot.clientHeight) : null;
+let dragging = "";
+plot.addEventListener("pointerdown", (event) => {
+  const axes = ofPlot();
+  if (!(event instanceof PointerEvent) || !axes || !state.scene) return;
+  const box = plot.getBoundingClientRect();
+  const near = Math.abs(event.clientY - box.top - axes.y(state.wanted)) < 14;
+  dragging = near ? "wanted" : "budget";
+  plot.setPointerCapture(event.pointerId);
+  drag(event);
+});
+plot.addEventListener("pointermove", (event) => event instanceof PointerEvent && drag(event));
+for (const end of ["pointerup", "pointercancel"]) plot.addEventListener(end, () => { dragging = ""; });
+
+/** @param {PointerEvent} event */
+function drag(event) {
+  const axes = ofPlot();
+  if (!dragging || !axes || !state.scene) return;
+  const box = plot.getBoundingClientRect();
+  if (dragging === "wanted") {
+    state.wanted = Math.min(axes.high, Math.max(axes.low, axes.error(event.clientY - box.top)));
+    schedule();
+    return;
+  }
+  const nfe = axes.nfe(event.clientX - box.left);
+  const apart = state.scene.budgets.map((n) => Math.abs(Math.log(n / nfe)));
+  setPlaying(false);
+  setColumn(apart.indexOf(Math.min(...apart)));
+}
+
+wantedSlider.addEventListener("input", () => {
+  const axes = ofPlot();
+  if (!axes) return;
+  state.wanted = axes.low * (axes.high / axes.low) ** (Number(wantedSlider.value) / 200);
+  schedule();
+});
+
+rows.forEach((parts, row) => {
+  /** @param {number} held */
+  const hold = (held) => () => {
+    state.held = held;
+    schedule();
+  };
+  parts.hold.addEventListener("pointerdown", hold(row));
+  for (const end of ["pointerup", "pointerleave", "pointercancel", "blur"]) {
+    parts.hold.addEventListener(end, hold(-1));
+  }
+  parts.hold.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === " ") hold(row)();
+  });
+  parts.hold.addEventListener("keyup", hold(-1));
+  parts.node.addEventListener("pointerenter", () => lightUp(row));
+  parts.node.addEventListener("pointerleave", () => lightUp(-1));
+});
+plot.addEventListener("pointerover", (event) => {
+  const row = event.target instanceof Element ? event.target.getAttribute("data-row") : null;
+  lightUp(row === null ? -1 : Number(row));
+});
+plot.addEventListener("pointerleave", () => lightUp(-1));
+
+/** One row, its line and its dots. @param {number} row */
+function lightUp(row) {
+  root.classList.toggle("dpl-lit", row >= 0);
+  for (const node of root.querySelectorAll("[data-row]")) {
+    node.classList.toggle("dpl-this", node.getAttribute("data-row") === String(row));
+  }
+}
+
+root.addEventListener("keydown", (event) => {
+  if (!state.scene || event.ctrlKey || event.metaKey || event.altKey) return;
+  const tag = event.target instanceof Element ? event.target.tagName : "";
+  if (tag === "INPUT" && /^(Arrow|Home|End|Page)/.test(event.key)) return;
+  if (tag === "BUTTON" && (event.key === " " || event.key === "Enter")) return;
+  /** @type {Record<string, () => void>} */
+  const actions = {
+    " ": () => setPlaying(!state.playing),
+    ArrowLeft: () => setColumn(state.column - 1),
+    ArrowRight: () => setColumn(state.column + 1),
+    f: () => {
+      state.flicker = !state.flicker && !still.matches;
+      schedule();
+    },
+  };
+  const action = Object.hasOwn(actions, event.key) ? actions[event.key] : null;
+  if (!action) return;
+  event.preventDefault(); // space would scroll the page
+  if (event.key.startsWith("Arrow")) setPlaying(false);
+  action();
+});
+
+// ---------------------------------------------------------------------------------------------
+// Values.
+
+/** @type {Map<string, Scene>} */
+const recorded = new Map();
+
+/** @param {unknown} about @returns {Scene | null} */
+function scene(about) {
+  const name = isObject(about) ? text(about.name) : "";
+  const known = recorded.get(name);
+  const made = known ?? recordedScene(about, schedule);
+  if (made) recorded.set(name, made);
+  return made;
+}
+
+/** @param {unknown[]} scenes */
+function showRecorded(scenes) {
+  chips.replaceChildren(...scenes.flatMap((about) => {
+    if (!isObject(about)) return [];
+    const chip = make("button", {
+      type: "button", class: "dpl-chip", "data-name": text(about.name), text: text(about.title),
+    });
+    chip.addEventListener("click", () => {
+      const next = scene(about);
+      if (!next || state.running) return;
+      setPlaying(false);
+      show(next);
+      state.changed = false;
+      trigger("select", { index: scenes.indexOf(about), value: text(about.query) });
+      if (!still.matches) setPlaying(true);
+    });
+    return [chip];
+  }));
+  const first = scene(scenes[0]);
+  if (!first || state.scene) return;
+  show(first);
+  if (!still.matches) setPlaying(true);
+}
+
+function update() {
+  const { value } = props;
+  if (!isObject(value)) return;
+  if (Array.isArray(value.scenes)) {
+    showRecorded(list(value.scenes, 12));
+    return;
+  }
+  if (!takeLive(value, state.live, schedule) || !state.live.scene) return;
+  const fresh = state.scene?.recorded !== "" || state.scene?.budgets.join() !== state.live.scene.budgets.join();
+  if (fresh) {
+    setPlaying(false);
+    show(state.live.scene);
+  } else state.scene = state.live.scene;
+  setRunning(!state.live.scene.final);
+  handOn(text(props.tab), value);
+  schedule();
+}
+
+/** @param {string} name @param {() => void} then */
+function told(name, then) {
+  document.addEventListener(name, (event) => {
+    if (event instanceof CustomEvent && event.detail === props.tab && root.isConnected) then();
+  });
+}
+told("dpm-idle", () => setRunning(false));
+told("dpm-changed", () => {
+  state.changed = true;
+  schedule();
+});
+new ResizeObserver(schedule).observe(root);
+
+update();
+watch("value", update);

@@ -1,0 +1,99 @@
+"""The landing: a comparison at one budget, recorded or under way, in one Gradio component.
+
+Python sends it one of
+
+    {"scenes": [...]}          recordings (scenes.py); it keeps each and shows the first
+    a player's value of a grid (player/component.py) with three more entries:
+        "budgets": [5, 8, ...]       evaluations of each column
+        "errors": [0.1, null, ...]   error of each tile to the converged sample, where known
+        "truth": uri                 the converged picture, where known
+
+Everything else happens in the page: the budget, the line of wanted error, what plays.
+
+Events: `input` asks for the same with other noise, `submit` for a run of the form as it is, `stop`
+for the run's end; `select` tells which recording is on show. What it shows of a run it hands on to
+a player that follows it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from dpm_demo.ui.player.script import CheapAttributes, script
+
+#: Scripts for the page: a run of that tab is over, or was refused; its settings have changed.
+IDLE = "() => { document.dispatchEvent(new CustomEvent('dpm-idle', { detail: 'TAB' })); }"
+CHANGED = "() => { document.dispatchEvent(new CustomEvent('dpm-changed', { detail: 'TAB' })); }"
+
+#: The same once a link has filled in the form; with run=1 in it, it runs.
+LINKED = """() => {
+  const asked = new URLSearchParams(location.search);
+  if ((asked.get("tab") ?? "compare") !== "TAB") return;
+  if (![...asked.keys()].some((key) => key !== "tab" && !key.startsWith("__"))) return;
+  document.dispatchEvent(new CustomEvent("dpm-changed", { detail: "TAB" }));
+  if (asked.get("run") === "1") document.getElementById("TAB-go")?.click();
+}"""
+
+_HERE = Path(__file__).parent
+_MODULES = (
+    "../player/dom.js",
+    "../player/read.js",
+    "../player/share.js",
+    "scene.js",
+    "plot.js",
+    "view.js",
+    "act.js",
+)
+
+
+class Landing(CheapAttributes, gr.HTML):
+    """Rows at one budget beside the converged picture, with a slider over budgets and a plot.
+
+    Args:
+        value: see the module.
+        tab: the name by which `IDLE` and `CHANGED` reach it.
+        label: the name assistive technology reads out.
+        **options: passed on to `gr.HTML` (`elem_id`, ...).
+    """
+
+    def __init__(
+        self,
+        value: dict[str, Any] | None = None,
+        *,
+        tab: str = "",
+        label: str = "Comparison at one budget",
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            value=value,
+            label=label,
+            html_template='<section class="dpm-landing" data-testid="landing"></section>',
+            css_template="",
+            js_on_load=script(_HERE, _MODULES, "landing.css"),
+            apply_default_css=False,
+            tab=tab,
+            **options,
+        )
+
+    def preprocess(self, payload: Any) -> Any:
+        """Nothing: no event needs what the page shows."""
+        return None
+
+    def postprocess(self, value: Any) -> Any:
+        """The value as it is; the page checks each of its fields."""
+        return value
+
+    def api_info(self) -> dict[str, Any]:
+        """The schema that the API page shows."""
+        return {"type": "object", "description": "see dpm_demo/ui/landing/component.py"}
+
+    def example_payload(self) -> Any:
+        """A value for the API page."""
+        return {"scenes": []}
+
+    def example_value(self) -> Any:
+        """A value for the API page."""
+        return self.example_payload()

@@ -1,0 +1,250 @@
+// @ts-check
+// What is on the page, and painting it: rows of pictures at one budget beside the converged one.
+
+import { make, icon, setAttribute, setText, PLAY } from "../player/dom.js";
+import { MOST, distance, needed, nothingLive } from "./scene.js";
+import { COLOURS, axesOf, drawAxes, drawMarks, svg } from "./plot.js";
+import { text } from "../player/read.js";
+
+/** @typedef {import("./scene.js").Scene} Scene */
+
+const SCALE = 4; // of the maps of distance
+const REST = 12; // evaluations shown where nothing else was asked for
+
+export const state = {
+  scene: /** @type {Scene | null} */ (null),
+  live: nothingLive(),
+  column: 0,
+  wanted: 0.05,
+  step: -1, // of the way from the noise; -1: the sample
+  playing: false,
+  running: false, // a run of one's own
+  changed: false, // the form, since the run or recording on show
+  flicker: false,
+  held: -1, // row whose place shows the converged picture
+  scheduled: false,
+  drawn: "", // what the plot's axes were drawn for
+};
+
+if (!document.getElementById("dpm-landing-style")) {
+  document.head.append(make("style", { id: "dpm-landing-style", text: STYLE }));
+}
+
+export const root = /** @type {HTMLElement} */ (element.querySelector(".dpm-landing"));
+root.setAttribute("role", "group");
+root.setAttribute("aria-label", text(props.label) || "Comparison at one budget");
+
+export const playButton = make("button", {
+  type: "button", class: "dpl-play", "data-testid": "landing-play", "aria-label": "Play", title: "Play (space)",
+}, icon(PLAY));
+export const slider = make("input", {
+  type: "range", min: "0", max: "0", step: "1", value: "0", class: "dpl-range",
+  "data-testid": "landing-budget", "aria-label": "Network evaluations",
+});
+const budget = make("output", { class: "dpl-budget", "data-testid": "landing-nfe" });
+export const goButton = make("button", {
+  type: "button", class: "dpl-go", "data-testid": "landing-go", id: "compare-go",
+});
+const claim = make("h2", { class: "dpl-claim", "data-testid": "landing-claim" });
+const control = make("div", { class: "dpl-control" },
+  playButton,
+  make("label", { class: "dpl-slider" },
+    make("span", { class: "dpl-count" }, budget, make("span", { text: " network evaluations" })), slider),
+  goButton);
+
+const picture = () => {
+  const canvas = make("canvas", { role: "img", class: "dpl-picture" });
+  canvas.width = canvas.height = 1;
+  return canvas;
+};
+
+/** @param {number} row */
+function makeRow(row) {
+  const title = make("b", { class: "dpl-name" });
+  const canvas = picture();
+  const map = picture();
+  const bar = make("span", { class: "dpl-bar" });
+  const value = make("span", { class: "dpl-value", "data-testid": "landing-error" });
+  const hold = make("button", { type: "button", class: "dpl-hold", "data-testid": "landing-picture",
+    title: "Hold to see the converged picture in its place" }, canvas);
+  const node = make("div", { class: "dpl-row", "data-testid": "landing-row", "data-row": row },
+    title, hold, map, make("span", { class: "dpl-measure" }, make("span", { class: "dpl-track" }, bar), value));
+  node.style.setProperty("--colour", COLOURS[row]);
+  return { node, title, canvas, map, bar, value, hold };
+}
+export const rows = Array.from({ length: MOST }, (_, row) => makeRow(row));
+const heads = ["", "picture", `distance × ${SCALE}`, "error (RMSE)"].map((words) => make("span", { text: words }));
+const table = make("div", { class: "dpl-rows" },
+  make("div", { class: "dpl-row dpl-heads", "aria-hidden": "true" }, ...heads), ...rows.map((r) => r.node));
+
+const truth = picture();
+const truthNote = make("span", { class: "dpl-note" });
+const goal = make("div", { class: "dpl-goal" },
+  truth, make("div", {}, make("b", { text: "the converged picture" }), truthNote));
+export const sentence = make("p", { class: "dpl-sentence", "data-testid": "landing-sentence", "aria-live": "polite" });
+export const plot = svg("svg", { class: "dpl-plot", role: "img", "data-testid": "landing-plot" });
+export const wantedSlider = make("input", {
+  type: "range", min: "0", max: "200", step: "1", class: "dpm-hidden", "data-testid": "landing-wanted",
+  "aria-label": "Wanted error",
+});
+const chart = make("div", { class: "dpl-chart" }, plot, wantedSlider, sentence);
+
+export const chips = make("div", { class: "dpl-chips", role: "group", "aria-label": "Recorded comparisons" });
+const why = make("p", { class: "dpl-why", "data-testid": "landing-why" });
+root.replaceChildren(claim, control, table, make("div", { class: "dpl-side" }, goal, chart),
+  make("div", { class: "dpl-foot" }, chips, why));
+
+/** @param {HTMLCanvasElement} canvas @param {ImageData | null} pixels */
+function put(canvas, pixels) {
+  if (!pixels) {
+    if (canvas.width > 1) canvas.width = canvas.height = 1; // which clears it
+    return;
+  }
+  if (canvas.width !== pixels.width) canvas.width = pixels.width;
+  if (canvas.height !== pixels.height) canvas.height = pixels.height;
+  /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")).putImageData(pixels, 0, 0);
+}
+
+/** Two digits, as one reads them. @param {number} error */
+export const digits = (error) => String(Number(error.toPrecision(2)));
+
+/** @param {string} words */
+const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+
+/** @param {Scene} scene @param {number} column */
+function claimOf(scene, column) {
+  const errors = scene.rows.map((_, row) => scene.error(row, column));
+  if (errors.length < 2 || errors.some((e) => e === null)) return "";
+  const known = /** @type {number[]} */ (errors);
+  const best = known.indexOf(Math.min(...known));
+  const worst = known.indexOf(Math.max(...known));
+  const ratio = known[worst] / known[best];
+  if (!(ratio > 1.05)) return "Here the rows are equally near.";
+  const times = ratio >= 10 ? ratio.toFixed(0) : ratio.toFixed(1);
+  return `${capital(scene.rows[best])} ends ${times} times nearer than ${scene.rows[worst]}.`;
+}
+
+/** @param {Scene} scene */
+function sentenceOf(scene) {
+  const last = scene.budgets[scene.budgets.length - 1];
+  if (scene.rows.every((_, row) => scene.budgets.every((__, k) => scene.error(row, k) === null))) {
+    return scene.final ? "" : "Errors come once the converged picture is there.";
+  }
+  const parts = scene.rows.map((title, row) => {
+    const first = needed(scene, row, state.wanted);
+    const known = scene.error(row, scene.budgets.length - 1) !== null;
+    return `${title}${row ? "" : " needs"} ${first === null ? (known ? `more than ${last}` : "?") : first}`;
+  });
+  const all = parts.length > 1 ? `${parts.slice(0, -1).join(", ")} and ${parts[parts.length - 1]}` : parts[0];
+  return `To come within ${digits(state.wanted)} for good, ${all} evaluations.`;
+}
+
+/** @param {Scene} scene @param {number} row */
+function shown(scene, row) {
+  if (state.held === row || (state.flicker && Math.floor(performance.now() / 450) % 2)) return scene.truth();
+  if (state.step < 0) return scene.picture(row, state.column);
+  if (state.step === 0) return scene.noise();
+  const way = scene.way(row, scene.budgets[state.column]);
+  return way[state.step - 1] ?? null;
+}
+
+export function paint() {
+  state.scheduled = false;
+  const { scene, column } = state;
+  if (!scene || !root.isConnected) return;
+  const nfe = scene.budgets[column];
+  const moving = state.step >= 0;
+  setText(budget, moving ? `${state.step} of ${nfe}` : String(nfe));
+  setText(claim, `The same noise, the same network, ${nfe} evaluations: only the formula differs.`);
+  setAttribute(slider, "aria-valuetext", `${nfe} network evaluations`);
+  root.classList.toggle("dpl-moving", moving);
+  root.style.setProperty("--rows", String(scene.rows.length));
+  const most = Math.max(0.01, ...scene.rows.flatMap((_, row) => scene.budgets.map((__, k) => scene.error(row, k) ?? 0)));
+  const goalPixels = scene.truth();
+  put(truth, goalPixels);
+  setText(truthNote, scene.recorded || goalPixels ? " order 3, 200 evaluations" : " is being computed …");
+  rows.forEach((parts, row) => {
+    parts.node.hidden = row >= scene.rows.length;
+    if (parts.node.hidden) return;
+    const pixels = shown(scene, row);
+    const error = scene.error(row, column);
+    setText(parts.title, scene.rows[row]);
+    put(parts.canvas, pixels);
+    const sample = scene.picture(row, column);
+    put(parts.map, !moving && sample && goalPixels ? distance(sample, goalPixels, SCALE) : null);
+    parts.bar.style.width = moving || error === null ? "0" : `${(100 * error) / most}%`;
+    const spent = scene.done(row, column);
+    setText(parts.value, moving || error === null ? (spent < nfe ? `${spent} of ${nfe}` : "…") : digits(error));
+    const words = `${scene.rows[row]} after ${nfe} evaluations${error === null ? "" : `, error ${digits(error)}`}`;
+    setAttribute(parts.canvas, "aria-label", words);
+    setAttribute(parts.hold, "aria-label", `${words}. Hold to see the converged picture`);
+    setAttribute(parts.map, "aria-label", `distance of ${scene.rows[row]} to the converged picture`);
+  });
+  setAttribute(truth, "aria-label", "the converged picture");
+  paintPlot(scene);
+  setText(sentence, `${claimOf(scene, column)} ${sentenceOf(scene)}`.trim());
+  paintButton(scene);
+  if (state.flicker) schedule();
+}
+
+/** @param {Scene} scene */
+function paintPlot(scene) {
+  const [width, height] = [plot.clientWidth, plot.clientHeight];
+  const axes = width ? axesOf(scene, width, height) : null;
+  if (!axes) {
+    plot.replaceChildren();
+    state.drawn = "";
+    return;
+  }
+  state.wanted = Math.min(axes.high, Math.max(axes.low, state.wanted));
+  const key = JSON.stringify([width, height, scene.rows, scene.budgets, scene.recorded,
+    scene.recorded || scene.rows.map((_, r) => scene.budgets.map((__, c) => scene.error(r, c)))]);
+  if (key !== state.drawn) drawAxes(/** @type {SVGElement} */ (plot), scene, axes, width, height);
+  state.drawn = key;
+  const marks = /** @type {SVGElement} */ (plot.lastElementChild);
+  drawMarks(marks, scene, axes, width, state.column, state.wanted);
+  setAttribute(plot, "aria-label", `Error against network evaluations. ${sentenceOf(scene)}`);
+  wantedSlider.value = String(Math.round((200 * Math.log(state.wanted / axes.low)) / Math.log(axes.high / axes.low)));
+  setAttribute(wantedSlider, "aria-valuetext", `error ${digits(state.wanted)}`);
+}
+
+/** @param {Scene} scene */
+function paintButton(scene) {
+  const share = scene.recorded ? 0 : scene.share;
+  const words = state.running ? `Stop · ${Math.floor(100 * share)} %`
+    : state.changed ? "Changed: run again" : "Try your own noise";
+  setText(goButton, words);
+  goButton.classList.toggle("dpl-stop", state.running);
+  goButton.style.setProperty("--share", state.running ? `${100 * share}%` : "0%");
+  const note = scene.recorded ? `Recorded: ${scene.title}. ${scene.why} Nothing was computed to show it.`
+    : scene.final ? "Computed just now." : "Being computed now.";
+  setText(why, note);
+  for (const chip of chips.querySelectorAll("button")) {
+    setAttribute(chip, "aria-pressed", String(chip.dataset.name === scene.recorded));
+  }
+}
+
+export function schedule() {
+  if (state.scheduled) return;
+  state.scheduled = true;
+  window.requestAnimationFrame(paint);
+}
+
+/** Shows another scene at the budget nearest to the one on show. @param {Scene} scene */
+export function show(scene) {
+  const before = state.scene ? state.scene.budgets[state.column] : REST;
+  state.scene = scene;
+  slider.max = String(scene.budgets.length - 1);
+  const apart = scene.budgets.map((n) => Math.abs(n - before));
+  setColumn(apart.indexOf(Math.min(...apart)));
+}
+
+/** @param {number} column */
+export function setColumn(column) {
+  if (!state.scene) return;
+  state.column = Math.min(state.scene.budgets.length - 1, Math.max(0, column));
+  slider.value = String(state.column);
+  const most = Number(slider.max) || 1;
+  slider.style.setProperty("--fill", `${(100 * state.column) / most}%`);
+  schedule();
+}

@@ -1,0 +1,123 @@
+"""The page's look: Gradio's theme variables, and the little style that no variable reaches.
+
+One accent, contrast of at least 4.5 : 1 for text in light and dark (tests/ui/test_axe.py measures
+it), compact controls, tabular figures.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+from gradio.themes.utils import sizes
+
+# the reader's own fonts: nothing is fetched, and nothing odd is picked for "sans-serif"
+FONT = ["system-ui", "Segoe UI", "Roboto", "Liberation Sans", "DejaVu Sans", "sans-serif"]
+
+_QUIET, _QUIET_DARK = "*neutral_600", "*neutral_300"  # captions: 7 : 1 and 9 : 1 on their ground
+
+
+def theme() -> gr.themes.Base:
+    """The theme of every tab."""
+    base = gr.themes.Base(
+        primary_hue="blue",
+        secondary_hue="blue",
+        neutral_hue="slate",
+        text_size=sizes.text_sm,
+        spacing_size=sizes.spacing_sm,
+        radius_size=sizes.radius_md,
+        font=FONT,
+    )
+    return base.set(
+        body_background_fill="white",
+        body_background_fill_dark="*neutral_950",
+        body_text_color="*neutral_900",
+        body_text_color_dark="*neutral_100",
+        body_text_color_subdued=_QUIET,
+        body_text_color_subdued_dark=_QUIET_DARK,
+        color_accent="*primary_700",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_300",
+        link_text_color_hover="*primary_800",
+        link_text_color_hover_dark="*primary_200",
+        link_text_color_visited="*primary_700",
+        link_text_color_visited_dark="*primary_300",
+        background_fill_secondary="*neutral_100",
+        background_fill_secondary_dark="*neutral_800",
+        block_background_fill="white",
+        block_background_fill_dark="*neutral_900",
+        block_border_width="0px",
+        block_shadow="none",
+        block_padding="*spacing_md",
+        block_title_text_color="*neutral_900",
+        block_title_text_color_dark="*neutral_100",
+        block_title_text_weight="600",
+        block_title_background_fill="none",
+        block_label_text_color="*neutral_800",
+        block_label_text_color_dark="*neutral_200",
+        block_info_text_color=_QUIET,
+        block_info_text_color_dark=_QUIET_DARK,
+        block_info_text_size="*text_sm",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        input_background_fill="white",
+        input_border_width="1px",
+        input_border_color="*neutral_400",
+        input_border_color_dark="*neutral_600",
+        slider_color="*primary_700",
+        slider_color_dark="*primary_400",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_text_color="white",
+        button_primary_text_color_dark="white",
+        button_cancel_background_fill="*neutral_100",
+        button_cancel_background_fill_dark="*neutral_800",
+        button_cancel_text_color="*neutral_900",
+        button_cancel_text_color_dark="*neutral_100",
+        checkbox_label_text_color="*neutral_900",
+        checkbox_label_text_color_dark="*neutral_100",
+        checkbox_background_color_selected="*primary_700",
+        checkbox_background_color_selected_dark="*primary_600",
+        table_text_color="*neutral_900",
+        table_text_color_dark="*neutral_100",
+    )
+
+
+_HERE = Path(__file__).parent
+#: Scripts for the page's head.
+HEAD = "".join(
+    f"<script>{(_HERE / name).read_text(encoding='utf-8')}</script>"
+    for name in ("mend.js", "widgets/run_bar.js")
+)
+
+CSS = """
+.dark { --color-accent: var(--primary-300); }
+.gradio-container { max-width: 1500px !important; font-variant-numeric: tabular-nums; }
+#page-title { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 14px; }
+#page-title h1 { font-size: 22px; margin: 0; }
+#page-title p { margin: 0; }
+/* The button of a tab: one of two in one place, and on a phone it stays. */
+.run-bar[data-running="true"] .run-go { display: none; }
+.run-bar:not([data-running="true"]) .run-stop { display: none; }
+.run-bar[data-changed="true"] .run-go::after { content: " · changed, run again"; font-weight: 400; }
+.result-first { order: -1; }
+/* a note that is empty is not to be a region that scrolls */
+#compare-note, #generate-note, #video-note, #errors-note { overflow: visible !important; }
+#errors-plot { min-height: 660px; }
+#now-note progress { width: min(100%, 420px); accent-color: var(--primary-500); }
+.katex-display { overflow-x: auto; overflow-y: hidden; }
+figure.forward { margin: 0; } figure.forward img { image-rendering: pixelated; }
+@media (max-width: 640px) {
+  .gradio-container { padding: 8px !important; }
+  .gradio-container main { padding: 0 4px !important; }
+  #page-title p { display: none; }
+  .header-cell .cell-menu-button { display: none !important; }
+  .header-cell .text { font-size: 12px !important; overflow-wrap: normal !important;
+    word-break: normal !important; }
+  .run-bar { position: fixed !important; z-index: 30; left: 12px; right: 12px; bottom: 10px;
+    width: auto !important; border-radius: 8px; box-shadow: 0 2px 12px rgb(0 0 0 / 35%); }
+  footer { padding-bottom: 64px; }
+}
+"""

@@ -1,0 +1,47 @@
+"""The button of a tab: it starts a run, and is Stop while one is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from dpm_demo.ui.serving import Serving
+
+_PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+
+
+def _mark(bar: str, name: str, value: str) -> str:
+    # an attribute, as Gradio writes an element's classes anew
+    return f"() => {{ document.getElementById('{bar}').dataset.{name} = '{value}'; }}"
+
+
+class RunBar:
+    """Two buttons in one place, of which the page shows one (theme.CSS); on a phone it stays.
+
+    The page switches them itself (run_bar.js), so that a second click is never ignored: at a click
+    on `go`, and on any button of the class `runs-TAB`.
+    """
+
+    def __init__(self, serving: Serving, tab: str, words: str = "Generate") -> None:
+        self.serving, self.tab, self.id = serving, tab, f"{tab}-run"
+        with gr.Row(elem_id=self.id, elem_classes="run-bar"):
+            self.go = gr.Button(
+                words, variant="primary", elem_id=f"{tab}-go", elem_classes=f"run-go runs-{tab}"
+            )
+            self.stop = gr.Button(
+                "Stop", variant="stop", elem_id=f"{tab}-stop", elem_classes="run-stop"
+            )
+        serving.stops(tab, self.stop)
+
+    def follows(self, started: Any) -> None:
+        """Is Stop no longer at the end of `started`, the event that a click makes."""
+        for over in (started.success, started.failure):  # `then` does not follow a refusal
+            over(None, None, None, js=_mark(self.id, "running", "false"), **_PRIVATE)
+        started.success(None, None, None, js=_mark(self.id, "changed", "false"), **_PRIVATE)
+
+    def watches(self, widgets: Sequence[Any]) -> None:
+        """Says "changed" once a person has changed one of the settings on show."""
+        events = [w.input for w in widgets if hasattr(w, "input")]
+        gr.on(events, None, None, None, js=_mark(self.id, "changed", "true"), **_PRIVATE)
