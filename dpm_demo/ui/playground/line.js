@@ -125,7 +125,7 @@ function paintLines(width) {
   draw.fillText("evaluations", (wide - 26) / 2, 238);
   const slopes = [];
   for (const [name, points] of Object.entries(printed)) {
-    const colour = name === "exact" ? COLOURS[3] : "#b3651d";
+    const colour = name === "exact" ? COLOURS[3] : "#9a58c9";
     draw.strokeStyle = draw.fillStyle = colour;
     draw.lineWidth = 2;
     draw.beginPath();

@@ -6,7 +6,7 @@ const root = element.querySelector(".dpm-playground");
 root.append(make("style", {}, STYLE));
 // As text on light and dark ground: nearer to the ink.
 const legible = (colour) => `color-mix(in srgb, ${colour} 70%, var(--body-text-color))`;
-const COLOURS = { 1: "#d1495b", 2: "#2f6fde", 3: "#1b8a5a" };
+const COLOURS = { 1: "#3b6fd4", 2: "#d4663b", 3: "#3ba55d" };
 
 /** @param {string} tag @param {Record<string, any>} options @param {...any} children */
 function make(tag, options = {}, ...children) {
