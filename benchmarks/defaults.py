@@ -107,7 +107,7 @@ def case(model: Model, nfe: int, ends: tuple[float, float], seeds: int, out: Pat
     taking = field(model, nfe, conditions and conditions[0])
     lines: list[dict[str, Any]] = []
     if path.exists():
-        lines = json.loads(path.read_text())["lines"]
+        lines = json.loads(path.read_text(encoding="utf-8"))["lines"]
         seeds = len(lines[0]["errors"])  # those that it was begun with
         known = {line["name"] for line in lines}
         taking = [one for one in taking if one.kept and one.name not in known]
@@ -130,7 +130,10 @@ def case(model: Model, nfe: int, ends: tuple[float, float], seeds: int, out: Pat
         if np.isfinite(errors).all() and one.name != "again"
     ]
     part = path.with_suffix(".part")
-    part.write_text(json.dumps({"model": model.name, "nfe": nfe, "guidance": ends, "lines": lines}))
+    part.write_text(
+        json.dumps({"model": model.name, "nfe": nfe, "guidance": ends, "lines": lines}),
+        encoding="utf-8",
+    )
     part.replace(path)
     return path
 

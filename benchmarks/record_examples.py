@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
         made = record(title, request, dpm.load(request.model, options.device))
         path = options.out / request.model / "recorded" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(made, separators=(",", ":")) + "\n")
+        path.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 

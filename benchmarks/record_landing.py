@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, scene in SCENES.items():
         about, *sheets = record(dpm.load(scene.comparison.model, options.device), scene)
         text = json.dumps(about, separators=(",", ":")) + "\n"
-        (options.out / f"{name}.json").write_text(text)
+        (options.out / f"{name}.json").write_text(text, encoding="utf-8")
         for end, pictures in zip(("", "-way"), sheets, strict=True):
             path = options.out / f"{name}{end}.webp"
             path.write_bytes(sheet(pictures))

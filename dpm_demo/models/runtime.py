@@ -159,7 +159,10 @@ def _remembered(folder: Path, measure: Callable[[], dict[int, bool]]) -> dict[in
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dpm-demo"
     path = cache / f"runtime-{digest}.json"
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        known = {int(rows): bool(won) for rows, won in json.loads(path.read_text()).items()}
+        known = {
+            int(rows): bool(won)
+            for rows, won in json.loads(path.read_text(encoding="utf-8")).items()
+        }
         if known:
             return known
     found = measure()

@@ -40,7 +40,7 @@ def read_recordings(folder: Path = FOLDER, digest: str = "") -> list[dict[str, A
     found = []
     for path in sorted(folder.glob("*.json")):
         try:
-            read = json.loads(path.read_text())
+            read = json.loads(path.read_text(encoding="utf-8"))
             if digest and read["digest"] != digest:
                 continue
             recording = {name: read[name] for name in ("title", "note", "value")}

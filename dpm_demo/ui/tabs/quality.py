@@ -202,7 +202,7 @@ def knows_emoji(model: Model) -> bool:
     Where the extractor cannot be read the answer is yes, so that measuring says what is wrong.
     """
     try:
-        axes = json.loads((EMOJI_FEATURES / "features.json").read_text())["axes"]
+        axes = json.loads((EMOJI_FEATURES / "features.json").read_text(encoding="utf-8"))["axes"]
     except (OSError, ValueError, KeyError, TypeError):
         return True
     return bool(axes == {axis: len(names) for axis, names in model.labels.items()})
