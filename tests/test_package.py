@@ -20,6 +20,19 @@ if sys.version_info >= (3, 11):
 else:
     pytest.skip("reads TOML, which Python has since 3.11", allow_module_level=True)
 
+#: What is imported by another name than it is installed by, or comes with what it is used with.
+IMPORTED_AS = {
+    "pil": "pillow",
+    "yaml": "pyyaml",
+    "fastapi": "gradio",
+    "starlette": "gradio",
+    "httpx": "gradio",
+    "spaces": "gradio",  # on Spaces only, where the hub brings it
+    "huggingface_hub": "diffusers",
+    "accelerate": "diffusers",  # asked for by name where it is needed
+    "tokenizers": "transformers",
+}
+
 
 def lines(name: str) -> list[str]:
     text = (ROOT / name).read_text(encoding="utf-8")
@@ -31,22 +44,23 @@ def test_spaces_install_what_the_package_depends_on() -> None:
     assert lines("requirements-dev.txt") == ["-r requirements.txt", "-e .[dev]"]
 
 
-def test_what_the_package_imports_is_what_it_depends_on() -> None:
+@pytest.mark.parametrize("folder", ["dpm_demo", "benchmarks", "examples", "tests"])
+def test_what_is_imported_is_depended_on(folder: str) -> None:
     """Every import of another project is a requirement, an extra, or is asked for in a sentence."""
     extras = PROJECT["optional-dependencies"]
     named = [*PROJECT["dependencies"], *(r for extra in extras.values() for r in extra)]
+    files = [*(ROOT / folder).rglob("*.py")]
     known = {re.split(r"[>=<\[;]", r)[0].lower().replace("-", "_") for r in named}
-    known |= {"pil"} if "pillow" in known else set()
-    # come with gradio, diffusers or Spaces, and are only used where these are
-    known |= {"fastapi", "starlette", "huggingface_hub", "spaces", "accelerate"}
+    known |= {name for name, needs in IMPORTED_AS.items() if needs in known}
     found: set[str] = set()
-    for path in (ROOT / "dpm_demo").rglob("*.py"):
+    for path in files:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 found |= {name.name.partition(".")[0].lower() for name in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 found.add(node.module.partition(".")[0].lower())
-    foreign = found - {name.lower() for name in sys.stdlib_module_names} - {"dpm_demo"}
+    foreign = found - {name.lower() for name in sys.stdlib_module_names}
+    foreign -= {"dpm_demo", "benchmarks", "tests", *(path.stem.lower() for path in files)}
     assert "torch" in foreign and foreign - known == set()
 
 
