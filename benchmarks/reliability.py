@@ -370,7 +370,7 @@ async def killed_process(folder: Path, rounds: int = 3) -> str:
 async def full_disk(folder: Path) -> str:
     small = folder / "temp"
     small.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(small)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(small)], check=True)
     try:
         app = App(folder)
         filler = small / "filler"
