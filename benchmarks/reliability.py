@@ -344,7 +344,7 @@ async def soak(app: App, minutes: float, seed: int) -> list[str]:
 # ---------------------------------------------------------------- death
 
 
-async def killed_process(folder: Path, rounds: int = 3) -> str:
+async def killed_process(folder: Path, rounds: int = 2) -> str:
     app = App(folder)
     said: Counter[str] = Counter()
     long = ["emoji-image", "any", 1, 0, 1, {"nfe": 1000}, "", "", 0, 0, 0]

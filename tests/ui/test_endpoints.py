@@ -6,12 +6,19 @@ import base64
 import io
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from gradio_client import Client
 from PIL import Image
+
+from dpm_demo.engine.worker import Engine
+from dpm_demo.models.library import ModelLibrary
+from dpm_demo.ui import page
+from dpm_demo.ui.page import serve
+from dpm_demo.ui.serving import Serving
 
 ENDPOINTS = ("/generate", "/video", "/compare", "/adaptive")
 
@@ -172,3 +179,56 @@ def test_a_comparison_of_the_api_is_priced_with_its_references(client: Client) -
             guidance=3.0,
             api_name="/compare",
         )
+
+
+# --- who asks, and how many -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("forwarded", "host"), [("", "127.0.0.1"), ("127.0.0.1", "10.1.2.3")])
+def test_a_forwarded_address_counts_only_where_the_operator_says_so(
+    forwarded: str, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+    serving = Serving(Engine(), ModelLibrary("cpu", root=tmp_path))
+    demo, address = serve(serving, None, forwarded=forwarded, quiet=True)
+    seen: list[str] = []
+    place = serving.admission.place
+    monkeypatch.setattr(
+        serving.admission, "place", lambda one, where: seen.append(where) or place(one, where)
+    )
+    url = f"{address}gradio_api/call/generate"
+    data = {"data": ["mixture", "any", 1, 0, 1, {"nfe": 1}, "", "", 0, 0, 0]}
+    event = httpx.post(url, json=data, headers={"X-Forwarded-For": "10.1.2.3"}).json()["event_id"]
+    assert "complete" in httpx.get(f"{url}/{event}", timeout=60).text
+    assert seen == [host]
+    demo.close()
+    serving.close()
+
+
+def test_a_full_queue_says_how_many_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "QUEUE", 0)
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+    serving = Serving(Engine(), ModelLibrary("cpu", root=tmp_path))
+    demo, address = serve(serving, None, quiet=True)
+    answer = httpx.post(f"{address}gradio_api/call/generate", json={"data": ["mixture"]})
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == ("0 requests are waiting, which is the most; try again soon.")
+    demo.close()
+    serving.close()
+
+
+def test_a_fault_of_ours_is_a_sentence_and_one_line_that_names_its_place(
+    served: tuple[Any, str],
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError("a secret\nof ours")
+
+    monkeypatch.setattr("dpm_demo.ui.endpoints.read_nested", broken)
+    with pytest.raises(Exception, match="Something went wrong here") as caught:
+        client.predict(model="mixture", api_name="/generate")
+    assert "secret" not in str(caught.value)
+    (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert "\n" not in line and "KeyError" in line and ".py:" in line
