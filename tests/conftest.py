@@ -14,13 +14,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     A file is one group of pytest-xdist, as its tests share what its fixtures made; those of its
     tests that need the browser are another, so that this holds in every process. All that need the
-    cluster are one.
+    cluster are one, some of them with the browser: after all that need neither.
     """
 
     def needs(item: pytest.Item, name: str) -> bool:
         return name in getattr(item, "fixturenames", ())
 
-    items.sort(key=lambda item: needs(item, "browser"))
+    items.sort(key=lambda item: (needs(item, "browser"), needs(item, "cluster")))
     for item in items:
         group = item.path.stem + ("-browser" if needs(item, "browser") else "")
         item.add_marker(pytest.mark.xdist_group("cluster" if needs(item, "cluster") else group))
