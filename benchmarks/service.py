@@ -74,7 +74,9 @@ class Page:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
         words = ["app.py", "--port", str(self.port), "--quiet", "--device", "cpu"]
-        self.process = subprocess.Popen([sys.executable, *words, "--runtime", runtime])
+        # all visitors come from one address here
+        words += ["--runtime", runtime, "--max-requests", "256", "--max-address", "256"]
+        self.process = subprocess.Popen([sys.executable, *words])
         self.model, self.door = model, door
         began = time.perf_counter()
         while not self._answers():
@@ -223,10 +225,10 @@ def measure(page: Page, model: Model, visitors: int, busy: bool = False, repeats
         page.rests()
         bares.append(bare(model, visitors))
         served = [visit for visit in visits if not visit.refused]
-        refused += len(visits) - len(served)
+        refused += len(visits) - len(served) + bool(newcomer.refused)
         firsts.append(_spread([visit.first for visit in served]))
         ends.append(_spread([visit.end for visit in served]))
-        newcomers.append(newcomer.first)
+        newcomers.append(float("inf") if newcomer.refused else newcomer.first)
     return Round(
         visitors,
         busy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 
 FIRST_ROWS = 1  # rows of the first call of a network whose speed nobody knows
@@ -77,6 +78,8 @@ class Cost:
         """
         if not self._seen:
             return FIRST_ROWS
+        if ms == math.inf:
+            return self._possible(ms)
         fixed, each = self._line()
         rows = max((ms - fixed) / each, WORTH * fixed / each)
         if len(self._seen) == 1 and fixed + each * max(self._seen) <= 2 * ms:
