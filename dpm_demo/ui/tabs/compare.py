@@ -164,10 +164,10 @@ def build(
     results: Kept[Outcome] = serving.kept
     scenes = [s for s in read_scenes() if first is not None and s["digest"] == first.digest]
     start = START if scenes else Comparison(model=first.name if first else "mixture")
+    note = gr.Markdown(elem_id="compare-note")  # first: what it says is seen where one clicks
     landing = Landing(
         {"scenes": scenes} if scenes else None, elem_id="compare-landing", tab="compare"
     )
-    note = gr.Markdown(elem_id="compare-note")
     with gr.Accordion(
         "Ask something else: model, label, budgets, solvers", open=False, elem_id="compare-form"
     ):
