@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from PIL import Image, PngImagePlugin
 
-from dpm_demo.media.pixels import Pixels, check_picture
+from dpm_demo.media.pixels import MAX_SIDE, Pixels, check_picture
 
 
 def png(array: Pixels, text: Mapping[str, str] | None = None, *, level: int = 6) -> bytes:
@@ -40,10 +40,14 @@ def png_text(data: bytes) -> dict[str, str]:
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+            if max(picture.size) > MAX_SIDE:
+                raise ValueError(f"its sides are {picture.size}, more than {MAX_SIDE} pixels")
             picture.load()  # text chunks may follow the pixels
             chunks = getattr(picture, "text", {})
             return {str(key): str(value) for key, value in chunks.items()}
-    except (OSError, SyntaxError) as error:
+    except Image.UnidentifiedImageError:
+        raise ValueError("data must be a PNG picture, and this is none.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"data must be a PNG picture, but reading it failed: {error}.") from None
 
 

@@ -100,10 +100,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         words = told and Vocabulary(tuple(str(told["words"]).split()), int(told["slots"]))
         if len(words.words if words else ()) != config["arguments"].get("words", 0):
             raise ValueError("its vocabulary is not the network's")
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{folder.name}: config.json is missing or not readable ({type(error).__name__}: "
-            f"{error}); fetch the folder again."
+            f"{str(error)[:120]}); fetch the folder again."
         ) from error
     if not known or not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise CheckpointError(
@@ -120,7 +120,9 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
         weights = load_file(path)
     except FileNotFoundError as error:
         others = sorted(
-            p.name for p in folder.glob("*") if p.suffix in (".safetensors", ".bin", ".pt", ".ckpt")
+            p.name
+            for p in folder.glob("*")
+            if p.suffix in (".safetensors", ".bin", ".pt", ".ckpt") and p != path
         )
         there = f" (there is {', '.join(others)[:80]}, which is not read)" if others else ""
         raise CheckpointError(
@@ -156,6 +158,14 @@ def load_network(folder: Path, device: str | torch.device = "cpu") -> UNet:
     try:
         network = NETWORKS[config["network"]](**config["arguments"])
         network.load_state_dict(weights)
+        channels, *sides = config["shape"]
+        axes = 3 if isinstance(network, UNet3D) else 2
+        if channels != network.config["channels"] or len(sides) != axes or min(sides) < 1:
+            raise ValueError(f"samples of {config['shape']} are none of this network's")
+        if any(side % network.multiple for side in sides[-2:]):
+            raise ValueError(f"sides must be multiples of {network.multiple}, not {sides[-2:]}")
+        if list(network.config["axes"]) != [len(names) for names in config["labels"].values()]:
+            raise ValueError("the labels are not the network's")
     except (TypeError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(

@@ -158,8 +158,11 @@ def load_features(folder: Path) -> EmojiClassifier:
             {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
         )
     except Exception as error:
+        said = " ".join(str(error).split())[:120]
+        if isinstance(error, (AttributeError, TypeError)):
+            said = "its parts are of other kinds"
         raise CheckpointError(
-            f"{folder.name}: the feature extractor cannot be read ({str(error)[:120]}); "
+            f"{folder.name}: the feature extractor cannot be read ({said}); "
             "train one with `python -m dpm_demo features`."
         ) from error
     return network.eval().requires_grad_(False)

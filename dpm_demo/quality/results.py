@@ -122,7 +122,7 @@ class Results:
             held = values.pop("held_out")
             lines = tuple(Line(**line) for line in values.pop("lines"))
             return cls(**values, lines=lines, held_out=None if held is None else Line(**held))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(f"results: this is no sweep ({str(error)[:120]}).") from error
 
     @classmethod

@@ -30,6 +30,8 @@ def read(values: Mapping[str, Any]) -> GenerateRequest:
     Text is read as what its field takes ("20", "true", "none"); whole floats count as integers.
     Raises ValueError, one sentence, also for a name that is no field.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"settings must be names with values, not {values!r:.60}")
     known = {*_OWN, *_SOLVER}
     for name in values:
         if name not in known:

@@ -138,13 +138,41 @@ class Pictures:
                 ]
                 words = torch.from_numpy(npz["words"]) if "words" in npz else None
                 known = tuple(json.loads(str(npz["vocabulary"]))) if words is not None else ()
-        except (OSError, KeyError, ValueError) as error:
+            data, labels, group, mirror, held = tensors
+            pictures = cls(data, labels, axes, group, mirror, held, words, known)
+            pictures._check()
+        except Exception as error:  # whatever the readers of archives and arrays raise
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            if isinstance(error, (AttributeError, TypeError)):
+                said = "its parts are of other kinds"
+            if "pickle" in said:  # numpy's advice is to read it without the restriction
+                said = "it holds no plain arrays"
             raise ValueError(
-                f"data: {path} is not a prepared data set ({error}); "
+                f"data: {path} is not a prepared data set ({said[:120]}); "
                 "make one with `python -m dpm_demo prepare`."
             ) from error
-        data, labels, group, mirror, held = tensors
-        return cls(data, labels, axes, group, mirror, held, words, known)
+        return pictures
+
+    def _check(self) -> None:
+        """Raises ValueError where the parts do not belong together."""
+        n, wanted = len(self.data), tuple(len(names) for names in self.axes.values())
+        if self.data.dtype != torch.uint8 or self.data.ndim not in (4, 5) or 0 in self.data.shape:
+            raise ValueError("its data are no pictures of 8 bits")
+        if self.data.shape[1] != 3:
+            raise ValueError(f"its pictures have {self.data.shape[1]} channels, not 3")
+        for name in ("labels", "group", "mirror", "held", "words"):
+            part = getattr(self, name)
+            if part is None:
+                continue
+            table, yes = name in ("labels", "words"), name in ("mirror", "held")
+            fits = part.ndim == 1 + table and len(part) == n
+            fits &= (part.dtype == torch.bool) == yes and not part.is_floating_point()
+            if not fits or (name == "labels" and part.shape[1] != len(wanted)):
+                raise ValueError(f"its {name} do not fit its {n} pictures")
+        if self.labels.numel() and (
+            self.labels.min() < 0 or bool((self.labels > torch.tensor(wanted)).any())
+        ):
+            raise ValueError("its labels are not among its choices")
 
 
 class Draw:

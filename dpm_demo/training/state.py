@@ -59,21 +59,23 @@ def read_state(out: Path, kind: Mapping[str, Any], device: str) -> dict[str, Any
         if missing := missing - state.keys():
             raise KeyError(", ".join(sorted(missing)))
         differing = _differing(kind["recipe"], recipe)
+        differing += _differing(kind["origin"], state.get("origin", kind["origin"]))
     except (
         *(OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, ValueError),
         pickle.UnpicklingError,
     ) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0][:80]
+        if isinstance(error, pickle.UnpicklingError):  # torch's advice is to lift the restriction
+            said = "no file of a training run"
         raise ValueError(
-            f"out: {path} is damaged ({(str(error).splitlines() or [type(error).__name__])[0]:.80})"
-            "; choose another folder, and give this one as --start to begin with its weights."
+            f"out: {path} is damaged ({said}); choose another folder, and give this one as "
+            "--start to begin with its weights."
         ) from error
     for name in ("size", "labels"):
         if name in state and state[name] != kind[name]:
             differing.append(f"{name} was {state[name]}, not {kind[name]}"[:160])
     if "data" in state and state["data"] != kind["data"] and not differing:
         differing.append("the pictures are others")
-    if "origin" in state:
-        differing += _differing(kind["origin"], state["origin"])
     if differing:
         raise ValueError(
             f"out: {out} holds a run of another recipe: {'; '.join(differing)}; give the same "
