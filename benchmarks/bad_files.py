@@ -3,8 +3,8 @@
 Checkpoints, data sets, pictures, results and settings are made, spoilt (cut short, bits turned,
 other types and shapes, numbers that are not finite, JSON without an end, bombs, links that lead
 nowhere or in a circle) and read through the doors that commands and page use. Each file has a
-process of its own, with two gigabytes of memory more than it began with and a minute. Four things
-may happen: it is refused in one sentence; it is read, since what was spoilt does not matter; the
+process of its own, with two gigabytes of memory more than it began with and a minute of a
+processor. Four things may happen: it is refused in one sentence; it is read, since what was spoilt does not matter; the
 reader fails in another way (a fault of ours); the process dies (a worse one).
 """
 
@@ -17,7 +17,6 @@ import os
 import random
 import resource
 import shutil
-import signal
 import tempfile
 import zipfile
 from collections import Counter, defaultdict
@@ -286,7 +285,7 @@ def _bounded() -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    signal.alarm(SECONDS)
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
 
 
 def main() -> int:
