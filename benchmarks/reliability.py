@@ -374,7 +374,7 @@ async def full_disk(folder: Path) -> str:
     try:
         app = App(folder)
         filler = small / "filler"
-        with filler.open("wb") as file:
+        with filler.open("wb", buffering=0) as file:
             try:
                 while file.write(bytes(4096)):
                     file.flush()

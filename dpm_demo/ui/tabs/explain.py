@@ -240,7 +240,7 @@ def build(serving: Serving) -> None:
     )
     where = gr.Plot(nodes_plot(12), show_label=False)
     budget.release(
-        lambda n: nodes_plot(min(max(int(n or 2), 2), 50)),
+        lambda n: nodes_plot(min(max(int(n), 2), 50) if isinstance(n, (int, float)) else 12),
         budget,
         where,
         queue=False,
