@@ -410,6 +410,7 @@ async def dead_worker_and_missing_folder(folder: Path) -> list[str]:
     root = folder / "checkpoints"
     for name in ("emoji-image", "emoji-video"):
         shutil.copytree(CHECKPOINTS / name, root / name)
+    shutil.copytree(CHECKPOINTS / "emoji-image", root / "second-image")  # which nobody asks for yet
     engine = Engine()
     serving = Serving(engine, ModelLibrary("cpu", root=root))
     demo, address = await asyncio.to_thread(serve, serving, None, quiet=True)
@@ -436,8 +437,8 @@ async def dead_worker_and_missing_folder(folder: Path) -> list[str]:
         ]
         shutil.rmtree(root)
         loaded = await call(http, address, "generate", [*long[:5], {"nfe": 3}, "", "", 0, 0, 0])
-        gone = ["emoji-video", *GOOD["video"][1:]]
-        missing = await call(http, address, "video", gone)
+        gone = ["second-image", *GOOD["generate"][1:]]
+        missing = await call(http, address, "generate", gone)
         clean = has_sentence(missing.said) and not PYTHON.search(missing.said)
         words = "one sentence" if clean else f"BAD: {missing.said[:160]}"
         lines.append(
