@@ -22,7 +22,7 @@ from dpm_demo.request.files import FPS, Clips, clip_files, wall_of_clips
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import Solver
-from dpm_demo.ui.tabs.video import Kept, before_and_after
+from dpm_demo.ui.tabs.video import before_and_after
 
 
 def _clips(size: tuple[int, int] = (9, 7), count: int = 3, frames: int = 5) -> Clips:
@@ -75,15 +75,6 @@ def test_smoothing_is_in_the_files_and_beside_the_sample_as_it_was() -> None:
     assert moved[1] < 0.5 * moved[0] and moved[3] < 0.5 * moved[2]
 
 
-def test_of_the_kept_clips_the_oldest_go() -> None:
-    kept = Kept(most=2)
-    for name in "abc":
-        kept.put(name, _clips())
-    assert kept.get("c") is not kept.get("b")
-    with pytest.raises(Exception, match="no longer kept"):
-        kept.get("a")
-
-
 @pytest.fixture
 def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
     guest = Visitor(browser, served[1])
@@ -124,7 +115,8 @@ def test_a_clip_is_watched_plays_is_smoothed_and_downloaded(visitor: Visitor) ->
     assert len(shots) == 4
     visitor.at("video", "strip").click()
     expect(visitor.at("video", "frame")).to_have_text("all 16")
-
+    visitor.at("video", "strip").click()
+    visitor.at("video", "loop").click()
     _plays(visitor)
     link = visitor.page.locator("#video-link").locator("input, textarea")
     expect(link).to_have_value(re.compile(r"\?tab=video&.*nfe=40"))

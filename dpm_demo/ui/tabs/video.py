@@ -156,7 +156,8 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
                     text = summary(wanted, event)
                     yield value, text, *waiting, gr.skip(), wall.run
                     shown, *files = await made(clips, value, width, closed)
-                    yield shown, gr.skip(), *files, gr.skip(), gr.skip()
+                    # what a person does with the player meanwhile is not to be undone
+                    yield shown if width else gr.skip(), gr.skip(), *files, gr.skip(), gr.skip()
                 else:
                     yield value, ended(event), *waiting, gr.skip(), gr.skip()
 
