@@ -4,8 +4,8 @@ Checkpoints, data sets, pictures, results and settings are made, spoilt (cut sho
 other types and shapes, numbers that are not finite, JSON without an end, bombs, links that lead
 nowhere or in a circle) and read through the doors that commands and page use. Each file has a
 process of its own, with two gigabytes of memory more than it began with and a minute of a
-processor. Four things may happen: it is refused in one sentence; it is read, since what was spoilt does not matter; the
-reader fails in another way (a fault of ours); the process dies (a worse one).
+processor. Four things may happen: it is refused in one sentence; it is read, since what was spoilt
+does not matter; the reader fails in another way (a fault of ours); the process dies (a worse one).
 """
 
 from __future__ import annotations
