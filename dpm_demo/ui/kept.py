@@ -79,8 +79,8 @@ def array_bytes(value: Any) -> int:
         if isinstance(one, (str, bytes, int, float, type(None))) or id(one) in seen:
             return 0
         seen.add(id(one))
-        if isinstance(one, np.ndarray):
-            return one.nbytes if one.base is None else count(one.base)
+        if isinstance(one, np.ndarray):  # a view counts as what it is of; torch's lie in a tensor
+            return count(one.base) if isinstance(one.base, np.ndarray) else one.nbytes
         if is_dataclass(one):
             return sum(count(getattr(one, field.name)) for field in fields(one))
         if isinstance(one, Mapping):

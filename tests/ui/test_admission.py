@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from dpm_demo.engine.events import Done
+from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.worker import Engine
 from dpm_demo.models.exact import mixture_model
 from dpm_demo.models.library import ModelLibrary
@@ -149,6 +150,15 @@ def test_arrays_are_counted_once_wherever_they_are() -> None:
     base = np.zeros(1000, np.uint8)
     thing = Thing((base, base[:10], np.ones(5, np.float32)))
     assert array_bytes({"a": [thing, thing], "b": "text"}) == 1020
+
+
+def test_what_a_run_has_made_is_counted_though_torch_made_it() -> None:
+    *_, done = run_inline(REQUEST.job())
+    assert isinstance(done, Done)
+    (track,) = done.tracks
+    pictures = sum(row.x0.nbytes + row.x.nbytes for row in track.rows)
+    assert array_bytes((REQUEST.request, done)) == pictures + track.samples.nbytes
+    assert array_bytes(np.frombuffer(bytes(100), np.uint8)) == 100
 
 
 def test_finished_runs_are_kept_in_bytes_and_the_oldest_go() -> None:
