@@ -29,7 +29,6 @@ IMPORTED_AS = {
     "httpx": "gradio",
     "spaces": "gradio",  # on Spaces only, where the hub brings it
     "huggingface_hub": "diffusers",
-    "accelerate": "diffusers",  # asked for by name where it is needed
     "tokenizers": "transformers",
 }
 

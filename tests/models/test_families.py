@@ -250,6 +250,13 @@ def test_a_saved_folder_gives_the_samples_of_the_pipeline_object(name, tmp_path)
     assert len(model.digest) == 16
 
 
+def test_a_network_with_parts_in_float32_asks_for_what_loads_it(tmp_path, monkeypatch):
+    save("wan", tmp_path / "wan")
+    monkeypatch.setattr("dpm_demo.models.diffusers.components.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="needs accelerate; pip install"):
+        dpm.load(tmp_path / "wan")
+
+
 @pytest.mark.parametrize(("dtype", "bound"), [("bfloat16", 5e-2), ("float16", 1e-2)])
 @pytest.mark.parametrize("name", NAMES)
 def test_sixteen_bits_give_about_the_samples_of_thirty_two(name, dtype, bound, tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,11 @@ def component(
     if isinstance(made, type) and issubclass(made, torch.nn.Module):
         settings |= {"use_safetensors": True, "torch_dtype": dtype}
         settings["variant"] = variant_of(folder / part, name, variant)
+        kept = library == "diffusers" and getattr(made, "_keep_in_fp32_modules", None)
+        if kept and not find_spec("accelerate"):  # without it diffusers cannot load such a network
+            raise CheckpointError(
+                f"{name}: {part} needs accelerate; pip install 'dpm-demo[text-to-image]'."
+            )
     try:
         with BUILDING, readable(folder / part) as where:
             found = made.from_pretrained(str(where), **settings)
@@ -106,6 +112,8 @@ def component(
         ) from error
     if isinstance(found, torch.nn.Module):
         found = found.eval().requires_grad_(False)
+        # without accelerate diffusers leaves buffers in float32
+        found = found if library != "diffusers" or kept else found.to(dtype)
     return found
 
 
