@@ -16,6 +16,8 @@ from dpm_demo.compare.layout import Cell, Layout
 from dpm_demo.engine.events import SampleRecord
 from dpm_demo.request.codec import solver_text
 from dpm_demo.request.comparison import Comparison
+from dpm_demo.solver.catalogue import name_of
+from dpm_demo.solver.settings import Solver
 
 ANOTHER_TARGET = "another target"
 
@@ -114,8 +116,19 @@ def table(comparison: Comparison, cells: Layout, values: Mapping[Cell, Figures])
 
 
 def row_title(comparison: Comparison, row: int) -> str:
-    """How a row is named: what differs from the other rows, or all of it."""
-    return solver_text(comparison.rows[row]) or "order=2"
+    """How a row is named, as `solver_of_text` reads it: other programs' name for it, or settings.
+
+    Order 1 is "euler" beside other programs' names only. Of a fitted solver nothing else counts.
+    """
+    solver = comparison.rows[row]
+    if solver.schedule == "calibrated":
+        own = {name: getattr(solver, name) for name in ("threshold", "denoise_to_zero")}
+        return solver_text(Solver(schedule="calibrated", **own)).removeprefix("order=2 ")
+    name = name_of(solver)
+    if name.split()[:1] == ["euler"]:
+        others = [r for r in comparison.rows if r.schedule != "calibrated" and r.order != 1]
+        name = name if others and all(map(name_of, others)) else ""
+    return name or solver_text(solver)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +142,10 @@ class Outcome:
 
     @property
     def spans(self) -> dict[int, list[float]]:
-        """λ of the evaluations that adaptive rows have chosen, by row."""
+        """λ of the evaluations at the largest budget, by row, where settings alone do not tell."""
+        by_budget = sorted(self.rows.items(), key=lambda item: item[0].solver.nfe)
         return {
             cell.row: [point.lam for point in record.points]
-            for cell, record in self.rows.items()
-            if cell.solver.method == "adaptive"
+            for cell, record in by_budget
+            if cell.solver.method == "adaptive" or cell.solver.schedule == "calibrated"
         }

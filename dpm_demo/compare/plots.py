@@ -119,7 +119,7 @@ def convergence(comparison: Comparison, cells: Layout, values: Mapping[Cell, Fig
 def lam_axis(
     comparison: Comparison, span: tuple[float, float], taken: Mapping[int, list[float]]
 ) -> go.Figure:
-    """Where each row evaluates, at its largest budget; `taken` are the λ of adaptive rows."""
+    """Where each row evaluates, at its largest budget; `taken` says it of some rows."""
     figure = go.Figure()
     nfe = max(comparison.budgets)
     for row in reversed(range(len(comparison.rows))):
@@ -144,8 +144,8 @@ def lam_axis(
 
 
 def planned(solver: Solver, nfe: int, span: tuple[float, float]) -> list[float]:
-    """λ of the evaluations a fixed-step solver will make; empty for an adaptive one."""
-    if solver.method == "adaptive":
+    """λ of the evaluations a solver will make; empty where its settings alone do not tell."""
+    if solver.method == "adaptive" or solver.schedule == "calibrated":
         return []
     return [lam for lam, _ in plan(replace(solver, nfe=nfe), span).evaluations]
 

@@ -92,8 +92,10 @@ def resolved(solver: Solver, model: Model, condition: Condition | None) -> Solve
                 threshold=solver.threshold,
                 denoise_to_zero=solver.denoise_to_zero,
             )
-    there = sorted({(f.guidance, f.nfe) for f in fits})
-    known = "; ".join(f"{nfe} at guidance {_range(ends)}" for ends, nfe in there)
+    known = "; ".join(
+        f"{', '.join(str(f.nfe) for f in fits if f.guidance == ends)} at guidance {_range(ends)}"
+        for ends in sorted({f.guidance for f in fits})
+    )
     raise ValueError(
         f'schedule "calibrated" is not fitted for {solver.nfe} evaluations at guidance '
         f"{guidance:g} on {model.name}: there are {known}"

@@ -16,7 +16,7 @@ from typing import Any
 
 from dpm_demo.solver.settings import SCHEDULES, Solver
 
-__all__ = ["ALIASES", "MISSING", "SAMPLERS", "Entry", "find", "named"]
+__all__ = ["ALIASES", "MISSING", "SAMPLERS", "Entry", "find", "name_of", "named"]
 
 
 @dataclass(frozen=True)
@@ -336,6 +336,17 @@ def find(text: str, nfe: int | None = None) -> Solver:
         more["schedule"] = schedule
     wanted = more.pop("nfe", nfe)
     return entry.solver(wanted, **more)
+
+
+def name_of(solver: Solver) -> str:
+    """What other programs call a solver, as `find` reads it ("dpmpp_2m karras"); "" if nothing."""
+    for entry in SAMPLERS.values():
+        fixed = entry.settings.get("method") != "adaptive"
+        own = {"schedule": solver.schedule} if fixed else {}
+        if entry.solver(solver.nfe, **own) == solver:
+            plain = solver.schedule == "logsnr"
+            return entry.name if plain else f"{entry.name} {solver.schedule}"
+    return ""
 
 
 def _value(key: str, value: str) -> Any:

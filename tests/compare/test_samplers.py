@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import pytest
 import torch
 
+from dpm_demo.compare.figures import row_title
 from dpm_demo.compare.layout import layout, work
 from dpm_demo.compare.references import References
 from dpm_demo.compare.run import ComparisonRun
@@ -20,7 +21,7 @@ from dpm_demo.models.wrap import wrap
 from dpm_demo.request.codec import comparison_of_query, comparison_query, solver_of_text
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.solver import Evaluation, plan
-from dpm_demo.solver.catalogue import SAMPLERS
+from dpm_demo.solver.catalogue import SAMPLERS, find, name_of
 from dpm_demo.solver.settings import Solver
 from dpm_demo.solver.table import register
 
@@ -99,3 +100,20 @@ def test_a_comparison_with_other_programs_samplers_runs_to_the_end() -> None:
     ]
     for track in done.tracks:
         assert all(row.nfe == 6 and row.sample is not None for row in track.rows)
+
+
+def test_a_solver_is_called_by_the_name_that_finds_it() -> None:
+    for name in SAMPLERS:
+        assert find(name_of(find(name, 20)), 20) == find(name, 20)
+    assert name_of(find("dpmpp_2m karras", 9)) == "dpmpp_2m karras"
+    assert name_of(Solver(order=3)) == name_of(Solver(schedule="calibrated")) == ""
+
+
+def test_rows_go_by_names_where_they_have_them_and_order_1_is_euler_among_such_only() -> None:
+    def titles(*rows: str) -> list[str]:
+        asked = Comparison(rows=tuple(solver_of_text(row) for row in rows))
+        return [row_title(asked, k) for k in range(len(rows))]
+
+    assert titles("order=1", "order=2") == ["order=1", "order=2"]
+    assert titles("euler", "dpmpp_2m karras") == ["euler", "dpmpp_2m karras"]
+    assert titles("order=3 schedule=calibrated", "heun") == ["schedule=calibrated", "heun"]

@@ -205,9 +205,11 @@ def build(
                     info="Lower orders at the end are steadier but hide the slope.",
                 )
         with gr.Accordion("Solver rows", open=False):
-            rows = SolverRows(start.rows)
+            rows = SolverRows(start.rows, first)
             gr.Markdown(
-                "*More* takes `field=value` words: " + ", ".join(f"`{name}`" for name in MORE) + "."
+                "*More* takes `field=value` words: "
+                + ", ".join(f"`{name}`" for name in MORE)
+                + ". Another program's name there, such as `dpmpp_2m karras`, is the whole row."
             )
     Player(
         elem_id="compare-player",
@@ -326,14 +328,13 @@ def build(
             if model is not None
             else [gr.skip()] * n
         )
-        wanted = [*comparison.rows, *[None] * (ROWS_MAX - len(comparison.rows))]
         return [
             *shown_labels,
             ", ".join(map(str, comparison.budgets)),
             comparison.seed,
             comparison.count,
             comparison.no_taper,
-            *[v for solver in wanted for v in rows.of(solver)],
+            *rows.show(comparison.rows, model),
             links.note(complaints),
             "?" + comparison_query(comparison),
         ]
@@ -371,7 +372,7 @@ def build(
         js=CHANGED.replace("TAB", "compare"),
         **private,
     )
-    labels.follow(serving, note)
+    labels.follow(serving, note, rows.menus)
     make.click(files, done_run, list(downloads.values()), **private)
     demo.load(open_link, None, form, **private).then(
         None, None, None, js=LINKED.replace("TAB", "compare"), **private

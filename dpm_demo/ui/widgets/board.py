@@ -161,6 +161,8 @@ def plot_of(results: Results, choice: Choice) -> PlotData:
 
 def brief(solver: str) -> str:
     """ "order=3 method=singlestep corrector=true" -> "order 3, singlestep, corrector"."""
+    if "=" not in solver:  # another program's name
+        return solver
     words = []
     for word in solver.split():
         name, _, value = word.partition("=")

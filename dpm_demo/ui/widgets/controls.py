@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -31,6 +31,7 @@ SCHEDULES = [
     ("quadratic in linear-β time", "quadratic"),
     ("Karras, ρ = 7", "karras"),
 ]
+CALIBRATED = ("calibrated: fitted to this model", "calibrated")
 METHODS = [
     ("multistep: reuse past evaluations", "multistep"),
     ("singlestep: look ahead inside a step", "singlestep"),
@@ -38,6 +39,11 @@ METHODS = [
 ]
 PREDICTIONS = [("data (DPM-Solver++)", "data"), ("noise (DPM-Solver)", "noise")]
 ANY = "any"
+
+
+def schedules(model: Model | None) -> list[tuple[str, str]]:
+    """The menu of schedules: what was fitted to the model is in it where there is such a thing."""
+    return [*SCHEDULES, CALIBRATED] if model is not None and model.fits else SCHEDULES
 
 
 class Dial(gr.Slider):
@@ -53,7 +59,7 @@ class Dial(gr.Slider):
 class SolverControls:
     """Widgets for every field of `Solver`; `values(args)` turns what they hold into settings."""
 
-    def __init__(self, default: Solver) -> None:
+    def __init__(self, default: Solver, model: Model | None = None) -> None:
         self.widgets: dict[str, gr.components.Component] = {}
         w = self.widgets
         w["nfe"] = Dial(
@@ -82,7 +88,7 @@ class SolverControls:
             METHODS, value=default.method, label="Method", info="How higher order is reached."
         )
         w["schedule"] = gr.Dropdown(
-            SCHEDULES,
+            schedules(model),
             value=default.schedule,
             label="Schedule",
             info="Where the evaluations lie between noise and picture.",
@@ -166,6 +172,11 @@ class SolverControls:
     def inputs(self) -> list[gr.components.Component]:
         return list(self.widgets.values())
 
+    @property
+    def menus(self) -> list[gr.components.Component]:
+        """The menus of schedules, which depend on the model."""
+        return [self.widgets["schedule"]]
+
     def values(self, args: tuple[Any, ...]) -> dict[str, Any]:
         """Settings for `read`: fields that mean nothing with the method are left out."""
         flat = dict(zip(self.widgets, args, strict=True))
@@ -184,28 +195,34 @@ class SolverControls:
             flat = {k: v for k, v in flat.items() if k not in REPLACED_BY_TABLE}
         return flat | more
 
-    def more(self, solver: Solver) -> str:
+    def more(self, solver: Solver, model: Model | None = None) -> str:
         """What of `solver` no widget can show, as words field=value."""
         own = {name for name in self.widgets if name != "schedule"}
-        if solver.schedule in CHOICES["schedule"]:
+        if _offered(solver, model):
             own.add("schedule")
         words = (word.partition("=") for word in solver_text(solver).split())
         return " ".join(f"{name}={value}" for name, _, value in words if name not in own)
 
-    def show(self, solver: Solver) -> list[Any]:
+    def show(self, solver: Solver, model: Model | None = None) -> list[Any]:
         """Updates that make the widgets show `solver` (a link, a preset, another default)."""
         apart = ("auto", "cap", "more")
         shown = {name: getattr(solver, name) for name in self.widgets if name not in apart}
         adaptive = solver.method == "adaptive"
         shown["nfe"] = Solver().nfe if adaptive else solver.nfe
         shown["cap"] = solver.nfe if adaptive else Solver(method="adaptive").nfe
-        shown["more"] = self.more(solver)
-        if solver.schedule not in CHOICES["schedule"]:
+        shown["more"] = self.more(solver, model)
+        if not _offered(solver, model):
             shown["schedule"] = CHOICES["schedule"][0]
         shown["auto"] = solver.order == "auto"
         shown["order"] = 3 if solver.order == "auto" else solver.order
         shown["threshold"] = str(solver.threshold).lower()
-        return [gr.update(value=shown[name]) for name in self.widgets]
+        updates = {name: gr.update(value=shown[name]) for name in self.widgets}
+        updates["schedule"] = gr.update(value=shown["schedule"], choices=schedules(model))
+        return list(updates.values())
+
+
+def _offered(solver: Solver, model: Model | None) -> bool:
+    return solver.schedule in [name for _, name in schedules(model)]
 
 
 class LabelControls:
@@ -295,18 +312,27 @@ class LabelControls:
         updates.append(gr.update(visible=model.conditional, **shown))
         return updates + ([] if self.prompts is None else self.prompts.show(model, wanted))
 
-    def follow(self, serving: Serving, note: gr.Markdown) -> None:
-        """Shows the labels of whichever model is chosen, and in `note` its way to here."""
+    def follow(
+        self, serving: Serving, note: gr.Markdown, menus: Sequence[gr.components.Component] = ()
+    ) -> None:
+        """Shows the labels of whichever model is chosen, and in `note` its way to here.
+
+        `menus` are those of schedules: a model may have one of its own.
+        """
         coming: Newest[str | None, str] = Newest(
             CAPACITY
         )  # by visitor: the chosen model, if it is not there yet
-        skips = [gr.skip()] * (len(self.inputs) - 1)
+        skips = [gr.skip()] * (len(self.inputs) - 1 + len(menus))
+
+        def shown(model: Model, kept: str = ANY) -> list[Any]:
+            own = gr.update(choices=schedules(model))
+            return [*self.show(model, kept)[1:], *[own] * len(menus)]
 
         async def relabel(name: str, one: str, two: str, request: gr.Request) -> list[Any]:
             coming.pop(request.session_hash, None)
             kept = " ".join(str(word) for word in (one, two) if word)  # as far as it has them
             try:
-                return self.show(await asyncio.wait_for(serving.model(name), LOOK), kept)[1:]
+                return shown(await asyncio.wait_for(serving.model(name), LOOK), kept)
             except asyncio.TimeoutError:
                 coming[request.session_hash] = name
                 return skips
@@ -321,7 +347,7 @@ class LabelControls:
         async def relabel_late(name: str, request: gr.Request) -> list[Any]:
             if coming.get(request.session_hash) != name:
                 return skips
-            updates = self.show(await serving.model(name))[1:]
+            updates = shown(await serving.model(name))
             # in the meantime another one may have been chosen
             return updates if coming.pop(request.session_hash, "") == name else skips
 
@@ -329,7 +355,7 @@ class LabelControls:
         # once, any other has them after its way. The labels do not stream, as a slider that a
         # stream skips loses its value. "multiple": a choice during a download counts.
         shared: dict[str, Any] = {"trigger_mode": "multiple", "api_visibility": "private"}
-        labels = self.inputs[1:]
+        labels = [*self.inputs[1:], *menus]
         self.model.input(relabel, [self.model, *self.axes], labels, **shared)
         self.model.input(way, self.model, note, show_progress="hidden", **shared)
         self.model.input(relabel_late, self.model, labels, show_progress="hidden", **shared)

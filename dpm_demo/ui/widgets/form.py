@@ -46,7 +46,7 @@ class RequestForm:
         self.serving, self.tab, self.first, self.clips = serving, tab, first, clips
         one, many = ("clip", "Clips") if clips else ("picture", "Pictures")
         self.labels = LabelControls(models, first, default.guidance, True, default.label)
-        self.solver = SolverControls(default.solver)
+        self.solver = SolverControls(default.solver, first)
         with gr.Row():
             self.count = Dial(
                 1, most, default.count, step=1, label=many, info="One seed each.", min_width=140
@@ -101,7 +101,7 @@ class RequestForm:
         """Updates for `inputs` that make them show a request."""
         return [
             *self.labels.show(model, request.label, request.guidance, request),
-            *self.solver.show(request.solver),
+            *self.solver.show(request.solver, model),
             request.count,
             request.seed,
         ]
@@ -150,7 +150,7 @@ class RequestForm:
         demo.load(self.open_link, None, [*self.inputs, note], **private).then(
             None, None, None, js=links.RUN.replace("TAB", self.tab), **private
         )
-        self.labels.follow(self.serving, note)
+        self.labels.follow(self.serving, note, self.solver.menus)
         self.new.click(lambda: random.randint(0, SEED_MAX), None, self.seed, queue=False, **private)
         self.reuse.click(lambda s: s, self.last_seed, self.seed, queue=False, **private)
         gr.on(

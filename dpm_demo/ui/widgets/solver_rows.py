@@ -6,10 +6,11 @@ from typing import Any
 
 import gradio as gr
 
+from dpm_demo.models.model import Model
 from dpm_demo.request.codec import solver_of_text, solver_text
 from dpm_demo.request.comparison import ROWS_MAX
 from dpm_demo.solver.settings import Solver
-from dpm_demo.ui.widgets.controls import METHODS, PREDICTIONS, SCHEDULES
+from dpm_demo.ui.widgets.controls import METHODS, PREDICTIONS, schedules
 
 ROW_FIELDS = ("order", "method", "prediction", "schedule")
 MORE = ("weights", "corrector", "eta", "denoise_to_zero", "threshold", "window", "tolerance")
@@ -17,9 +18,12 @@ EMPTY = "nothing"
 
 
 class SolverRows:
-    """Six editable solver rows: four menus and a line for everything else."""
+    """Six editable solver rows: four menus and a line for everything else.
 
-    def __init__(self, rows: tuple[Solver, ...]) -> None:
+    A sampler's name in that line ("dpmpp_2m karras") is the whole row.
+    """
+
+    def __init__(self, rows: tuple[Solver, ...], model: Model | None = None) -> None:
         self.widgets: list[gr.components.Component] = []
         orders = [("off", EMPTY), ("1", "1"), ("2", "2"), ("3", "3"), ("auto", "auto")]
         for k in range(ROWS_MAX):
@@ -29,7 +33,7 @@ class SolverRows:
                     ("Order", orders),
                     ("Method", [(title.split(":")[0], v) for title, v in METHODS]),
                     ("Form", PREDICTIONS),
-                    ("Schedule", SCHEDULES),
+                    ("Schedule", schedules(model)),
                 )
                 for (title, choices), value in zip(menus, shown, strict=False):
                     self.widgets.append(
@@ -47,9 +51,22 @@ class SolverRows:
                         label=f"More {k + 1}",
                         min_width=120,
                         max_lines=1,
-                        placeholder="weights=published eta=0.5",
+                        placeholder="weights=published, or uni_pc",
                     )
                 )
+
+    @property
+    def menus(self) -> list[gr.components.Component]:
+        """The menus of schedules, which depend on the model."""
+        return self.widgets[ROW_FIELDS.index("schedule") :: 5]
+
+    def show(self, rows: tuple[Solver, ...], model: Model | None) -> list[Any]:
+        """Updates for `widgets` that show these rows, and what there is for that model."""
+        wanted = [*rows, *[None] * (ROWS_MAX - len(rows))]
+        updates: list[Any] = [value for solver in wanted for value in self.of(solver)]
+        for k in range(ROW_FIELDS.index("schedule"), len(updates), 5):
+            updates[k] = gr.update(value=updates[k], choices=schedules(model))
+        return updates
 
     @staticmethod
     def of(solver: Solver | None) -> list[str]:
@@ -72,8 +89,10 @@ class SolverRows:
             if words["method"] == "adaptive":
                 words.pop("schedule")
             text = " ".join(f"{name}={value}" for name, value in words.items())
+            more = str(more or "").strip()
+            named = more and "=" not in more.split()[0]
             try:
-                solvers.append(solver_of_text(f"{text} {more or ''}"))
+                solvers.append(solver_of_text(more if named else f"{text} {more}"))
             except ValueError as error:
                 raise ValueError(f"row {k + 1}: {error}") from error
         return tuple(solvers)
