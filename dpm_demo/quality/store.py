@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
@@ -25,6 +26,8 @@ from dpm_demo.quality.measure import (
     with_errors,
 )
 from dpm_demo.request.codec import solver_of_text
+from dpm_demo.solver import plan
+from dpm_demo.solver.others import TABLES
 from dpm_demo.solver.settings import Solver
 from dpm_demo.training.data import Draw, Pictures
 
@@ -39,11 +42,12 @@ class Store:
     """A folder of files, each a .npz of what was measured of some seeds: rows, to be added up.
 
     A setting has a folder, in which files are numbered as they come and told apart by precision:
-    `units/order=3,nfe=20/000001,float32,seeds=0-49.npz`. None is ever written again, and of two
-    that know the same the first one counts: any sequence of sweeps in a folder only adds. Kinds
-    of rows: `nfe` (evaluations spent), `sample` (of references alone), `square` (mean square
-    difference to the reference's sample), `features`, `logits`, and of clips `difference` and
-    `neighbour_psnr`.
+    `units/order=3,nfe=20/000001,float32,seeds=0-49.npz`. Where its name stands for the numbers of
+    a file (schedule "calibrated", a table), a sum of them follows. No file is ever written again,
+    and of two that know the same the first one counts: any sequence of sweeps in a folder only
+    adds. Kinds of rows: `nfe` (evaluations spent), `sample` (of references alone), `square` (mean
+    square difference to the reference's sample), `features`, `logits`, and of clips `difference`
+    and `neighbour_psnr`.
 
     Whatever the split into units, and in whatever order they were computed, the rows of a setting
     are the same (to rounding of the network), and so are all figures. With the label "drawn" each
@@ -75,7 +79,8 @@ class Store:
             raise ValueError(
                 "label: drawn needs pictures with this model's labels to draw from, give --data."
             )
-        self.conditions((0,))  # a label or guidance that cannot be is refused before any work
+        first = self.conditions((0,))  # a label or guidance that cannot be: refused before any work
+        self._condition = None if first is None else first[0]
         self.instrument = Instrument(model, look, self.quick)
         self.units, self.locks = folder / "units", folder / "locks"
         for needed in (self.units, self.locks):
@@ -127,7 +132,9 @@ class Store:
         """
         found: dict[int, dict[str, np.ndarray]] = {}
         for precision in self._usable:
-            for path in sorted((self.units / unit_name(solver)).glob(f"*,{precision},seeds=*.npz")):
+            for path in sorted(
+                (self.units / self._name(solver)).glob(f"*,{precision},seeds=*.npz")
+            ):
                 first, _, last = path.stem.rpartition("=")[2].partition("-")
                 if seeds and (int(last) < seeds[0] or int(first) > seeds[-1]):
                     continue
@@ -145,8 +152,22 @@ class Store:
         for path in sorted(self.units.iterdir()):
             text, _, nfe = path.name.rpartition(",nfe=")
             if any(file.name.split(",")[1] in self._usable for file in path.glob("*,*.npz")):
-                found[replace(solver_of_text(text.replace(",", " ")), nfe=int(nfe))] = None
+                try:
+                    solver = solver_of_text(text.replace(",", " "))
+                    solver = replace(solver, nfe=int(nfe.partition(",")[0]))
+                    if self._name(solver) == path.name:
+                        found[solver] = None
+                except ValueError:  # a fit or a table that is no longer there
+                    continue
         return list(found)
+
+    def _name(self, solver: Solver) -> str:
+        """A setting's folder: its name, and which numbers a fit or the table of a file has now."""
+        name, made = unit_name(solver), self.model.resolved(solver, self._condition)
+        if made.table is None or made.table in TABLES:
+            return name
+        moves = repr(plan(made, self.model.lam_span).moves)
+        return f"{name},of={hashlib.sha256(moves.encode()).hexdigest()[:12]}"
 
     def missing(self, solver: Solver, seeds: Sequence[int], n_error: int) -> Iterator[Unit]:
         """The units that are still to be computed, references first."""
@@ -204,7 +225,7 @@ class Store:
 
     def keep(self, unit: Unit, arrays: Mapping[str, np.ndarray]) -> None:
         """Adds what was measured of a unit, in one atomic step."""
-        folder = folder_for(self.units / unit_name(unit.solver))
+        folder = folder_for(self.units / self._name(unit.solver))
         number = 1 + max((int(p.name.partition(",")[0]) for p in folder.glob("*.npz")), default=0)
         seeds = f"seeds={unit.seeds[0]}-{unit.seeds[-1]}"
         with replacing(folder / f"{number:06d},{self._usable[-1]},{seeds}.npz") as part:
@@ -237,7 +258,7 @@ class Store:
 
     def _lock(self, unit: Unit) -> FileLock:
         block = unit.seeds[0] // BLOCK
-        return FileLock(self.locks / f"{unit_name(unit.solver)},block={block}", thread_local=False)
+        return FileLock(self.locks / f"{self._name(unit.solver)},block={block}", thread_local=False)
 
 
 def _read(path: Path) -> dict[int, dict[str, np.ndarray]]:

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import dpm_demo as dpm
 from dpm_demo.compare.references import reference_solver
+from dpm_demo.models.calibrated import Fit
 from dpm_demo.models.model import Model
 from dpm_demo.quality import measure, sweep
 from dpm_demo.quality import store as store_module
@@ -27,6 +28,7 @@ from dpm_demo.quality.extract import Extractor
 from dpm_demo.quality.measure import BLOCK, Instrument, Order, Unit
 from dpm_demo.quality.store import Store
 from dpm_demo.quality.sweep import line, results
+from dpm_demo.solver import table
 from dpm_demo.solver.settings import Solver
 
 LOOK = Extractor("pixels", "1", lambda x: (x.flatten(1)[:, :8], x.flatten(1)[:, :4]))
@@ -183,6 +185,36 @@ def test_where_float32_is_the_fast_precision_nothing_is_kept_apart(tmp_path: Pat
     same = replace(MODEL, denoise=MODEL.denoise_float32)
     compute(Store(tmp_path, same, look=LOOK, quick=True), [TRUTH], [0], 0)
     assert "sample" in Store(tmp_path, same).rows(TRUTH)[0]
+
+
+def test_a_fit_or_a_table_with_other_numbers_is_another_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "_KNOWN", {})
+    fit = Fit((-5.0, 4.6), (-5.0,), (0.5,), ((1.0,),), (1.0, 1.0))
+    rows = {"name": "mine", "multistep": [[1], [1.5, -0.5]]}
+
+    def of_fit(scale: float) -> Model:
+        return replace(MODEL, fits=(replace(fit, scales=(scale,)),))
+
+    def of_table(weight: float) -> Model:
+        rows["multistep"] = [[1], [weight, 1 - weight]]
+        (tmp_path / "mine.json").write_text(json.dumps(rows))
+        table.read(tmp_path / "mine.json")
+        return MODEL
+
+    for name, made in (({"schedule": "calibrated"}, of_fit), ({"table": "mine"}, of_table)):
+        folder = tmp_path / made.__name__
+        for number in (0.5, 1.5):
+            store = Store(folder, made(number), look=LOOK)
+            solver = Solver(nfe=1 if made is of_fit else 3, **name)
+            compute(store, [solver], [0, 1], 0)
+            got = np.stack([row["features"][0] for row in store.rows(solver).values()])
+            expected = LOOK(torch.from_numpy(store.sample(solver, [0, 1])[0]))[0].numpy()
+            assert np.array_equal(got, expected)
+            assert store.solvers() == [solver]
+        table._KNOWN.clear()
+        assert Store(folder, MODEL, look=LOOK).solvers() == []
 
 
 @pytest.mark.parametrize("content", [b"", b"half a f", b"PK\x03\x04 and no more"])
