@@ -61,7 +61,7 @@ def test_the_app_answers_logs_one_line_a_request_and_ends_cleanly_on_sigterm() -
         app.kill()
     assert app.returncode == 0
     assert "Traceback" not in log
-    assert len(re.findall(r"api mixture nfe=5: done in [\d.]+ s", log)) == 1
+    assert len(re.findall(r"generate mixture nfe=5: done in [\d.]+ s", log)) == 1
 
 
 def test_a_bad_argument_is_one_clear_line() -> None:

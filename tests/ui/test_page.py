@@ -244,14 +244,14 @@ def test_closing_the_tab_stops_the_work(
 ) -> None:
     guest = Visitor(browser, served[1])
     guest.tab("Generate")
-    guest.number("Model evaluations (NFE)", 100)
+    guest.number("Model evaluations (NFE)", 1000)  # minutes, unless it is stopped
     guest.number("Pictures", 16)
     guest.generate()
     guest.until(lambda: served[0].engine.stats().requests == 1)
     ticks = served[0].engine.stats().ticks
     guest.context.close()
     visitor.until(lambda: served[0].engine.stats().requests == 0)
-    assert served[0].engine.stats().ticks - ticks < 90, "the run went on to its end"
+    assert served[0].engine.stats().ticks - ticks < 900, "the run went on to its end"
 
 
 def test_two_visitors_meet_in_one_forward_and_both_finish(
