@@ -7,6 +7,7 @@ import sys
 import threading
 from typing import Any
 
+import diffusers
 import pytest
 import tiny
 import torch
@@ -204,6 +205,16 @@ def test_its_configuration_is_saved_loaded_and_given_back_to_diffusers(tmp_path)
     assert torch.equal(ours.timesteps, again.timesteps)
     back = DPMSolverMultistepScheduler.from_config(ours.config)
     assert back.config.beta_end == 0.012
+
+
+@pytest.mark.parametrize("other", ["DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler"])
+def test_a_configuration_survives_the_way_through_another_scheduler(other):
+    plain = dpm.DPMScheduler(beta_start=1e-4, beta_end=0.02, trained_betas=[0.1, 0.2, 0.3])
+    assert plain.betas.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    between = getattr(diffusers, other)
+    assert between in plain.compatibles
+    again = dpm.DPMScheduler.from_config(between.from_config(plain.config).config)
+    assert {k: again.config[k] for k in plain.config} == dict(plain.config)
 
 
 def test_a_pipeline_saved_with_it_is_read_back_with_it(tmp_path):

@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import (
@@ -19,7 +19,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     SchedulerMixin,
 )
-from diffusers.schedulers.scheduling_utils import SchedulerOutput
+from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
@@ -58,6 +58,9 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
     """
 
     config_name = "scheduler_config.json"  # type: ignore[assignment]
+    _compatibles: ClassVar[list[str]] = [
+        one.name for one in KarrasDiffusionSchedulers
+    ]  # may be made of its config
     order = 1
     init_noise_sigma = 1.0
     num_inference_steps: int | None = None
@@ -88,13 +91,18 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         made = base.from_config({k: v for k, v in plain.items() if k in known})
         self._places: Any = made
         rest = {k: v for k, v in plain.items() if k not in known and not k.startswith("_")}
-        self.register_to_config(**{**made.config, **rest, **asked, "flow_match": bool(flow)})
+        config = {**made.config, **rest, **asked, "flow_match": bool(flow)}
+        # what nobody said, so that another class may take its own default for it
+        unsaid = set(config.pop("_use_default_values", ())) - {*asked}
+        if unsaid:
+            config["_use_default_values"] = sorted(unsaid)
+        self.register_to_config(**config)
         self.solver = _solver_of(asked, made.config)
         self.own_schedule = "schedule" in asked
         self.flow = bool(flow or made.config.get("use_flow_sigmas"))
         if not self.flow:
             self._labels = LabelMap(schedule_lambdas(dict(made.config)))
-            self.alphas_cumprod = made.alphas_cumprod
+            self.betas, self.alphas_cumprod = made.betas, made.alphas_cumprod
             kind = made.config.prediction_type
             if kind not in TARGETS:
                 raise ValueError(f"prediction_type must be one of {', '.join(TARGETS)}, not {kind}")
@@ -115,6 +123,9 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         if "flow_match" not in said and "shift" in (config or {}):
             said.setdefault("shift", (config or {})["shift"])
         made = cls(**{**said, **kwargs})
+        if "_class_name" in (config or {}):
+            hidden = {k: config[k] for k in ("_diffusers_version",) if k in config}
+            made.register_to_config(**{**hidden, "_class_name": cls.__name__})
         return (made, {}) if return_unused_kwargs else made
 
     # --- nodes
