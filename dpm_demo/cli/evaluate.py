@@ -88,12 +88,11 @@ def evaluate(
     from dpm_demo.quality import sweep
     from dpm_demo.quality.results import ENOUGH, Results, real_warning, warning
     from dpm_demo.quality.store import Store
-    from dpm_demo.training.folder import open_data
 
     run = _runner(ray, model, device)
     opened = api.load(model, device, runtime=runtime)
     where = folder_for(out)
-    pictures = None if data is None else open_data(data, opened.shape[-1])
+    pictures = None if data is None else output.pictures(data, opened.shape[-1])
     file = where / "results.json"
     known = Results.read(file) if file.exists() else None
     plain = sweep.read_solvers(solvers or ["order=1", "order=2", "order=3"], opened, known)
@@ -104,6 +103,8 @@ def evaluate(
         seeds = seeds[:n_error]
     drawn = None if pictures is None else pictures.subset(held=False)
     store = Store(where, opened, label, strength, look, drawn, precision == "fast")
+    if real is not None:
+        store.compared_with(pictures)
     _compute(store, sweep.with_budgets(plain, budgets), seeds, n_error, run)
     train = None if real is None else real.train
     found = sweep.results(store, store.solvers(), seeds, n_error, train, held)

@@ -22,9 +22,8 @@ def features(
     """
     from dpm_demo.quality.extract import draw_real, open_extractor
     from dpm_demo.quality.features import check_emoji, train_features
-    from dpm_demo.training.folder import open_data
 
-    pictures = open_data(data)
+    pictures = output.pictures(data)
     check_emoji(pictures)  # before anything is written
     folder_for(out)
     scores: dict[str, float] = {}

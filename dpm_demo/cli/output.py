@@ -17,6 +17,7 @@ from dpm_demo.media.files import write_bytes, write_text
 if TYPE_CHECKING:
     from dpm_demo.engine.events import Done
     from dpm_demo.engine.job import Job
+    from dpm_demo.training.data import Pictures
 
 SILENCE = 10.0  # seconds between two lines of progress where there is no terminal
 
@@ -43,6 +44,16 @@ def note(text: str) -> None:
     """A line for people that is no result, on standard error."""
     if not wanted.quiet:
         print(text, file=sys.stderr)
+
+
+def pictures(source: Path, size: int = 32) -> Pictures:
+    """A data set, or a folder of pictures after a line on what was found and what left out."""
+    from dpm_demo.training.folder import open_data
+
+    found = open_data(source, size)
+    for line in found.report:
+        note(line)
+    return found
 
 
 def to_json(value: Any) -> str:

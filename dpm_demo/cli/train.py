@@ -49,7 +49,6 @@ def train(
     """Train a network on a prepared data set or on a folder of pictures."""
     from dpm_demo.models.checkpoint import load_weights, read_config, weights_digest
     from dpm_demo.models.device import pick_device
-    from dpm_demo.training.folder import open_data
     from dpm_demo.training.loop import Recipe, weights_for
     from dpm_demo.training.loop import train as run
     from dpm_demo.training.loss import autoguided
@@ -67,9 +66,7 @@ def train(
         seed=seed,
         save_minutes=save_minutes,
     )
-    pictures = open_data(data, size)
-    for line in pictures.report:
-        output.note(line)
+    pictures = output.pictures(data, size)
     begun, origin = None, {}
     if start is not None:
         begun = weights_for(load_weights(start), read_config(start)["labels"], pictures.axes)

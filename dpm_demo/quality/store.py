@@ -93,6 +93,14 @@ class Store:
             how = {"name": look.name, "digest": look.digest}
             self._identify(folder / "features.json", how)
 
+    def compared_with(self, pictures: Pictures | None) -> None:
+        """Notes what real pictures its figures are distances to: `pictures`, or the embedded ones.
+
+        Raises ValueError where the folder's figures are distances to others.
+        """
+        real = "embedded" if pictures is None else pictures.digest()
+        self._identify(self.units.parent / "real.json", {"pictures": real})
+
     def _identify(self, path: Path, mine: dict[str, Any]) -> None:
         if not path.exists():
             write_text(path, json.dumps(mine) + "\n")

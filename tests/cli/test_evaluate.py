@@ -3,8 +3,10 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dpm_demo.__main__ import main
 from dpm_demo.quality.results import Results
@@ -54,6 +56,23 @@ def test_evaluate_writes_a_report_and_goes_on_where_it_was(
     merged = Results.read(tmp_path / "results.json")
     assert next(x for x in merged.lines if x.solver == "order=2").rmse is not None
     assert next(x for x in merged.lines if x.solver == "order=1").fd is not None
+
+
+def test_distances_to_other_pictures_are_another_sweep_and_what_is_left_out_is_said(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SMALL.split(), "--metrics", "fd", "--out", str(tmp_path / "out")]
+    assert main([*words, "--data", str(data)]) == 0
+    for k in range(3):
+        noise = np.random.default_rng(k).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        Image.fromarray(noise).save(tmp_path / "mine" / f"{k}.png")
+    (tmp_path / "mine" / "cut.png").write_bytes(b"\x89PNG")
+    capsys.readouterr()
+    assert main([*words, "--data", str(tmp_path / "mine")]) == 1
+    said = capsys.readouterr().err
+    assert "3 pictures in 1 class" in said and "cut.png" in said
+    assert "real.json" in said.splitlines()[-1] and "choose another folder" in said
 
 
 @pytest.mark.parametrize(
