@@ -59,6 +59,13 @@ class Plan:
             if not 1 <= getattr(self, name) <= 100_000:
                 raise ValueError(f"{name} must be from 1 to 100000, not {getattr(self, name)}")
 
+    @property
+    def text(self) -> str:
+        """What makes a fit of this plan this one, beside its budget and range."""
+        what = "nodes" if self.recipe.nodes_only else "nodes and weights"
+        words = f", {len(self.prompts)} prompts" if self.prompts else ""
+        return f"{what}, {self.recipe.iterations} iterations on {self.samples} samples{words}"
+
 
 def conditions_for(
     model: Model, seeds: Sequence[int], ends: tuple[float, float], prompts: Sequence[str] = ()
@@ -127,7 +134,8 @@ def calibrate(
 ) -> tuple[Fit, ...]:
     """Fits what `plan` says and is not in `out` yet; writes `out` after every table.
 
-    Raises ValueError for a model that this cannot fit: latents, or a span without finite ends.
+    Raises ValueError for a model that this cannot fit (latents, or a span without finite ends), and
+    where `out` holds what is asked for, fitted in another way.
     """
     if model.latents is not None or not all(abs(lam) < 100 for lam in model.lam_span):
         raise ValueError(f"{model.name}: only models of pixels with a finite span are calibrated")
@@ -135,6 +143,13 @@ def calibrate(
         raise ValueError(f"{model.name} takes words: prompts must name some to be fitted to")
     known = list(_known(out, model.digest))
     ranges = plan.ranges if model.conditional else (PLAIN,)
+    for one in known:
+        asked = one.guidance in ranges and one.nfe in plan.budgets
+        if asked and one.recipe not in ("", plan.text):
+            raise ValueError(
+                f"out: {out} has {one.nfe} evaluations fitted in another way ({one.recipe}, not "
+                f"{plan.text}); give the same again, or another file."
+            )
     wanted = {
         ends: [n for n in plan.budgets if not any(_same(f, n, ends) for f in known)]
         for ends in ranges
@@ -152,6 +167,7 @@ def calibrate(
                 on_progress(Progress(what, before + share, total))
 
             known.append(_one(model, nfe, ends, samples, held, plan.recipe, part))
+            known[-1] = replace(known[-1], recipe=plan.text)
             write(out, model.digest, known)
             done += 1
     on_progress(Progress("done", done, total))

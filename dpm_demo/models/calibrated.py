@@ -44,6 +44,7 @@ class Fit:
     rmse: float = math.nan
     plain_rmse: float = math.nan
     start: str = ""
+    recipe: str = ""  # how it was made, where the file says it
 
     @property
     def nfe(self) -> int:
@@ -152,6 +153,7 @@ def _fit(values: dict[str, Any]) -> Fit:
         float(values.get("rmse", math.nan)),
         float(values.get("plain_rmse", math.nan)),
         str(values.get("start", ""))[:200],
+        str(values.get("recipe", ""))[:200],
     )
 
 

@@ -75,7 +75,7 @@ def test_a_file_is_extended_and_nothing_in_it_is_fitted_again(
     out = tmp_path / "calibrated.json"
     out.write_bytes(fitted[0].read_bytes())
     told: list[str] = []
-    more = replace(SMALL, budgets=(3, 4), recipe=Recipe(iterations=1, batch=4))
+    more = replace(SMALL, budgets=(3, 4))
     found = calibrate(mixture, out, more, lambda progress: told.append(progress.what))
     assert [one.nfe for one in found] == [4, 3] or {one.nfe for one in found} == {3, 4}
     assert fitted[1] in found

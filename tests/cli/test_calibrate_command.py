@@ -40,6 +40,18 @@ def test_an_unfinished_file_goes_on(fitted: tuple[Path, dict], capsys):
     assert [fit.nfe for fit in fits] == [2, 3] and fits[1] == first
 
 
+@pytest.mark.parametrize("other", [["--iterations", "3"], ["--samples", "5"], ["--nodes-only"]])
+def test_a_file_of_fits_made_in_another_way_is_refused(
+    fitted: tuple[Path, dict], other: list[str], capsys
+):
+    out, _ = fitted
+    before = out.read_bytes()
+    assert main(["calibrate", "--model", "mixture", *SHORT, *other, "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert "3 evaluations fitted in another way (nodes and weights, 2 iterations on 4" in said
+    assert out.read_bytes() == before
+
+
 def test_nodes_alone_are_printed_as_sigmas_and_leave_the_weights_exact(tmp_path: Path, capsys):
     out = tmp_path / "nodes.json"
     words = ["calibrate", "--model", "mixture", *SHORT, "--nodes-only", "--out", str(out)]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import gradio as gr
+import httpx
 import pytest
 from gradio.blocks import BlocksConfig
 from gradio_client import Client
@@ -77,3 +81,24 @@ def test_the_served_page_has_light_sessions(served, configured):
     configured.clear()
     Client(address, verbose=False).predict(api_name="/generate", solver={"nfe": 1})
     assert configured == []
+
+
+def test_a_call_that_is_refused_leaves_a_light_session_and_nothing_else(served):
+    _, address = served
+    url = f"{address}gradio_api/call/generate"
+
+    def calls(count: int) -> int:
+        for _ in range(count):
+            event = httpx.post(url, json={"data": ["mixture", "any", 99]}).json()["event_id"]
+            assert "event: error" in httpx.get(f"{url}/{event}", timeout=60).text
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        calls(20)
+        before = calls(1)
+        grown = calls(40) - before
+    finally:
+        tracemalloc.stop()
+    assert grown / 40 < 50_000
