@@ -131,6 +131,21 @@ def row_title(comparison: Comparison, row: int) -> str:
     return name or solver_text(solver)
 
 
+def brief(solver: str) -> str:
+    """ "order=3 method=singlestep corrector=true" -> "order 3, singlestep, corrector"."""
+    if "=" not in solver:  # another program's name
+        return solver
+    words = []
+    for word in solver.split():
+        name, _, value = word.partition("=")
+        if value == "true":
+            words.append(name)
+        else:
+            speaking = value.isalpha() and value not in ("false", "auto")
+            words.append(value if speaking else f"{name} {value}")
+    return ", ".join(words) or solver
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """A finished comparison with what its files are made of."""

@@ -71,3 +71,81 @@ def test_only_a_model_that_something_was_fitted_to_offers_it(visitor: Visitor) -
     visitor.choose("Model", "emoji-image")
     menu.click()
     expect(offered).to_be_visible()
+
+
+def test_a_question_is_one_click_sets_everything_and_is_answered_from_the_figures(
+    visitor: Visitor,
+) -> None:
+    page = visitor.page
+    page.get_by_role("button", name="Is the printed order 3 really 3?").click()
+    claim = page.get_by_test_id("landing-claim")
+    expect(claim).to_have_text(
+        re.compile(r"No: as printed, order 3 converges at order 2\.\d; with exact weights at [23]"),
+        timeout=PATIENCE,
+    )
+    visitor.asks()
+    expect(page.get_by_label("Model", exact=True).locator("visible=true")).to_have_value(
+        re.compile("mixture")
+    )
+    expect(page.get_by_label("Without the final taper").locator("visible=true")).to_be_checked()
+    expect(page.locator("#compare-budgets input, #compare-budgets textarea")).to_have_value(
+        "24, 48, 96, 192"
+    )
+
+
+def border(guest: Visitor, of: str) -> str:
+    return guest.page.locator(of).evaluate("node => node.style.getPropertyValue('--border')")
+
+
+def test_a_picture_or_its_dot_opens_it_beside_the_converged_one_and_f_shows_them_in_turn(
+    visitor: Visitor,
+) -> None:
+    page = visitor.page
+    split = page.get_by_test_id("landing-split")
+    page.get_by_test_id("landing-picture").nth(1).click()
+    expect(split).to_be_visible()
+    left, right = (page.get_by_test_id(f"landing-side-{k}") for k in (0, 1))
+    expect(left.locator("option:checked")).to_have_text("order 2")
+    expect(right.locator("option:checked")).to_have_text("the converged picture")
+    one, other = (split.locator("canvas").nth(k) for k in (0, 1))
+    shots = [canvas.evaluate("c => c.toDataURL()") for canvas in (one, other)]
+    assert shots[0] != shots[1]
+    right.select_option("order 2")
+    page.wait_for_function(
+        """() => { const [a, b] = document.querySelectorAll('[data-testid=landing-split] canvas');
+        return a.toDataURL() === b.toDataURL(); }"""
+    )
+    split.get_by_text("A/B flicker").press("f")  # motion is unwelcome: each press is a turn
+    before = border(visitor, ".dpl-over")
+    page.keyboard.press("f")
+    assert {before, border(visitor, ".dpl-over")} == {"0%", "100%"}
+    page.keyboard.press("Escape")
+    expect(split).to_be_hidden()
+    page.locator("#compare-landing .dpl-marks .dpl-dot").nth(2).click(force=True)
+    expect(left.locator("option:checked")).to_have_text("order 3")
+
+
+def test_a_cell_of_a_run_opens_beside_the_converged_one_and_lights_up_its_dot(
+    visitor: Visitor,
+) -> None:
+    page = visitor.page
+    visitor.asks("4, 9")
+    visitor.choose("Model", "mixture (exact)")
+    run(visitor)
+    tile = visitor.at("compare", "tile").nth(3)
+    tile.hover()
+    lit = page.locator("#compare-landing .dpl-point.dpl-this")
+    expect(lit).to_have_count(1)
+    assert [lit.get_attribute(f"data-{k}") for k in ("row", "column")] == ["1", "1"]
+    tile.get_by_role("button").click()
+    names = visitor.player("compare").locator(".dpm-name")
+    expect(names.nth(0)).to_have_text("A  order 2 · 9 NFE")
+    expect(names.nth(1)).to_have_text("B  the converged picture")
+    for key, side in (("a", "100%"), ("b", "0%")):
+        page.keyboard.press(key)
+        assert border(visitor, "#compare-player .dpm-stage-view") == side
+    page.keyboard.press("Escape")
+    expect(visitor.at("compare", "stage")).to_be_hidden()
+    page.get_by_test_id("landing-row").nth(2).hover()
+    lit_tile = visitor.player("compare").locator(".dpm-tile.dpm-lit")
+    expect(lit_tile).to_have_attribute("data-index", re.compile("[45]"))

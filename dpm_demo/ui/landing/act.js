@@ -3,11 +3,12 @@
 
 import { icon, make, setAttribute, PAUSE, PLAY } from "../player/dom.js";
 import { isObject, list, text } from "../player/read.js";
-import { handOn } from "../player/share.js";
+import { handOn, light, lit } from "../player/share.js";
 import { axesOf } from "./plot.js";
+import { openSplit, split, turn, turning } from "./split.js";
 import { recordedScene, takeLive } from "./scene.js";
 import {
-  chips, goButton, playButton, plot, root, rows, schedule, setColumn, show, slider, state,
+  chips, goButton, playButton, plot, questions, root, rows, schedule, setColumn, show, slider, state,
   wantedSlider,
 } from "./view.js";
 
@@ -120,16 +121,23 @@ function setRunning(on) {
 const ofPlot = () =>
   state.scene ? axesOf(state.scene, plot.clientWidth, plot.clientHeight) : null;
 let dragging = "";
+let pressed = { row: -1, x: 0, y: 0 }; // of the dot under the pointer
 plot.addEventListener("pointerdown", (event) => {
   const axes = ofPlot();
   if (!(event instanceof PointerEvent) || !axes || !state.scene) return;
   const box = plot.getBoundingClientRect();
   const near = Math.abs(event.clientY - box.top - axes.y(state.wanted)) < 14;
-  dragging = near ? "wanted" : "budget";
+  const dot = event.target instanceof Element && event.target.tagName === "circle" ? event.target : null;
+  pressed = { row: Number(dot?.getAttribute("data-row") ?? -1), x: event.clientX, y: event.clientY };
+  dragging = near && !dot ? "wanted" : "budget";
   plot.setPointerCapture(event.pointerId);
   drag(event);
 });
 plot.addEventListener("pointermove", (event) => event instanceof PointerEvent && drag(event));
+plot.addEventListener("pointerup", (event) => {
+  if (!(event instanceof PointerEvent) || pressed.row < 0) return;
+  if (Math.hypot(event.clientX - pressed.x, event.clientY - pressed.y) < 4) openSplit(pressed.row);
+});
 for (const end of ["pointerup", "pointercancel"]) plot.addEventListener(end, () => { dragging = ""; });
 
 /** @param {PointerEvent} event */
@@ -155,48 +163,68 @@ wantedSlider.addEventListener("input", () => {
   schedule();
 });
 
+const HELD = 400; // ms from which on a press is no click
 rows.forEach((parts, row) => {
   /** @param {number} held */
   const hold = (held) => () => {
     state.held = held;
     schedule();
   };
-  parts.hold.addEventListener("pointerdown", hold(row));
+  let since = 0;
+  parts.hold.addEventListener("pointerdown", () => {
+    since = performance.now();
+    hold(row)();
+  });
   for (const end of ["pointerup", "pointerleave", "pointercancel", "blur"]) {
     parts.hold.addEventListener(end, hold(-1));
   }
-  parts.hold.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" || event.key === " ") hold(row)();
+  parts.hold.addEventListener("click", (event) => {
+    const byKey = event.detail === 0;
+    if (byKey || performance.now() - since < HELD) openSplit(row);
   });
-  parts.hold.addEventListener("keyup", hold(-1));
   parts.node.addEventListener("pointerenter", () => lightUp(row));
   parts.node.addEventListener("pointerleave", () => lightUp(-1));
 });
 plot.addEventListener("pointerover", (event) => {
   const row = event.target instanceof Element ? event.target.getAttribute("data-row") : null;
-  lightUp(row === null ? -1 : Number(row));
+  const column = event.target instanceof Element ? event.target.getAttribute("data-column") : null;
+  lightUp(row === null ? -1 : Number(row), column === null ? state.column : Number(column));
 });
 plot.addEventListener("pointerleave", () => lightUp(-1));
 
-/** One row, its line and its dots. @param {number} row */
-function lightUp(row) {
+/** One row, its line and its dots, and its cell in the player that follows.
+ * @param {number} row @param {number} column @param {boolean} tell */
+function lightUp(row, column = state.column, tell = true) {
   root.classList.toggle("dpl-lit", row >= 0);
   for (const node of root.querySelectorAll("[data-row]")) {
-    node.classList.toggle("dpl-this", node.getAttribute("data-row") === String(row));
+    const at = node.getAttribute("data-column");
+    node.classList.toggle("dpl-this",
+      node.getAttribute("data-row") === String(row) && (at === null || at === String(column)));
   }
+  const cell = state.scene && !state.scene.recorded && row >= 0 ? row * state.scene.budgets.length + column : -1;
+  if (tell) light(text(props.tab), cell);
 }
+lit(text(props.tab), (cell) => {
+  const columns = state.scene?.budgets.length ?? 1;
+  if (state.scene?.recorded === "") lightUp(cell < 0 ? -1 : Math.floor(cell / columns), cell % columns, false);
+});
 
 root.addEventListener("keydown", (event) => {
   if (!state.scene || event.ctrlKey || event.metaKey || event.altKey) return;
   const tag = event.target instanceof Element ? event.target.tagName : "";
+  if (tag === "SELECT" && event.key !== "f") return;
   if (tag === "INPUT" && /^(Arrow|Home|End|Page)/.test(event.key)) return;
   if (tag === "BUTTON" && (event.key === " " || event.key === "Enter")) return;
   /** @type {Record<string, () => void>} */
   const actions = {
-    " ": () => setPlaying(!state.playing),
+    " ": () => (split.open ? turn(!turning()) : setPlaying(!state.playing)),
     ArrowLeft: () => setColumn(state.column - 1),
     ArrowRight: () => setColumn(state.column + 1),
     f: () => {
+      if (split.open) {
+        turn(!turning());
+        return;
+      }
       state.flicker = !state.flicker && !still.matches;
       schedule();
     },
@@ -247,11 +275,27 @@ function showRecorded(scenes) {
   if (!still.matches) setPlaying(true);
 }
 
+/** @param {unknown[]} asked */
+function showQuestions(asked) {
+  questions.replaceChildren(...asked.flatMap((about, index) => {
+    if (!isObject(about)) return [];
+    const chip = make("button", { type: "button", class: "dpl-chip", text: text(about.title) });
+    chip.addEventListener("click", () => {
+      if (state.running) return;
+      setPlaying(false);
+      state.asking = true;
+      trigger("select", { index, value: text(about.query) });
+    });
+    return [chip];
+  }));
+}
+
 function update() {
   const { value } = props;
   if (!isObject(value)) return;
   if (Array.isArray(value.scenes)) {
     showRecorded(list(value.scenes, 12));
+    showQuestions(list(value.questions, 12));
     return;
   }
   if (!takeLive(value, state.live, schedule) || !state.live.scene) return;
@@ -272,6 +316,12 @@ function told(name, then) {
   });
 }
 told("dpm-idle", () => setRunning(false));
+told("dpm-filled", () => {
+  if (!state.asking) return;
+  state.asking = false;
+  state.changed = true;
+  goButton.click();
+});
 told("dpm-changed", () => {
   state.changed = true;
   schedule();

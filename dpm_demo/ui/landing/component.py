@@ -2,17 +2,20 @@
 
 Python sends it one of
 
-    {"scenes": [...]}          recordings (scenes.py); it keeps each and shows the first
-    a player's value of a grid (player/component.py) with three more entries:
+    {"scenes": [...],          recordings (scenes.py); it keeps each and shows the first
+     "questions": [{"title", "query"}]}     a click fills in the form with the query, and runs it
+    a player's value of a grid (player/component.py) with four more entries:
         "budgets": [5, 8, ...]       evaluations of each column
         "errors": [0.1, null, ...]   error of each tile to the converged sample, where known
         "truth": uri                 the converged picture, where known
+        "verdict": str               of a run that is done: what it says, in one sentence
 
 Everything else happens in the page: the budget, the line of wanted error, what plays.
 
 Events: `input` asks for the same with other noise, `submit` for a run of the form as it is, `stop`
-for the run's end; `select` tells which recording is on show. What it shows of a run it hands on to
-a player that follows it.
+for the run's end; `select` tells which recording is on show, or which question is asked: once the
+form is filled in, `FILLED` makes it run. What it shows of a run it hands on to a player that
+follows it.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from dpm_demo.ui.player.script import CheapAttributes, script
 #: Scripts for the page: a run of that tab is over, or was refused; its settings have changed.
 IDLE = "() => { document.dispatchEvent(new CustomEvent('dpm-idle', { detail: 'TAB' })); }"
 CHANGED = "() => { document.dispatchEvent(new CustomEvent('dpm-changed', { detail: 'TAB' })); }"
+#: The form holds what a recording or a question says.
+FILLED = "() => { document.dispatchEvent(new CustomEvent('dpm-filled', { detail: 'TAB' })); }"
 
 #: The same once a link has filled in the form; with run=1 in it, it runs.
 LINKED = """() => {
@@ -44,6 +49,7 @@ _MODULES = (
     "../player/share.js",
     "scene.js",
     "plot.js",
+    "split.js",
     "view.js",
     "act.js",
 )

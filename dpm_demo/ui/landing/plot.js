@@ -79,6 +79,13 @@ export function drawAxes(root, scene, axes, width, height) {
       .flatMap(({ nfe, error }) => (error === null ? [] : [`${axes.x(nfe)},${axes.y(error)}`]));
     root.append(svg("polyline", { points: points.join(" "), class: "dpl-line", stroke: COLOURS[row], "data-row": row }));
   });
+  if (scene.budgets.length <= 8) {
+    scene.rows.forEach((_, row) => scene.budgets.forEach((nfe, column) => {
+      const error = scene.error(row, column);
+      if (error === null) return;
+      root.append(svg("circle", { cx: axes.x(nfe), cy: axes.y(error), r: 4, fill: COLOURS[row], class: "dpl-point", "data-row": row, "data-column": column }));
+    }));
+  }
   const marks = svg("g", { class: "dpl-marks" });
   root.append(marks);
   return marks;

@@ -10,7 +10,8 @@ import { isNumber, isObject, list, number, read, text, whole } from "../player/r
  *   truth: () => ImageData | null, noise: () => ImageData | null,
  *   way: (row: number, nfe: number) => (ImageData | null)[]}} Sources */
 /** @typedef {{rows: string[], budgets: number[], played: number[], recorded: string, title: string,
- *   why: string, width: number, height: number, final: boolean, share: number, word: string}} About */
+ *   why: string, width: number, height: number, final: boolean, share: number, word: string,
+ *   verdict: string}} About */
 /** @typedef {About & Sources} Scene */
 
 const SIDE = 1024; // pixels of a picture's side at most
@@ -83,7 +84,7 @@ export function recordedScene(v, changed) {
     rows, budgets, width, height,
     played: Object.keys(plays).map(Number).filter((n) => budgets.includes(n)),
     recorded: text(v.name), title: text(v.title), why: text(v.why),
-    final: true, share: 1, word: "",
+    final: true, share: 1, word: "", verdict: "",
     picture: (row, column) => picture(0, row * budgets.length + column),
     error: (row, column) => errors[row]?.[column] ?? null,
     done: (row, column) => budgets[column],
@@ -155,7 +156,7 @@ export function takeLive(v, live, changed) {
   live.scene = {
     rows: value.rowTitles.slice(0, MOST), budgets, width, height, played: [], recorded: "",
     title: "your own noise", why: "", final: value.final,
-    share: all ? Math.min(1, spent / all) : 0, word: value.status.text,
+    share: all ? Math.min(1, spent / all) : 0, word: value.status.text, verdict: text(v.verdict),
     picture: (row, column) => live.pictures.get(row * columns + column) ?? null,
     error: (row, column) => errors[row * columns + column] ?? null,
     done: (row, column) => tiles[row * columns + column]?.nfe ?? 0,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dpm_demo.compare.questions import START
 from dpm_demo.models.checkpoint import CHECKPOINTS
 from dpm_demo.request.comparison import Comparison
 
@@ -20,7 +21,6 @@ FOLDER = CHECKPOINTS / "emoji-image" / "recorded" / "landing"
 BUDGETS = tuple(range(3, 41))  # network evaluations
 PLAYED = (5, 8, 12)  # budgets whose way from the noise is recorded
 COLUMNS = 38  # pictures a line of a sheet
-LIVE_BUDGETS = (5, 8, 12, 16, 24, 40)  # what a run of the form computes
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class Scene:
 
 
 def _scene(title: str, why: str, label: str, seed: int) -> Scene:
-    asked = Comparison(label=label, guidance=2.0, seed=seed, budgets=LIVE_BUDGETS)
-    return Scene(title, why, asked)
+    return Scene(title, why, replace(START, label=label, seed=seed))
 
 
 _CLEAR = "Chosen out of 96 for a clear picture and orders that part well. Other noise may not."

@@ -3,6 +3,7 @@
 
 import { make, icon, setAttribute, setText, PLAY } from "../player/dom.js";
 import { MOST, distance, needed, nothingLive } from "./scene.js";
+import { paintSplit, split } from "./split.js";
 import { COLOURS, axesOf, drawAxes, drawMarks, svg } from "./plot.js";
 import { text } from "../player/read.js";
 
@@ -20,6 +21,7 @@ export const state = {
   playing: false,
   running: false, // a run of one's own
   changed: false, // the form, since the run or recording on show
+  asking: false, // a question: the form is being filled in, and a run follows
   flicker: false,
   held: -1, // row whose place shows the converged picture
   scheduled: false,
@@ -66,7 +68,7 @@ function makeRow(row) {
   const bar = make("span", { class: "dpl-bar" });
   const value = make("span", { class: "dpl-value", "data-testid": "landing-error" });
   const hold = make("button", { type: "button", class: "dpl-hold", "data-testid": "landing-picture",
-    title: "Hold to see the converged picture in its place" }, canvas);
+    title: "Click: beside the converged picture. Hold: the converged picture in its place" }, canvas);
   const node = make("div", { class: "dpl-row", "data-testid": "landing-row", "data-row": row },
     title, hold, map, make("span", { class: "dpl-measure" }, make("span", { class: "dpl-track" }, bar), value));
   node.style.setProperty("--colour", COLOURS[row]);
@@ -90,12 +92,16 @@ export const wantedSlider = make("input", {
 const chart = make("div", { class: "dpl-chart" }, plot, wantedSlider, sentence);
 
 export const chips = make("div", { class: "dpl-chips", role: "group", "aria-label": "Recorded comparisons" });
+export const questions = make("div", { class: "dpl-chips", role: "group", "aria-label": "Questions" });
 const why = make("p", { class: "dpl-why", "data-testid": "landing-why" });
 root.replaceChildren(claim, control, table, make("div", { class: "dpl-side" }, goal, chart),
-  make("div", { class: "dpl-foot" }, chips, why));
+  make("div", { class: "dpl-foot" },
+    make("div", { class: "dpl-choice" }, make("span", { class: "dpl-note", text: "Recorded" }), chips), why,
+    make("div", { class: "dpl-choice" }, make("span", { class: "dpl-note", text: "Ask, live" }), questions)),
+  split);
 
 /** @param {HTMLCanvasElement} canvas @param {ImageData | null} pixels */
-function put(canvas, pixels) {
+export function put(canvas, pixels) {
   if (!pixels) {
     if (canvas.width > 1) canvas.width = canvas.height = 1; // which clears it
     return;
@@ -109,7 +115,7 @@ function put(canvas, pixels) {
 export const digits = (error) => String(Number(error.toPrecision(2)));
 
 /** @param {string} words */
-const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+const capital = (words) => (/^\w+_/.test(words) ? words : words.charAt(0).toUpperCase() + words.slice(1));
 
 /** @param {Scene} scene @param {number} column */
 function claimOf(scene, column) {
@@ -155,10 +161,10 @@ export function paint() {
   const nfe = scene.budgets[column];
   const moving = state.step >= 0;
   setText(budget, moving ? `${state.step} of ${nfe}` : String(nfe));
-  setText(claim, `The same noise, the same network, ${nfe} evaluations: only the formula differs.`);
+  setText(claim, scene.verdict || `The same noise, the same network, ${nfe} evaluations: only the formula differs.`);
   setAttribute(slider, "aria-valuetext", `${nfe} network evaluations`);
   root.classList.toggle("dpl-moving", moving);
-  root.style.setProperty("--rows", String(scene.rows.length));
+  root.classList.toggle("dpl-many", scene.rows.length > 3); // which are to fit the screen
   const most = Math.max(0.01, ...scene.rows.flatMap((_, row) => scene.budgets.map((__, k) => scene.error(row, k) ?? 0)));
   const goalPixels = scene.truth();
   put(truth, goalPixels);
@@ -177,13 +183,14 @@ export function paint() {
     setText(parts.value, moving || error === null ? (spent < nfe ? `${spent} of ${nfe}` : "…") : digits(error));
     const words = `${scene.rows[row]} after ${nfe} evaluations${error === null ? "" : `, error ${digits(error)}`}`;
     setAttribute(parts.canvas, "aria-label", words);
-    setAttribute(parts.hold, "aria-label", `${words}. Hold to see the converged picture`);
+    setAttribute(parts.hold, "aria-label", `${words}. Opens it beside the converged picture`);
     setAttribute(parts.map, "aria-label", `distance of ${scene.rows[row]} to the converged picture`);
   });
   setAttribute(truth, "aria-label", "the converged picture");
   paintPlot(scene);
   setText(sentence, `${claimOf(scene, column)} ${sentenceOf(scene)}`.trim());
   paintButton(scene);
+  paintSplit(scene);
   if (state.flicker) schedule();
 }
 

@@ -1,8 +1,7 @@
 """The player: one Gradio component that paints denoising as it happens and scrubs through it.
 
-It is a `gr.HTML` whose script (`read.js`, `layout.js`, `paint.js`, `input.js`) keeps everything in
-the page: canvases, scrubber, views, zoom and keyboard need no round trip. Python only ever sends it
-a JSON value:
+It is a `gr.HTML` whose script (`MODULES`) keeps everything in the page: canvases, scrubber, views,
+zoom and keyboard need no round trip. Python only ever sends it a JSON value:
 
     {"run": str,                      a new one starts afresh; the same one keeps the scrub position
      "seq": int,                      values of a run that arrive out of order are dropped
@@ -15,6 +14,7 @@ a JSON value:
                 "error": str, "nfe": 7, "budget": 20, "lam": -0.3, "t": 0.5, "best": bool,
                 "record": {"x0": uri, "x": uri, "diff": uri,
                            "points": [{"nfe", "lam", "t", "stage", "picture"}]}}],
+     "truth": uri,                    the converged picture: a cell that a click on another meets
      "live": {"index": [tile numbers], "x0": uri, "x": uri, "diff": uri},
      "status": {"text": str, "seconds", "ms", "left", "device": str, "others": int}}
 
@@ -38,7 +38,7 @@ from dpm_demo.ui.player.script import CheapAttributes, script
 _HERE = Path(__file__).parent
 
 
-MODULES = ("dom.js", "read.js", "share.js", "layout.js", "paint.js", "input.js")
+MODULES = ("dom.js", "read.js", "share.js", "layout.js", "paint.js", "pair.js", "input.js")
 
 
 class Player(CheapAttributes, gr.HTML):

@@ -4,12 +4,13 @@
 // no picture.
 
 import { VIEWS, read, text } from "./read.js";
-import { given } from "./share.js";
+import { setBorder, setFlicker } from "./pair.js";
+import { given, light, lit } from "./share.js";
 import { icon, setText, setAttribute, PLAY, PAUSE } from "./dom.js";
 import {
-  bar, buildWall, closeButton, controls, divider, empty, film, layout, loopButton, nameA, nameB,
+  CONVERGED, bar, buildTile, buildWall, closeButton, controls, divider, empty, film, flickerButton, layout, loopButton, nameA, nameB,
   pairSlider, pickButton, playButton, root, rowSelect, scaleText, scrub, stage, stageCanvas,
-  stageCanvasB, stageCaption, stageTitle, stageView, state, stripButton, timeScrub, updateTile,
+  stageCanvasB, stageCaption, stageTitle, state, stripButton, tileAt, timeScrub, updateTile,
   viewButtons, wall,
 } from "./layout.js";
 import {
@@ -53,9 +54,11 @@ function showStage() {
   const two = state.pair.length === 2;
   stage.classList.toggle("dpm-two", two);
   pairSlider.hidden = !two;
-  for (const node of [stageCanvasB, divider, nameA, nameB]) node.hidden = !two;
+  for (const node of [stageCanvasB, divider, nameA, nameB, flickerButton]) node.hidden = !two;
+  if (!two) setFlicker(false);
   /** @param {number} index */
   const name = (index) => {
+    if (index === CONVERGED) return tileAt(index).data.title;
     const grid = model && model.grid;
     const column = grid ? model.columnTitles[index % model.columns] || "" : "";
     const line = grid ? model.rowTitles[Math.floor(index / model.columns)] || "" : "";
@@ -63,7 +66,8 @@ function showStage() {
   };
   if (two) {
     setText(stageTitle, `${name(state.pair[0])}  |  ${name(state.pair[1])}`);
-    setText(stageCaption, "");
+    setText(stageCaption, state.pair.filter((k) => k !== CONVERGED).map((k) => tileAt(k).data.caption)
+      .filter(Boolean).join(" | "));
     setText(nameA, `A  ${name(state.pair[0])}`);
     setText(nameB, `B  ${name(state.pair[1])}`);
   } else if (state.open !== null) {
@@ -117,21 +121,18 @@ function pick(index) {
   if (state.pair.length === 2) pairSlider.focus({ preventScroll: true });
 }
 
-/** @param {number} percent */
-function setBorder(percent) {
-  const at = Math.min(100, Math.max(0, percent));
-  setRange(pairSlider, Math.round(at));
-  stageView.style.setProperty("--border", `${at}%`);
-  setAttribute(pairSlider, "aria-valuetext", `A takes ${Math.round(at)} percent`);
-}
-
 /** @param {number} index @param {MouseEvent} event */
 export function press(index, event) {
   if (event.shiftKey || state.picking) {
     pick(index);
     return;
   }
-  openTile(index);
+  if (state.converged && state.model?.final) {
+    state.open = null;
+    state.pair = [];
+    pick(index);
+    pick(CONVERGED);
+  } else openTile(index);
   trigger("select", { index, value: state.tiles[index].data.title, selected: true });
 }
 
@@ -168,16 +169,6 @@ pickButton.addEventListener("click", () => {
   showStage();
 });
 closeButton.addEventListener("click", closeStage);
-pairSlider.addEventListener("input", () => setBorder(Number(pairSlider.value)));
-/** @param {PointerEvent} event */
-const dragBorder = (event) => {
-  if (state.pair.length !== 2 || !(event.buttons & 1)) return;
-  const box = stageView.getBoundingClientRect();
-  setBorder(((event.clientX - box.left) / box.width) * 100);
-};
-stageView.addEventListener("pointerdown", dragBorder);
-stageView.addEventListener("pointermove", dragBorder);
-
 root.addEventListener("keydown", (event) => {
   if (!state.model || event.ctrlKey || event.metaKey || event.altKey) return;
   const tag = event.target instanceof Element ? event.target.tagName : "";
@@ -195,6 +186,9 @@ root.addEventListener("keydown", (event) => {
       const names = availableViews();
       setView(names[(names.indexOf(state.view) + 1) % names.length]);
     },
+    f: () => (state.pair.length === 2 ? setFlicker(!state.flicker) : null),
+    a: () => (state.pair.length === 2 ? (setFlicker(false), setBorder(100)) : null),
+    b: () => (state.pair.length === 2 ? (setFlicker(false), setBorder(0)) : null),
     Escape: () => (stage.hidden && !state.pair.length && !state.picking ? null : closeStage()),
   };
   actions.X = actions.x;
@@ -268,6 +262,12 @@ function update() {
     takeRecord(data, state.tiles[index]);
     updateTile(state.tiles[index], data, index);
   });
+  if (next.truth && next.frames === 1) {
+    const points = [{ nfe: 0, lam: null, t: null, stage: 0, picture: 0 }];
+    const data = { ...converged, record: { uris: { x0: next.truth }, points } };
+    state.converged ??= buildTile(data, CONVERGED, press);
+    takeRecord(data, state.converged);
+  }
 
   if (ended) state.following = true;
   fitScrubber();
@@ -287,6 +287,12 @@ function update() {
   schedule();
 }
 
+/** What a tile is that no value lists. */
+const converged = /** @type {import("./read.js").TileData} */ ({
+  title: "the converged picture", caption: "", error: "", state: "done", budget: 0, nfe: 0, lam: null,
+  t: null, best: false, record: null,
+});
+
 function resized() {
   if (!root.isConnected) return;
   layout();
@@ -302,6 +308,13 @@ const follow = text(props.follow);
 document.addEventListener("dpm-given", (event) => {
   if (follow && event instanceof CustomEvent && event.detail === follow && root.isConnected) update();
 });
+
+wall.addEventListener("pointerover", (event) => {
+  const tile = event.target instanceof Element ? event.target.closest(".dpm-tile") : null;
+  light(follow, Number(tile?.getAttribute("data-index") ?? -1));
+});
+wall.addEventListener("pointerleave", () => light(follow, -1));
+lit(follow, (cell) => state.tiles.forEach((tile, k) => tile.figure.classList.toggle("dpm-lit", k === cell)));
 
 setView("x0");
 setLooping(!still.matches);

@@ -70,6 +70,10 @@ export const stageCanvasB = make("canvas", {
 export const divider = make("span", { class: "dpm-divider", "aria-hidden": "true" });
 export const nameA = make("span", { class: "dpm-name dpm-name-a", "aria-hidden": "true" });
 export const nameB = make("span", { class: "dpm-name dpm-name-b", "aria-hidden": "true" });
+export const flickerButton = make("button", {
+  type: "button", class: "dpm-quiet", "data-testid": "player-flicker", "aria-pressed": "false",
+  text: "A/B flicker", title: "One, then the other (f)",
+});
 export const stageView = make(
   "div", { class: "dpm-stage-view" }, stageCanvas, stageCanvasB, divider, nameA, nameB,
 );
@@ -79,7 +83,7 @@ export const pairSlider = make("input", {
 });
 export const stage = make(
   "div", { class: "dpm-stage", "data-testid": "player-stage", hidden: true },
-  make("div", { class: "dpm-stage-head" }, make("div", {}, stageTitle, stageCaption), closeButton),
+  make("div", { class: "dpm-stage-head" }, make("div", {}, stageTitle, stageCaption), flickerButton, closeButton),
   stageView, pairSlider,
 );
 
@@ -152,6 +156,11 @@ root.setAttribute("aria-description",
  * @property {HTMLElement} title @property {HTMLElement} caption @property {HTMLElement} figure
  */
 
+export const CONVERGED = -1;
+/** @param {number} index */
+export const tileAt = (index) =>
+  /** @type {Tile} */ (index === CONVERGED ? state.converged : state.tiles[index]);
+
 // `model` is the last value read; the rest belongs to the person and outlives re-renders.
 export const state = {
   model: /** @type {Model | null} */ (null),
@@ -168,6 +177,8 @@ export const state = {
   strip: false,
   open: /** @type {number | null} */ (null), // number of the enlarged tile
   pair: /** @type {number[]} */ ([]), // numbers of the tiles picked for before/after
+  converged: /** @type {Tile | null} */ (null), // the tile of that number in a pair
+  flicker: false, // of a pair: one, then the other
   picking: false,
   row: 0, // shown on a narrow screen
   narrow: false,
@@ -227,7 +238,7 @@ export function layout() {
   const space = asGrid ? room - ROW_TITLE - gap : room;
   const share = () => (space - (columns - 1) * gap) / columns;
   const cell = () => Math.min(most, share() - 2);
-  while (!asGrid && columns > 1 && cell() < 72) columns -= 1;
+  while (!asGrid && columns > 1 && cell() < (state.narrow ? 100 : 72)) columns -= 1;
   const filmColumns = stripColumns(model.frames, model.width, room - 2, 56);
   const [w, h] = state.strip ? stripSize(model, filmColumns) : [model.width, model.height];
   const size = fit(state.strip ? Math.min(room - 2, filmColumns * 160) : cell(), w, h);
@@ -264,34 +275,39 @@ export function layout() {
   }
 }
 
+/** @param {TileData} data @param {number} index @param {(index: number, event: MouseEvent) => void} press
+ * @returns {Tile} */
+export function buildTile(data, index, press) {
+  /** @type {Canvas} */
+  const canvas = make("canvas", { "data-testid": "player-canvas", role: "img" });
+  // Its default backing is 300 x 150; a tile without a picture must not show a stretched hole.
+  canvas.width = canvas.height = 1;
+  const note = make("span", { class: "dpm-note" });
+  const badge = make("span", { class: "dpm-badge", "aria-hidden": "true" });
+  const meter = make("span", { class: "dpm-meter", "aria-hidden": "true" });
+  const frame = make("button", { type: "button", class: "dpm-frame" }, canvas, note, badge, meter);
+  const best = make("span", { class: "dpm-best" }, icon(STAR), "best");
+  const stateText = make("span", { class: "dpm-state" });
+  const title = make("span", { class: "dpm-title" });
+  const caption = make("span", { class: "dpm-caption" });
+  const figure = make(
+    "figure", { class: "dpm-tile", "data-testid": "player-tile", "data-index": String(index) },
+    frame, make("figcaption", {}, title, best, stateText, caption),
+  );
+  frame.addEventListener("click", (event) => press(index, event));
+  return {
+    data, canvas, note, badge, meter, frame, best, stateText, title, caption, figure,
+    record: null, live: {}, liveOrder: {}, film: 0,
+  };
+}
+
 /** @param {(index: number, event: MouseEvent) => void} press what a click on a tile does */
 export function buildWall(press) {
   wall.replaceChildren();
   const model = state.model;
   if (!model) return;
-  state.tiles = model.tiles.map((data, index) => {
-    /** @type {Canvas} */
-    const canvas = make("canvas", { "data-testid": "player-canvas", role: "img" });
-    // Its default backing is 300 x 150; a tile without a picture must not show a stretched hole.
-    canvas.width = canvas.height = 1;
-    const note = make("span", { class: "dpm-note" });
-    const badge = make("span", { class: "dpm-badge", "aria-hidden": "true" });
-    const meter = make("span", { class: "dpm-meter", "aria-hidden": "true" });
-    const frame = make("button", { type: "button", class: "dpm-frame" }, canvas, note, badge, meter);
-    const best = make("span", { class: "dpm-best" }, icon(STAR), "best");
-    const stateText = make("span", { class: "dpm-state" });
-    const title = make("span", { class: "dpm-title" });
-    const caption = make("span", { class: "dpm-caption" });
-    const figure = make(
-      "figure", { class: "dpm-tile", "data-testid": "player-tile", "data-index": String(index) },
-      frame, make("figcaption", {}, title, best, stateText, caption),
-    );
-    frame.addEventListener("click", (event) => press(index, event));
-    return {
-      data, canvas, note, badge, meter, frame, best, stateText, title, caption, figure,
-      record: null, live: {}, liveOrder: {}, film: 0,
-    };
-  });
+  state.converged = null;
+  state.tiles = model.tiles.map((data, index) => buildTile(data, index, press));
   if (model.grid) {
     wall.append(make("span", { class: "dpm-corner" }));
     for (const title of model.columnTitles) {

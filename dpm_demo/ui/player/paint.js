@@ -3,10 +3,11 @@
 // time, and none when nothing moves. Canvases hold the picture's own pixels; the style sheet
 // enlarges them.
 
+import { showTurn } from "./pair.js";
 import { make, icon, setText, setAttribute, PLAY, PAUSE } from "./dom.js";
 import {
-  announcer, frameText, lam, mark, nfe, playButton, progress, progressShare, root, scrub,
-  stage, stageCanvas, stageCanvasB, state, status, stripSize, ticks, time, timeScrub, wall,
+  CONVERGED, announcer, frameText, lam, mark, nfe, playButton, progress, progressShare, root, scrub,
+  stage, stageCanvas, stageCanvasB, state, status, stripSize, tileAt, ticks, time, timeScrub, wall,
 } from "./layout.js";
 
 /** @typedef {import("./read.js").View} View */
@@ -80,7 +81,7 @@ export function takeLive(next) {
 function source(tile) {
   const record = tile.record;
   /** @type {View[]} */
-  const wanted = state.view === "diff" ? ["diff"] : [state.view, state.view === "x0" ? "x" : "x0"];
+  const wanted = state.view === "diff" && tile !== state.converged ? ["diff"] : [state.view, state.view === "x0" ? "x" : "x0"];
   for (const name of wanted) {
     const sheet = record ? record.sheets[name] : undefined;
     if (record && sheet) {
@@ -150,7 +151,7 @@ function span(values, digits) {
 
 /** The tiles that readouts and scrubber are of. */
 function subjects() {
-  if (state.pair.length === 2) return state.pair.map((index) => state.tiles[index]);
+  if (state.pair.length === 2) return state.pair.filter((k) => k !== CONVERGED).map(tileAt);
   if (state.open !== null) return [state.tiles[state.open]];
   return state.narrow ? state.tiles.filter((tile) => !tile.figure.hidden) : state.tiles;
 }
@@ -197,6 +198,7 @@ function paintReadouts(model) {
 /** @param {Model} model @param {Tile} tile @param {number} index */
 function describe(model, tile, index) {
   const { data } = tile;
+  if (index === CONVERGED) return data.title;
   const where = model.grid
     ? `${model.rowTitles[Math.floor(index / model.columns)] || ""}, ` +
       `${model.columnTitles[index % model.columns] || ""}`
@@ -225,11 +227,11 @@ function paint() {
   });
   if (!stage.hidden) {
     const [a, b] = state.pair.length === 2 ? state.pair : [state.open ?? 0, null];
-    draw(stageCanvas, state.tiles[a], stageCanvas.film || 0);
-    setAttribute(stageCanvas, "aria-label", describe(model, state.tiles[a], a));
+    draw(stageCanvas, tileAt(a), stageCanvas.film || 0);
+    setAttribute(stageCanvas, "aria-label", describe(model, tileAt(a), a));
     if (b !== null) {
-      draw(stageCanvasB, state.tiles[b], 0);
-      setAttribute(stageCanvasB, "aria-label", describe(model, state.tiles[b], b));
+      draw(stageCanvasB, tileAt(b), 0);
+      setAttribute(stageCanvasB, "aria-label", describe(model, tileAt(b), b));
     }
   }
   paintReadouts(model);
@@ -257,8 +259,10 @@ function tick(now) {
   }
   const loops = state.looping && model.frames > 1 && !state.strip && root.clientWidth > 0;
   if (loops) state.frame = Math.floor(((now - state.loopStart) / 1000) * model.fps) % model.frames;
+  const turns = state.flicker && state.pair.length === 2;
+  if (turns) showTurn(now);
   paint();
-  if (state.playing || loops) schedule();
+  if (state.playing || loops || turns) schedule();
 }
 
 export function schedule() {

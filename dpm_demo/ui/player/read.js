@@ -119,5 +119,6 @@ export function read(v) {
     liveIndex: list(live.index, LIMIT.tiles).map((i) => whole(i, -1, LIMIT.tiles, -1)),
     liveUris: readUris(live),
     status: readStatus(v.status),
+    truth: pictureUri(v.truth),
   };
 }

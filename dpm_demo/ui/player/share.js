@@ -13,3 +13,16 @@ export function handOn(id, value) {
   given().set(id, value);
   document.dispatchEvent(new CustomEvent("dpm-given", { detail: id }));
 }
+
+// The cell under the pointer, told between components of one tab; -1: none.
+/** @param {string} id @param {number} cell */
+export function light(id, cell) {
+  document.dispatchEvent(new CustomEvent("dpm-lit", { detail: { id, cell } }));
+}
+
+/** @param {string} id @param {(cell: number) => void} then */
+export function lit(id, then) {
+  document.addEventListener("dpm-lit", (event) => {
+    if (id && event instanceof CustomEvent && event.detail.id === id) then(event.detail.cell);
+  });
+}

@@ -15,6 +15,7 @@ from dpm_demo.compare.figures import (
     HEADERS,
     Outcome,
     best_cells,
+    brief,
     caption,
     row_title,
     slope,
@@ -23,6 +24,7 @@ from dpm_demo.compare.figures import (
 from dpm_demo.compare.figures import rows_of as rows_of_figures
 from dpm_demo.compare.files import make_files
 from dpm_demo.compare.plots import convergence, lam_axis
+from dpm_demo.compare.questions import QUESTIONS, START, verdict
 from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.engine.events import Done, Event, Preview
 from dpm_demo.media.pixels import uint8
@@ -32,69 +34,21 @@ from dpm_demo.request.codec import (
     budgets_of_text,
     comparison_of_query,
     comparison_query,
-    solver_of_text,
 )
-from dpm_demo.request.comparison import COLUMNS_MAX, ROWS_MAX, Comparison
+from dpm_demo.request.comparison import COLUMNS_MAX, Comparison
 from dpm_demo.request.generate import SEED_MAX
 from dpm_demo.request.job import condition_of
-from dpm_demo.solver.settings import CHOICES
 from dpm_demo.ui.kept import Kept
-from dpm_demo.ui.landing.component import CHANGED, IDLE, LINKED, Landing
-from dpm_demo.ui.landing.scenes import SCENES, read_scenes
+from dpm_demo.ui.landing.component import CHANGED, FILLED, IDLE, LINKED, Landing
+from dpm_demo.ui.landing.scenes import read_scenes
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import Serving, awaited, ended, refuse
 from dpm_demo.ui.widgets import links
-from dpm_demo.ui.widgets.board import brief
 from dpm_demo.ui.widgets.controls import ANY, LabelControls
 from dpm_demo.ui.widgets.solver_rows import MORE, SolverRows
 
 DIFF_SCALE = 8
-START = SCENES["1-smiley"].comparison
-_EXACT = Comparison(model="mixture", budgets=(24, 48, 96, 192), no_taper=True)
-
-
-def _asked(of: Comparison, *rows: str) -> Comparison:
-    return replace(of, rows=tuple(solver_of_text(row) for row in rows))
-
-
-#: Questions, and the comparison that answers each.
-QUESTIONS: dict[str, Comparison] = {
-    "Does order pay?": START,
-    "Is the printed order 3 really 3?": _asked(
-        _EXACT,
-        "order=2 weights=exact",
-        "order=2 weights=published",
-        "order=3 weights=exact",
-        "order=3 weights=published",
-    ),
-    "What does the schedule do?": _asked(
-        replace(START, budgets=(5, 8, 12, 20)),
-        *(f"order=2 schedule={name}" for name in CHOICES["schedule"][:ROWS_MAX]),
-    ),
-    "Named samplers: who is who?": _asked(
-        replace(START, budgets=(8, 12, 20)),
-        "euler",
-        "heun",
-        "dpmpp_2m",
-        "dpmpp_2m karras",
-        "uni_pc",
-    ),
-    "Look back or look ahead?": _asked(
-        START,
-        "order=2 method=multistep",
-        "order=2 method=singlestep",
-        "order=3 method=multistep",
-        "order=3 method=singlestep",
-    ),
-    "Data form or noise form?": _asked(
-        START,
-        "order=2 prediction=data",
-        "order=2 prediction=noise",
-        "order=3 prediction=data",
-        "order=3 prediction=noise",
-    ),
-}
 
 
 def wall_of(run: ComparisonRun) -> Wall:
@@ -126,7 +80,12 @@ class Painter:
             "budgets": list(self.run.comparison.budgets),
             "errors": [None if figures is None else figures.rmse for figures in known],
             "truth": self.truth,
+            "verdict": self.verdict if isinstance(event, Done) else "",
         }
+
+    @property
+    def verdict(self) -> str:
+        return verdict(self.run.comparison, self.run.cells, self.run.values)
 
     @property
     def truth(self) -> str:
@@ -164,9 +123,14 @@ def build(
     results: Kept[Outcome] = serving.kept
     scenes = [s for s in read_scenes() if first is not None and s["digest"] == first.digest]
     start = START if scenes else Comparison(model=first.name if first else "mixture")
+    questions = [
+        {"title": title, "query": comparison_query(question.comparison)}
+        for title, question in QUESTIONS.items()
+        if question.comparison.model in [name for _, name in models]
+    ]
     note = gr.Markdown(elem_id="compare-note")  # first: what it says is seen where one clicks
     landing = Landing(
-        {"scenes": scenes} if scenes else None, elem_id="compare-landing", tab="compare"
+        {"scenes": scenes, "questions": questions}, elem_id="compare-landing", tab="compare"
     )
     with gr.Accordion(
         "Ask something else: model, label, budgets, solvers", open=False, elem_id="compare-form"
@@ -301,7 +265,8 @@ def build(
         return [gr.DownloadButton(value=str(made[kind]), interactive=True) for kind in downloads]
 
     async def use_question(name: str) -> list[Any]:
-        return await filled(QUESTIONS.get(name, START), [])
+        question = QUESTIONS.get(name)
+        return await filled(question.comparison if question else START, [])
 
     async def use_recording(event: gr.SelectData) -> list[Any]:
         comparison, complaints = comparison_of_query(parse_qsl(str(event.value)))
@@ -362,7 +327,9 @@ def build(
     starts(landing.input(_new_seed, None, seed, queue=False, **private).then)
     landing.stop(stop, None, None, queue=False, **private)
     form = [*inputs, note, link]
-    landing.select(use_recording, None, form, show_progress="hidden", **private)
+    landing.select(use_recording, None, form, show_progress="hidden", **private).then(
+        None, None, None, js=FILLED.replace("TAB", "compare"), **private
+    )
     preset.input(use_question, preset, form, show_progress="hidden", **private)
     gr.on(
         [preset.input, *[w.input for w in inputs]],  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 from gradio.components.plot import PlotData
 
+from dpm_demo.compare.figures import brief
 from dpm_demo.compare.plots import MARKS, log_ticks, tidy
 from dpm_demo.media.files import write_bytes, write_text
 from dpm_demo.media.names import file_name
@@ -157,21 +158,6 @@ def plot_of(results: Results, choice: Choice) -> PlotData:
     if METRICS[choice.metric].log and values:
         figure.update_yaxes(log_ticks(values))
     return PlotData(type="plotly", plot=figure.to_json())
-
-
-def brief(solver: str) -> str:
-    """ "order=3 method=singlestep corrector=true" -> "order 3, singlestep, corrector"."""
-    if "=" not in solver:  # another program's name
-        return solver
-    words = []
-    for word in solver.split():
-        name, _, value = word.partition("=")
-        if value == "true":
-            words.append(name)
-        else:
-            speaking = value.isalpha() and value not in ("false", "auto")
-            words.append(value if speaking else f"{name} {value}")
-    return ", ".join(words) or solver
 
 
 def make_files(results: Results, choice: Choice, stem: str, serving: Serving) -> dict[str, Path]:

@@ -1,0 +1,218 @@
+"""What a finished comparison says, in one sentence made from its figures.
+
+A verdict takes the rows' names and, by row, the error of each number of evaluations; an empty
+answer is none. `general` fits every comparison; the others answer a question (`questions`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from dpm_demo.compare.figures import slope
+
+__all__ = ["Verdict", "fitted", "general", "named", "pays", "printed", "schedules", "sides"]
+
+Errors = Mapping[int, Mapping[int, float]]
+Verdict = Callable[[Sequence[str], Errors], str]
+
+
+def general(names: Sequence[str], errors: Errors) -> str:
+    """Who is nearest with the fewest evaluations, and with the most."""
+    budgets = _shared(errors)
+    if not budgets:
+        return ""
+    first, last = budgets[0], budgets[-1]
+    if len(errors) == 1:
+        ((row, known),) = errors.items()
+        if first == last:
+            return f"{_capital(names[row])} ends {_value(known[first])} from the converged picture."
+        return (
+            f"{_capital(names[row])} ends {_value(known[first])} from the converged picture with "
+            f"{first} evaluations, {_value(known[last])} with {last}."
+        )
+    if first == last:
+        return f"At {first} evaluations {_apart(names, errors, first)}."
+    return (
+        f"At {first} evaluations {_apart(names, errors, first)}; "
+        f"at {last} {_apart(names, errors, last)}."
+    )
+
+
+def pays(names: Sequence[str], errors: Errors) -> str:
+    """What the other rows need to come as near as the first one does with the most evaluations."""
+    if 0 not in errors or len(errors) < 2:
+        return general(names, errors)
+    most = max(errors[0])
+    goal = errors[0][most]
+    needs = {row: _needed(known, goal) for row, known in errors.items() if row}
+    aim = f"as near as {names[0]} does with {most} evaluations ({_value(goal)})"
+    if not any(nfe is not None and nfe < most for nfe in needs.values()):
+        return f"No, not on this noise: no other row needs fewer to come {aim}."
+    said = [
+        f"{names[row]} " + (f"needs {nfe}" if nfe is not None else "does not come with as many")
+        for row, nfe in needs.items()
+    ]
+    return f"Yes: to come {aim}, {_listed(said)}."
+
+
+def printed(names: Sequence[str], errors: Errors) -> str:
+    """Measured orders of the last two rows: order 3 with exact weights, and as it is printed."""
+    orders = {row: slope([*known], [*known.values()]) for row, known in errors.items()}
+    exact, print_ = (orders.get(len(names) - k) for k in (2, 1))
+    if exact is None or print_ is None:
+        return general(names, errors)
+    budgets = _shared(errors)
+    how = f"measured from {budgets[0]} to {budgets[-1]} evaluations"
+    if print_ < 2.5 <= exact:
+        return (
+            f"No: as printed, order 3 converges at order {print_:.1f}; with exact weights at "
+            f"{exact:.1f} ({how})."
+        )
+    return (
+        f"These budgets do not tell: order {print_:.1f} as printed, {exact:.1f} with exact "
+        f"weights ({how})."
+    )
+
+
+def schedules(names: Sequence[str], errors: Errors) -> str:
+    """How far the best and the worst row lie apart with few evaluations, and with many."""
+    budgets = _shared(errors)
+    if len(errors) < 2 or not budgets:
+        return general(names, errors)
+    much = "Much" if _spread(errors, budgets[0]) >= 1.5 else "Little"
+    text = f"{much}: at {budgets[0]} evaluations {_apart(names, errors, budgets[0])}"
+    if len(budgets) > 1:
+        text += f"; at {budgets[-1]} {_apart(names, errors, budgets[-1])}"
+    return text + "."
+
+
+def named(names: Sequence[str], errors: Errors) -> str:
+    """The nearest row of every budget, and the farthest of the smallest."""
+    budgets = _shared(errors)
+    if len(errors) < 2 or not budgets:
+        return general(names, errors)
+    by_winner: dict[str, list[str]] = {}
+    for nfe in budgets:
+        winner = names[_best(errors, nfe)]
+        by_winner.setdefault(winner, []).append(
+            f"at {nfe} ({_value(errors[_best(errors, nfe)][nfe])})"
+        )
+    first = budgets[0]
+    worst = max(errors, key=lambda row: errors[row][first])
+    found = _listed([f"{name} {_listed(where)}" for name, where in by_winner.items()])
+    return (
+        f"Nearest of the {len(errors)} is {found} evaluations; {names[worst]} is farthest at "
+        f"{first}, {_times(_spread(errors, first))} as far."
+    )
+
+
+def sides(one: str, other: str) -> Verdict:
+    """Rows come in pairs: which side of the pairs is nearer, how often, how much."""
+
+    def verdict(names: Sequence[str], errors: Errors) -> str:
+        ratios = [
+            errors[row + 1][nfe] / errors[row][nfe]
+            for row in range(0, len(names) - 1, 2)
+            if row in errors and row + 1 in errors
+            for nfe in sorted(errors[row].keys() & errors[row + 1].keys())
+            if min(errors[row][nfe], errors[row + 1][nfe]) > 0
+        ]
+        if not ratios:
+            return general(names, errors)
+        ahead, behind = one, other
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        if mean < 1:
+            ahead, behind = other, one
+            mean, ratios = 1 / mean, [1 / ratio for ratio in ratios]
+        if mean < 1.05:
+            return f"Neither: {one} and {other} are equally near in the mean."
+        won = sum(ratio > 1 for ratio in ratios)
+        return (
+            f"{_capital(ahead)} is nearer than {behind} in {won} of {len(ratios)} cells, "
+            f"{_times(mean)} in the geometric mean."
+        )
+
+    return verdict
+
+
+def fitted(names: Sequence[str], errors: Errors) -> str:
+    """At each budget, the first row against the best of the others."""
+    others = {row: known for row, known in errors.items() if row}
+    budgets = _shared(errors)
+    if 0 not in errors or not others or not budgets:
+        return general(names, errors)
+    said: dict[str, list[str]] = {"nearer": [], "farther": []}
+    for nfe in budgets:
+        best = _best(others, nfe)
+        ratio = others[best][nfe] / errors[0][nfe]
+        times = f"with {nfe} evaluations ({_times(max(ratio, 1 / ratio))}; {names[best]})"
+        said["nearer" if ratio > 1 else "farther"].append(times)
+    if not said["farther"]:
+        answer = f"Yes: it ends nearer than the best of the others {_listed(said['nearer'])}"
+    elif not said["nearer"]:
+        answer = f"No, not here: the best of the others is nearer {_listed(said['farther'])}"
+    else:
+        answer = (
+            f"Sometimes: it ends nearer than the best of the others {_listed(said['nearer'])}, "
+            f"and farther {_listed(said['farther'])}"
+        )
+    return answer + "."
+
+
+# ------------------------------------------------------------------------ words
+
+
+def _shared(errors: Errors) -> list[int]:
+    """Evaluations at which every row has an error that is not 0."""
+    if not errors:
+        return []
+    first, *more = ({nfe for nfe, e in known.items() if e > 0} for known in errors.values())
+    return sorted(first.intersection(*more))
+
+
+def _needed(known: Mapping[int, float], goal: float) -> int | None:
+    """The first number of evaluations from which on the error stays within `goal`."""
+    found = None
+    for nfe in sorted(known, reverse=True):
+        if known[nfe] > goal:
+            break
+        found = nfe
+    return found
+
+
+def _best(errors: Errors, nfe: int) -> int:
+    return min(errors, key=lambda row: errors[row][nfe])
+
+
+def _spread(errors: Errors, nfe: int) -> float:
+    known = [values[nfe] for values in errors.values()]
+    return max(known) / min(known)
+
+
+def _apart(names: Sequence[str], errors: Errors, nfe: int) -> str:
+    best = _best(errors, nfe)
+    worst = max(errors, key=lambda row: errors[row][nfe])
+    if _spread(errors, nfe) < 1.05:
+        return f"all are equally near ({_value(errors[best][nfe])})"
+    return (
+        f"{names[best]} ends nearest ({_value(errors[best][nfe])}), "
+        f"{_times(_spread(errors, nfe))} nearer than {names[worst]}"
+    )
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f} times" if ratio >= 10 else f"{ratio:.1f} times"
+
+
+def _value(error: float) -> str:
+    return f"{float(f'{error:.2g}'):g}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _capital(text: str) -> str:
+    return text if "_" in text.split(maxsplit=1)[0] else text[:1].upper() + text[1:]
