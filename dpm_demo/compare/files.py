@@ -122,27 +122,30 @@ def _film(outcome: Outcome, moments: list[dict[str, int]]) -> np.ndarray:
     return np.stack([picture(moment, scale) for moment in kept])
 
 
-def settings_json(comparison: Comparison) -> str:
-    return json.dumps(
-        {
-            "model": comparison.model,
-            "label": comparison.label,
-            "guidance": comparison.guidance,
-            "seed": comparison.seed,
-            "count": comparison.count,
-            "no_taper": comparison.no_taper,
-            "budgets": list(comparison.budgets),
-            "rows": [solver_text(row) for row in comparison.rows],
-            "link": "?" + comparison_query(comparison),
-        },
-        indent=2,
-    )
+def settings_of(comparison: Comparison) -> dict[str, Any]:
+    """What was asked for, as names and values, and its link."""
+    return {
+        "model": comparison.model,
+        "label": comparison.label,
+        "guidance": comparison.guidance,
+        "seed": comparison.seed,
+        "count": comparison.count,
+        "no_taper": comparison.no_taper,
+        "budgets": list(comparison.budgets),
+        "rows": [solver_text(row) for row in comparison.rows],
+        "link": "?" + comparison_query(comparison),
+    }
 
 
-def make_files(outcome: Outcome, folder: Path) -> dict[str, Path]:
-    """CSV, PNG, GIF, MP4 and a ZIP of all of them with settings.json."""
+def make_files(
+    outcome: Outcome, folder: Path, more: Mapping[str, bytes] | None = None
+) -> dict[str, Path]:
+    """CSV, PNG, GIF, MP4, `more` by its ending, and a ZIP of all of them with settings.json."""
+    more = more or {}
     stem = file_name("compare", outcome.comparison.model, outcome.comparison.seed)
-    files = {kind: folder / f"{stem}.{kind}" for kind in ("csv", "png", "gif", "mp4", "zip")}
+    files = {kind: folder / f"{stem}.{kind}" for kind in ("csv", "png", "gif", "mp4", *more, "zip")}
+    for kind, content in more.items():
+        write_bytes(files[kind], content)
     write_text(files["csv"], csv_text(outcome.comparison, outcome.cells, outcome.values))
     write_bytes(files["png"], grid_png(outcome))
     loop = grid_loop(outcome)
@@ -153,7 +156,7 @@ def make_files(outcome: Outcome, folder: Path) -> dict[str, Path]:
         frames = grid_frames(outcome)
         gif(frames, 6, 1, files["gif"], hold=1.5)
         mp4(np.concatenate([frames, frames[-1:].repeat(9, axis=0)]), 6, 1, files["mp4"])
-    packed = {files[k].name: files[k].read_bytes() for k in ("csv", "png", "gif", "mp4")}
-    packed["settings.json"] = settings_json(outcome.comparison).encode()
+    packed = {files[k].name: files[k].read_bytes() for k in files if k != "zip"}
+    packed["settings.json"] = json.dumps(settings_of(outcome.comparison), indent=2).encode()
     zip_files(packed, files["zip"])
     return files

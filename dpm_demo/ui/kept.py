@@ -34,7 +34,8 @@ class Newest(OrderedDict[K, T]):
 class Kept(Generic[T]):
     """What finished runs are remembered by, for their files; above `most_bytes` the oldest go.
 
-    One for all tabs, by the run's own name. Bytes are those of arrays: all else is small. A run
+    One for all tabs, by the run's own name. Bytes are those of arrays and of
+    `bytes`: all else is small. A run
     that alone is above the bound is not kept.
     """
 
@@ -72,13 +73,15 @@ class Kept(Generic[T]):
 
 
 def array_bytes(value: Any) -> int:
-    """Bytes of all arrays in `value`, its fields, items and values; each counted once."""
+    """Bytes of all arrays and `bytes` in `value`, its fields, items and values; each once."""
     seen: set[int] = set()
 
     def count(one: Any) -> int:
-        if isinstance(one, (str, bytes, int, float, type(None))) or id(one) in seen:
+        if isinstance(one, (str, int, float, type(None))) or id(one) in seen:
             return 0
         seen.add(id(one))
+        if isinstance(one, bytes):
+            return len(one)
         if isinstance(one, np.ndarray):  # a view counts as what it is of; torch's lie in a tensor
             return count(one.base) if isinstance(one.base, np.ndarray) else one.nbytes
         if is_dataclass(one):

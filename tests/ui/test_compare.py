@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
 
+from dpm_demo.ui.alone.page import page as page_alone
 from tests.ui.test_page import PATIENCE, Visitor
 
 pytestmark = pytest.mark.browser
@@ -149,3 +151,47 @@ def test_a_cell_of_a_run_opens_beside_the_converged_one_and_lights_up_its_dot(
     page.get_by_test_id("landing-row").nth(2).hover()
     lit_tile = visitor.player("compare").locator(".dpm-tile.dpm-lit")
     expect(lit_tile).to_have_attribute("data-index", re.compile("[45]"))
+
+
+def test_the_file_of_a_comparison_plays_from_disk_without_any_network(
+    browser: Browser, visitor: Visitor, tmp_path: Path
+) -> None:
+    visitor.asks("4, 9")
+    visitor.choose("Model", "mixture (exact)")
+    run(visitor)
+    shown = visitor.page.get_by_test_id("landing-error").locator("visible=true").all_inner_texts()
+    visitor.drawer("Plots, table and files")
+    visitor.page.locator("#compare-make").click()
+    file = tmp_path / "comparison.html"
+    file.write_bytes(visitor.download("HTML"))
+
+    context = browser.new_context(offline=True, reduced_motion="reduce")
+    page, errors, asked = context.new_page(), [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.on("request", lambda r: asked.append(r.url) if not r.url.startswith("data:") else None)
+    page.goto(file.as_uri())
+    rows = page.get_by_test_id("landing-error").locator("visible=true")
+    expect(rows).to_have_text(shown)
+    page.get_by_test_id("landing-budget").fill("0")
+    expect(rows).not_to_have_text(shown)
+    expect(page.get_by_test_id("landing-plot").locator("circle.dpl-point")).to_have_count(6)
+    expect(page.get_by_test_id("landing-go")).to_be_hidden()
+    expect(page.get_by_test_id("player-tile")).to_have_count(6)
+    scrub, canvas = page.get_by_test_id("player-scrub"), page.get_by_test_id("player-canvas").last
+    pixels = "c => c.toDataURL()"
+    page.wait_for_function("c => c.width > 1", arg=canvas.element_handle())
+    end = canvas.evaluate(pixels)
+    scrub.fill("0")
+    page.wait_for_function(
+        "([c, end]) => c.toDataURL() !== end", arg=[canvas.element_handle(), end]
+    )
+    expect(page.get_by_text("order=3")).to_have_count(3)  # a line a cell, and the settings
+    context.close()
+    assert errors == [] and asked == [file.as_uri()]
+
+
+def test_no_text_of_a_visitor_ends_the_script_or_the_markup_of_that_file() -> None:
+    hostile = "</script><img src=x onerror=alert(1)>"
+    made = page_alone(hostile, {"title": hostile}, {hostile: hostile}, [hostile], [[hostile]])
+    assert "<img" not in made and made.count("</script") == 1

@@ -398,13 +398,15 @@ def _files(guest: Visitor) -> dict[str, bytes]:
     guest.page.locator("#compare-make").click()
     button = guest.page.get_by_role("button", name="ZIP", exact=True).locator("visible=true")
     expect(button).to_be_enabled(timeout=PATIENCE)
-    files = {kind: guest.download(kind.upper()) for kind in ("csv", "png", "gif", "mp4", "zip")}
+    kinds = ("csv", "png", "gif", "mp4", "html", "zip")
+    files = {kind: guest.download(kind.upper()) for kind in kinds}
     assert len(files["csv"].decode().strip().splitlines()) == 13
     assert files["gif"][:6] == b"GIF89a" and files["mp4"][4:8] == b"ftyp"
     with zipfile.ZipFile(io.BytesIO(files["zip"])) as archive:
         assert sorted(n.rsplit(".", 1)[1] for n in archive.namelist()) == [
             "csv",
             "gif",
+            "html",
             "json",
             "mp4",
             "png",

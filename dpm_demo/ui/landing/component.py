@@ -65,6 +65,13 @@ class Landing(CheapAttributes, gr.HTML):
         **options: passed on to `gr.HTML` (`elem_id`, ...).
     """
 
+    TEMPLATE = '<section class="dpm-landing" data-testid="landing"></section>'
+
+    @staticmethod
+    def source() -> str:
+        """Its script."""
+        return script(_HERE, _MODULES, "landing.css")
+
     def __init__(
         self,
         value: dict[str, Any] | None = None,
@@ -76,9 +83,9 @@ class Landing(CheapAttributes, gr.HTML):
         super().__init__(
             value=value,
             label=label,
-            html_template='<section class="dpm-landing" data-testid="landing"></section>',
+            html_template=self.TEMPLATE,
             css_template="",
-            js_on_load=script(_HERE, _MODULES, "landing.css"),
+            js_on_load=self.source(),
             apply_default_css=False,
             tab=tab,
             **options,

@@ -94,11 +94,13 @@ const chart = make("div", { class: "dpl-chart" }, plot, wantedSlider, sentence);
 export const chips = make("div", { class: "dpl-chips", role: "group", "aria-label": "Recorded comparisons" });
 export const questions = make("div", { class: "dpl-chips", role: "group", "aria-label": "Questions" });
 const why = make("p", { class: "dpl-why", "data-testid": "landing-why" });
-root.replaceChildren(claim, control, table, make("div", { class: "dpl-side" }, goal, chart),
-  make("div", { class: "dpl-foot" },
-    make("div", { class: "dpl-choice" }, make("span", { class: "dpl-note", text: "Recorded" }), chips), why,
-    make("div", { class: "dpl-choice" }, make("span", { class: "dpl-note", text: "Ask, live" }), questions)),
-  split);
+/** @param {string} title @param {HTMLElement} choices */
+const choice = (title, choices) =>
+  make("div", { class: "dpl-choice" }, make("span", { class: "dpl-note", text: title }), choices);
+const foot = make("div", { class: "dpl-foot" },
+  choice("Recorded", chips), why, choice("Ask, live", questions));
+root.replaceChildren(claim, control, table, make("div", { class: "dpl-side" }, goal, chart), foot, split);
+goButton.hidden = foot.hidden = props.offline === true; // a page of its own has nobody to ask
 
 /** @param {HTMLCanvasElement} canvas @param {ImageData | null} pixels */
 export function put(canvas, pixels) {

@@ -54,6 +54,13 @@ class Player(CheapAttributes, gr.HTML):
     Events that paint into it want `show_progress="hidden"`: Gradio dims a pending component.
     """
 
+    TEMPLATE = '<section class="dpm-player" data-testid="player"></section>'
+
+    @staticmethod
+    def source() -> str:
+        """Its script."""
+        return script(_HERE, MODULES, "player.css")
+
     def __init__(
         self,
         value: dict[str, Any] | None = None,
@@ -67,9 +74,9 @@ class Player(CheapAttributes, gr.HTML):
         super().__init__(
             value=value,
             label=label,
-            html_template='<section class="dpm-player" data-testid="player"></section>',
+            html_template=self.TEMPLATE,
             css_template="",
-            js_on_load=script(_HERE, MODULES, "player.css"),
+            js_on_load=self.source(),
             apply_default_css=False,
             placeholder=placeholder,
             follow=follow,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,7 +25,7 @@ from dpm_demo.compare.figures import (
     table,
 )
 from dpm_demo.compare.figures import rows_of as rows_of_figures
-from dpm_demo.compare.files import make_files
+from dpm_demo.compare.files import make_files, settings_of
 from dpm_demo.compare.plots import convergence, lam_axis
 from dpm_demo.compare.questions import QUESTIONS, START, verdict
 from dpm_demo.compare.run import ComparisonRun
@@ -38,6 +41,7 @@ from dpm_demo.request.codec import (
 from dpm_demo.request.comparison import COLUMNS_MAX, Comparison
 from dpm_demo.request.generate import SEED_MAX
 from dpm_demo.request.job import condition_of
+from dpm_demo.ui.alone.page import page
 from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.landing.component import CHANGED, FILLED, IDLE, LINKED, Landing
 from dpm_demo.ui.landing.scenes import read_scenes
@@ -113,6 +117,26 @@ def painted(run: ComparisonRun, wall: Wall, event: Event, others: int) -> dict[s
     return wall.final(event, others)
 
 
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What a run's files are made of: its outcome, and the landing's last value as JSON."""
+
+    outcome: Outcome
+    value: bytes
+    reference: str
+
+
+def files_of(finished: Finished, folder: Path) -> dict[str, Path]:
+    """The files of a comparison, and the page of it that plays alone."""
+    outcome = finished.outcome
+    asked = outcome.comparison
+    lines = table(asked, outcome.cells, outcome.values)
+    about = {**settings_of(asked), "reference": finished.reference}
+    title = f"{asked.model}, {asked.label}, seed {asked.seed}: solvers side by side"
+    whole = page(title, json.loads(finished.value), about, HEADERS, lines)
+    return make_files(outcome, folder, {"html": whole.encode()})
+
+
 # ---------------------------------------------------------------- the tab
 
 
@@ -120,7 +144,7 @@ def build(
     serving: Serving, models: list[tuple[str, str]], first: Model | None, demo: gr.Blocks
 ) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
-    results: Kept[Outcome] = serving.kept
+    results: Kept[Finished] = serving.kept
     scenes = [s for s in read_scenes() if first is not None and s["digest"] == first.digest]
     start = START if scenes else Comparison(model=first.name if first else "mixture")
     questions = [
@@ -196,7 +220,7 @@ def build(
             make = gr.Button("Make files", size="sm", interactive=False, elem_id="compare-make")
             downloads = {
                 kind: gr.DownloadButton(kind.upper(), size="sm", interactive=False)
-                for kind in ("csv", "png", "gif", "mp4", "zip")
+                for kind in ("csv", "png", "gif", "mp4", "html", "zip")
             }
     with gr.Row():
         link = links.box("compare-link")
@@ -254,14 +278,15 @@ def build(
                     yield value, text, news[0], gr.skip(), news[1], *same[5:]
                     continue
                 outcome = run.outcome(event)
-                results.put(wall.run, outcome)
+                shown = await serving.encode(partial(json.dumps, value))
+                results.put(wall.run, Finished(outcome, shown.encode(), run.reference))
                 axes = await serving.plot(lam_axis, comparison, span, outcome.spans)
                 on = [gr.update(interactive=True), *same[6:-2]]
                 yield value, _note(run, event), news[0], axes, news[1], *on, gr.skip(), wall.run
 
     async def files(run_id: str) -> list[Any]:
         folder = serving.path("compare").parent
-        made = await serving.write(make_files, results.get(run_id), folder)
+        made = await serving.write(files_of, results.get(run_id), folder)
         return [gr.DownloadButton(value=str(made[kind]), interactive=True) for kind in downloads]
 
     async def use_question(name: str) -> list[Any]:

@@ -1,0 +1,1 @@
+"""A finished comparison as one page that plays without a server."""
