@@ -8,7 +8,8 @@ const state = {
   layers: { density: true, field: false, exact: true, paths: true }, time: 1, scene: null, walks: [],
 };
 const calm = page.matchMedia("(prefers-reduced-motion: reduce)").matches;
-const canvas = make("canvas", { role: "img", tabindex: 0 });
+// its name becomes the verdict once there is one
+const canvas = make("canvas", { role: "img", tabindex: 0, "aria-label": "Particles and their paths" });
 const verdict = make("p", { class: "verdict", "aria-live": "polite" });
 const hint = make("p", { class: "hint" });
 const spec = () => ({

@@ -532,6 +532,7 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
         label="Cost and error against tolerance",
         elem_id="errors-table",
         wrap=True,
+        visible=False,
     )
     inputs = [*labels.inputs, *widgets.values()]
     n = len(labels.inputs)
@@ -569,7 +570,7 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
     async def fill_table(wanted: Checked) -> AsyncGenerator[Any, None]:
         async with aclosing(tabulate(serving, wanted)) as stream:
             async for lines, text in stream:
-                yield lines, text
+                yield gr.update(value=lines, visible=True), text
 
     async def relabel(name: str) -> list[Any]:
         return labels.show(await serving.model(name))[1:]
