@@ -9,21 +9,35 @@ compares. It takes some seconds on an idle core; the same weights give the same 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import base64
+import io
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 import dpm_demo as dpm
 from dpm_demo.engine.events import Done
 from dpm_demo.engine.inline import run_inline
+from dpm_demo.engine.worker import Engine
+from dpm_demo.media.png import data_uri
 from dpm_demo.models.checkpoint import CHECKPOINTS
+from dpm_demo.models.device import pick_device
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import settings
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.job import Checked
+from dpm_demo.request.limits import Limits
+from dpm_demo.solver import nodes
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.wall import Wall
+from dpm_demo.ui.serving import Serving
+from dpm_demo.ui.tabs import adaptive, adaptive_runs, adaptive_start
 
 
 def _one(label: str, seed: int, order: int) -> GenerateRequest:
@@ -85,6 +99,55 @@ def record(title: str, request: GenerateRequest, model: Model) -> dict[str, Any]
     }
 
 
+def _last_picture(value: dict[str, Any]) -> dict[str, Any]:
+    """A player's value with the last picture of each tile alone."""
+    height = value["tile"]["h"]
+    tiles = []
+    for tile in value["tiles"]:
+        record, kept = tile["record"], {}
+        for view in ("x0", "x"):
+            data = base64.b64decode(record[view].partition(",")[2])
+            with Image.open(io.BytesIO(data)) as sheet:
+                out = io.BytesIO()
+                below = (0, sheet.height - height, sheet.width, sheet.height)
+                sheet.crop(below).save(out, "PNG")
+            kept[view] = data_uri(out.getvalue())
+        points = [{**record["points"][-1], "picture": 0}]
+        tiles.append({**tile, "record": {**kept, "points": points}})
+    status = {**value["status"], "text": "recorded"}
+    return {**value, "tiles": tiles, "status": status}
+
+
+def record_errors(name: str, device: str) -> Mapping[str, Any]:
+    """Runs what the tab "Error control" starts with, and returns what its file holds."""
+    serving = Serving(Engine(), ModelLibrary(pick_device(device)))
+    model = serving.load(name).result()
+    start = {"model": name, "label": "smileys", "guidance": 1.0, "seed": 0, "count": 2}
+    own = settings(GenerateRequest(solver=adaptive.DEFAULT), defaults=False)
+    wanted = adaptive_runs.read_request({**own, **start}, model, Limits())
+
+    async def run() -> adaptive_runs.News:
+        known = adaptive_runs.News()
+        async for news in adaptive_runs.watch(serving, wanted):
+            pairs = zip(news.parts, known.parts, strict=True)
+            known = adaptive_runs.News(*(old if new is None else new for new, old in pairs))
+        return known
+
+    known = asyncio.run(run())
+    *_, done = run_inline(wanted.job(float32=True), preview_hz=0.0)
+    serving.close()
+    decisions = [c for track in done.tracks for row in track.rows for c in row.decisions]
+    fixed = known.fixed["tiles"][0]["nfe"]
+    kept = replace(known, adaptive=_last_picture(known.adaptive), fixed=_last_picture(known.fixed))
+    return adaptive_start.recording(
+        model.digest,
+        [f"seed {seed}" for seed in wanted.request.seeds],
+        decisions,
+        nodes("logsnr", fixed, model.lam_span),
+        kept,
+    )
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.record_examples",
@@ -101,6 +164,11 @@ def main(arguments: list[str] | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+    path = options.out / "emoji-image" / "recorded" / adaptive_start.NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = record_errors("emoji-image", options.device)
+    path.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
+    print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from dpm_demo.compare.adaptive import spent_of
 from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.engine.events import Cancelled, Done, Failed, Preview
 from dpm_demo.media.clips import animated_webp
@@ -29,7 +30,7 @@ from dpm_demo.request.codec import (
 from dpm_demo.request.files import FPS, Clips, stem_of, wall_of_clips
 from dpm_demo.request.job import Checked, checked
 from dpm_demo.ui.serving import Serving, refuse
-from dpm_demo.ui.tabs import adaptive as error_control
+from dpm_demo.ui.tabs import adaptive_runs as error_control
 
 __all__ = ["build"]
 
@@ -345,7 +346,7 @@ async def _adaptive(serving: Serving, values: dict[str, Any], solver: Any) -> An
             else:
                 rows = [row for track in _done(event).tracks for row in track.rows]
     every = [decision for row in rows for decision in row.decisions]
-    spent = error_control.spent_of([r.nfe for r in rows], [r.decisions for r in rows])
+    spent = spent_of([r.nfe for r in rows], [r.decisions for r in rows])
     fixed = error_control.fixed_run(serving, wanted, [spent])
     yield {
         **always,

@@ -106,6 +106,10 @@ CSS = """
 /* a note that is empty is not to be a region that scrolls */
 #compare-note, #generate-note, #video-note, #errors-note { overflow: visible !important; }
 #errors-plot { min-height: 660px; }
+#errors-hops { min-height: 300px; }
+#errors-note h3 { font-size: 22px; line-height: 1.25; margin: 2px 0 4px; }
+#errors-note table { margin: 4px 0 0; }
+#errors-note :is(th, td) { border: 0 !important; padding: 1px 18px 1px 0; }
 #now-note progress { width: min(100%, 420px); accent-color: var(--primary-500); }
 .katex-display { overflow-x: auto; overflow-y: hidden; }
 figure.forward { margin: 0; } figure.forward img { image-rendering: pixelated; }

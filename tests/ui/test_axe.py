@@ -1,4 +1,4 @@
-"""axe-core finds nothing serious in any tab, before and after a run: light and dark, desk and phone."""
+"""axe-core finds nothing serious in any tab, before and after a run, on a desk and on a phone."""
 
 from __future__ import annotations
 

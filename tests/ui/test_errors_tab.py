@@ -21,6 +21,9 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, Route, expect
 
+import dpm_demo as dpm
+from dpm_demo.compare.adaptive import HEADERS, Spent, spent_of
+from dpm_demo.compare.adaptive_plots import SHOWN_ERRORS, hops_figure, steps_figure
 from dpm_demo.compare.plots import COLOURS
 from dpm_demo.engine.events import Done, SolverDecision
 from dpm_demo.engine.inline import run_inline
@@ -31,7 +34,9 @@ from dpm_demo.request.limits import Limits, memory_needed
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.serving import Serving
-from dpm_demo.ui.tabs import adaptive as errors
+from dpm_demo.ui.tabs import adaptive as tab
+from dpm_demo.ui.tabs import adaptive_runs as errors
+from dpm_demo.ui.tabs import adaptive_start, base
 
 MODEL = mixture_model(torch.device("cpu"))
 PATIENCE = 30_000  # ms; only a failure waits that long
@@ -82,7 +87,7 @@ def test_steps_are_counted_as_the_solver_itself_counts_them() -> None:
     *_, done = run_inline(wanted.job(float32=True))
     assert isinstance(done, Done)
     rows = done.tracks[0].rows
-    spent = errors.spent_of([row.nfe for row in rows], [row.decisions for row in rows])
+    spent = spent_of([row.nfe for row in rows], [row.decisions for row in rows])
     ends = [row.decisions[-1].data for row in rows]
     assert spent.accepted == tuple(end["accepted"] for end in ends)
     assert spent.rejected == tuple(end["rejected"] for end in ends)
@@ -92,14 +97,14 @@ def test_steps_are_counted_as_the_solver_itself_counts_them() -> None:
 
 
 def test_the_budget_of_fixed_steps_is_the_rounded_mean() -> None:
-    assert errors.Spent((24, 27), (0, 0), (0, 0), (True, True)).fixed_nfe == 26
-    assert errors.Spent((30, 31, 31), (0,) * 3, (0,) * 3, (True,) * 3).fixed_nfe == 31
+    assert Spent((24, 27), (0, 0), (0, 0), (True, True)).fixed_nfe == 26
+    assert Spent((30, 31, 31), (0,) * 3, (0,) * 3, (True,) * 3).fixed_nfe == 31
 
 
 def test_rejected_steps_are_drawn_apart_and_every_sample_has_its_own_colour() -> None:
     lowered = SolverDecision(1, 9, "stability", 0.2, {"order": 2, "action": "lower"})
     choices = [step(0, -1.0, 0.3), step(0, -0.5, 4.0), step(1, 0.2, 0.9, 3), lowered]
-    figure = errors.steps_figure(choices, ["seed 0", "seed 1"], (-5.0, 4.6))
+    figure = steps_figure(choices, ["seed 0", "seed 1"], (-5.0, 4.6))
     sizes = [trace for trace in figure.data if trace.yaxis == "y"]
     local = {trace.name: trace for trace in figure.data if trace.yaxis == "y2"}
     assert [list(trace.x) for trace in sizes] == [[-1.0], [-0.5], [0.2], []]
@@ -115,16 +120,49 @@ def test_rejected_steps_are_drawn_apart_and_every_sample_has_its_own_colour() ->
     assert "halved" in orders["seed 1, stability"].text[0]
 
 
+def test_a_step_that_is_kept_lands_and_one_that_is_not_bounces_above_the_fixed_steps() -> None:
+    choices = [step(0, -1.0, 4.0), step(0, -1.0, 0.3), step(1, 0.2, 0.9)]
+    figure = hops_figure(choices, ["seed 0", "seed 1"], (-5.0, 4.6), [-5.0, 0.0, 4.6])
+    marks = {trace.name: trace for trace in figure.data if trace.mode == "markers"}
+    landed, bounced, fixed = marks.values()
+    assert (list(landed.x), list(landed.y)) == ([-0.5, 0.7], [2, 1])
+    assert (list(bounced.x), list(bounced.y)) == ([-0.5], [2])
+    assert landed.marker.color != bounced.marker.color
+    assert landed.marker.symbol != bounced.marker.symbol  # not by colour alone
+    assert (list(fixed.x), list(fixed.y)) == ([0.0, 4.6], [0, 0])
+    assert list(figure.layout.yaxis.ticktext) == ["seed 0", "seed 1", "fixed"]
+
+
+def test_the_tab_opens_on_a_recorded_run_of_its_own_settings_in_which_steps_are_rejected() -> None:
+    model = dpm.load("emoji-image")
+    start = adaptive_start.recorded(model)
+    assert re.match(r"### (Fixed|Adaptive) steps win: ", start.text or "")
+    data = json.loads(start.hops.plot)["data"] if start.hops else []
+    marks = {trace["name"]: len(trace["x"]) for trace in data if trace["mode"] == "markers"}
+    wanted = errors.read_request(
+        {"model": model.name, "label": "smileys", "guidance": 1.0, "seed": 0, "count": 2}
+        | {"controller": tab.DEFAULT.controller, "stability": True, "nfe": tab.DEFAULT.nfe},
+        model,
+        Limits(),
+    )
+    *_, done = run_inline(wanted.job(float32=True))
+    rows = done.tracks[0].rows
+    spent = spent_of([row.nfe for row in rows], [row.decisions for row in rows])
+    landed, bounced, fixed = marks.values()
+    assert (landed, bounced, fixed) == (sum(spent.accepted), sum(spent.rejected), spent.fixed_nfe)
+    assert bounced > 0
+
+
 def test_errors_that_no_logarithm_can_show_are_drawn_at_the_edge() -> None:
-    figure = errors.steps_figure([step(0, 0.0, 0.0), step(0, 0.5, math.inf)], ["a"], (-5.0, 4.6))
+    figure = steps_figure([step(0, 0.0, 0.0), step(0, 0.5, math.inf)], ["a"], (-5.0, 4.6))
     local = [y for trace in figure.data if trace.yaxis == "y2" for y in trace.y]
-    assert local == [errors.SHOWN_ERRORS[0], errors.SHOWN_ERRORS[1]]
+    assert local == [SHOWN_ERRORS[0], SHOWN_ERRORS[1]]
 
 
 def test_a_throttle_lets_the_first_through_and_then_waits(monkeypatch: Any) -> None:
     now = [10.0]
-    monkeypatch.setattr(errors.time, "monotonic", lambda: now[0])
-    throttle = errors.Throttle(0.33)
+    monkeypatch.setattr(base.time, "monotonic", lambda: now[0])
+    throttle = base.Throttle(0.33)
     seen = []
     for now[0] in (10.0, 10.1, 10.3, 10.4, 10.7, 10.8):
         seen.append(throttle.due())
@@ -220,7 +258,7 @@ def test_the_table_costs_more_and_errs_less_as_the_tolerance_falls(serving: Serv
 
     lines, text = asyncio.run(collect())[-1]
     assert text == ""
-    named = [dict(zip(errors.HEADERS, line, strict=True)) for line in lines]
+    named = [dict(zip(HEADERS, line, strict=True)) for line in lines]
     assert [line["tolerance"] for line in named] == list(errors.TOLERANCES)
     nfe = [line["NFE (mean)"] for line in named]
     assert nfe == sorted(nfe) and nfe[-1] <= 60
@@ -238,7 +276,7 @@ def test_the_table_costs_more_and_errs_less_as_the_tolerance_falls(serving: Serv
 @pytest.fixture(scope="module")
 def page(serving: Serving, browser: Browser) -> Iterator[Page]:
     with gr.Blocks(analytics_enabled=False) as demo:
-        errors.build(serving, serving.library.choices(), MODEL)
+        tab.build(serving, serving.library.choices(), MODEL)
     _, url, _ = demo.queue().launch(
         prevent_thread_lock=True, ssr_mode=False, quiet=True, server_name="127.0.0.1"
     )
@@ -270,6 +308,7 @@ def test_in_the_page_both_runs_end_complete_and_a_bad_tolerance_is_one_sentence(
         expect(players).to_have_attribute("data-state", "final")
     expect(page.locator("#errors-plot .js-plotly-plot")).to_be_visible()
     expect(page.locator("#errors-plot")).to_contain_text("step size h")
+    expect(page.locator("#errors-hops")).to_contain_text("from noise to picture")
 
     tolerance = page.locator("#errors-tolerance input")
     tolerance.fill("abc")
@@ -302,8 +341,9 @@ def test_in_the_page_a_stopped_run_says_so_and_keeps_what_it_computed(
     monkeypatch.setattr(serving, "stop", stopping)
     for button in ("#errors-go", "#errors-fill"):
         stopped.clear()
+        before = serving.engine.stats().ticks
         page.locator(button).click()
-        while serving.engine.stats().requests == 0:
+        while serving.engine.stats().ticks < before + 3:  # there is something to keep
             page.wait_for_timeout(10)
         serving.engine.call(stopped.wait)  # it does not end before it is stopped
         page.locator("#errors-stop").click()

@@ -7,6 +7,7 @@ with Stop or with its page whatever it is waiting for, and refuses in one senten
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ import gradio as gr
 
 from dpm_demo.ui.serving import Serving
 
-__all__ = ["on_click"]
+__all__ = ["Throttle", "on_click"]
 
 T = TypeVar("T")
 
@@ -54,3 +55,17 @@ def on_click(
     return button.click(
         serving.stoppable(tab, run), inputs, outputs, **{**serving.engine_event, **options}
     )
+
+
+class Throttle:
+    """Says at most once in `seconds` that it is time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._next = seconds, 0.0
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True

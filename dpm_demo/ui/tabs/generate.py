@@ -95,7 +95,13 @@ def build(
         **serving.engine_event,
     )
     # an event of its own, so that the button takes the next click while files are made
-    started.success(files, done_run, [save_png, save_gif], api_visibility="private")
+    started.success(
+        files,
+        done_run,
+        [save_png, save_gif],
+        show_progress="hidden",
+        api_visibility="private",
+    )
     form.wire(demo, bar, started, note, link)
 
 

@@ -31,7 +31,7 @@ from dpm_demo.request.job import Checked
 from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.serving import STOPPED, Serving, ended, refuse
-from dpm_demo.ui.tabs.adaptive import Throttle
+from dpm_demo.ui.tabs.base import Throttle
 from dpm_demo.ui.widgets import advisor, links
 from dpm_demo.ui.widgets.board import Board
 from dpm_demo.ui.widgets.controls import ANY, LabelControls
