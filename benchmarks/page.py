@@ -27,9 +27,9 @@ RESULT = {
     "compare": ".dpl-rows, .dpl-side",
     "generate": "#generate-player",
     "video": "#video-player",
-    "errors": "#errors-player, #errors-fixed, #errors-note, #errors-plot",
+    "errors": "#errors-note, #errors-hops, #errors-player, #errors-fixed, #errors-plot",
     "quality": "#quality-plot, #quality-text, #quality-table",
-    "explain": ".dpm-playground figure, .dpm-playground canvas, .js-plotly-plot",
+    "explain": ".dpm-playground .verdict, .dpm-playground figure, .js-plotly-plot",
 }
 #: Pixels of the first screen that lie in a box of a result, counted on a grid of 4 x 4 pixels.
 SHARE = """selector => {

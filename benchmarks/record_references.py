@@ -1,4 +1,4 @@
-"""Records the converged samples that the page's first comparison is measured against.
+"""Records the converged samples that the page's first runs are measured against.
 
     python -m benchmarks.record_references
 
@@ -23,6 +23,7 @@ from dpm_demo.models.checkpoint import CHECKPOINTS
 from dpm_demo.models.model import Model
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.solver.settings import Solver
+from dpm_demo.ui.tabs.quality_small import SEEDS_OF_ERROR
 
 FIRST, MOST = 100, 1000
 SHARE = 0.1  # of the smallest error: what the reference may be off by
@@ -74,8 +75,10 @@ def main() -> None:
     parser.add_argument("--model", default="emoji-image")
     options = parser.parse_args()
     model = dpm.load(options.model, "cpu")
-    # what the tab Compare starts with
+    # what the tab Compare starts with, and the small sweep of Quality
     found = record(model, Comparison(model=model.name, label="smileys"))
+    small = {"count": SEEDS_OF_ERROR, "guidance": 1.0, "budgets": (5, 10, 20)}
+    found |= record(model, Comparison(model=model.name, **small))
     path = write_shipped(CHECKPOINTS / options.model, found)
     print(f"{path.name}: {path.stat().st_size / 1e3:.1f} kB")
 

@@ -23,6 +23,7 @@ from dpm_demo.request.generate import GenerateRequest
 
 FPS = 12  # of clips, as the player's loops
 SHOWN = 384  # pixels of a written file's longer side, reached by whole multiples
+TEXT = "dpm-demo"  # the text chunk of a PNG that carries its settings
 KINDS_OF_FILE = ("mp4", "gif", "webp", "zip")
 
 
@@ -35,7 +36,7 @@ def sheet_png(done: Done, request: GenerateRequest) -> bytes:
     """The samples as one PNG at their own size, settings in its text chunk "dpm-demo"."""
     samples = [uint8(s) for s in done.tracks[0].samples]
     columns = math.ceil(math.sqrt(len(samples)))
-    return png(sheet(samples, columns), {"dpm-demo": to_text(request), "Software": "dpm-demo"})
+    return png(sheet(samples, columns), {TEXT: to_text(request), "Software": "dpm-demo"})
 
 
 def denoising_gif(done: Done, path: Path, fps: float = 8) -> Path:

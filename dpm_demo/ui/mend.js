@@ -21,4 +21,11 @@
       mend();
     });
   }).observe(document.documentElement, { childList: true, subtree: true });
+
+  // a point of a plot that carries a link (plotly tells which one is under the pointer) opens it
+  document.addEventListener("click", (event) => {
+    const plot = event.target instanceof Element ? event.target.closest(".js-plotly-plot") : null;
+    const under = /** @type {any} */ (plot)?._hoverdata?.[0]?.customdata;
+    if (typeof under === "string" && under.startsWith("?tab=")) location.assign(under);
+  });
 })();

@@ -68,7 +68,7 @@ def build(serving: Serving, first: Model | None) -> Page:
             with gr.Tab("Video", id="video"):
                 video.build(serving, demo)
             with gr.Tab("Error control", id="errors"):
-                errors.build(serving, models, first)
+                errors.build(serving, models, first, demo)
             with gr.Tab("Quality", id="quality") as measured:
                 quality.build(serving, models, first, measured)
             with gr.Tab("How it works", id="explain"):

@@ -89,7 +89,7 @@ _HERE = Path(__file__).parent
 #: Scripts for the page's head.
 HEAD = "".join(
     f"<script>{(_HERE / name).read_text(encoding='utf-8')}</script>"
-    for name in ("mend.js", "widgets/run_bar.js")
+    for name in ("mend.js", "widgets/run_bar.js", "widgets/address.js", "widgets/restore.js")
 )
 
 CSS = """
@@ -110,6 +110,9 @@ CSS = """
 #errors-note h3 { font-size: 22px; line-height: 1.25; margin: 2px 0 4px; }
 #errors-note table { margin: 4px 0 0; }
 #errors-note :is(th, td) { border: 0 !important; padding: 1px 18px 1px 0; }
+:is(#now-text, #now-note, #now-noise):not(:has(p, progress)) { display: none; }
+.board-text p:first-child { font-size: 16px; }
+#quality-plot, #now-plot { cursor: pointer; }
 #now-note progress { width: min(100%, 420px); accent-color: var(--primary-500); }
 .katex-display { overflow-x: auto; overflow-y: hidden; }
 figure.forward { margin: 0; } figure.forward img { image-rendering: pixelated; }

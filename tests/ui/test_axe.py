@@ -55,9 +55,10 @@ def controlled(guest: Visitor) -> None:
 
 
 def measured(guest: Visitor) -> None:
+    guest.drawer("The small one's settings")
     guest.number("Samples", 8)
     guest.page.locator("#now-budgets input, #now-budgets textarea").fill("2, 3")
-    guest.page.locator("#now-go").click()
+    guest.page.locator("#quality-go").click()
     expect(guest.page.locator("#now-note")).to_contain_text("6 lines in")
 
 

@@ -276,7 +276,7 @@ def test_the_table_costs_more_and_errs_less_as_the_tolerance_falls(serving: Serv
 @pytest.fixture(scope="module")
 def page(serving: Serving, browser: Browser) -> Iterator[Page]:
     with gr.Blocks(analytics_enabled=False) as demo:
-        tab.build(serving, serving.library.choices(), MODEL)
+        tab.build(serving, serving.library.choices(), MODEL, demo)
     _, url, _ = demo.queue().launch(
         prevent_thread_lock=True, ssr_mode=False, quiet=True, server_name="127.0.0.1"
     )

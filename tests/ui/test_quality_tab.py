@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import pickle
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GRADIO_IS_E2E_TEST", "1")
@@ -29,20 +32,24 @@ from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import Model
 from dpm_demo.quality import results as report
 from dpm_demo.quality.results import Line, Results
-from dpm_demo.request.codec import solver_of_text
+from dpm_demo.request.codec import read_leniently, solver_of_text
 from dpm_demo.request.limits import Limits
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.page import TABS, build
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs import quality
+from dpm_demo.ui.tabs import quality_small as small_sweep
 from dpm_demo.ui.widgets.board import (
+    LABEL_PX,
+    PLOT_PX,
     about,
     brief,
     choose,
     column,
     make_files,
     plot_of,
+    samples_query,
     table,
     verdict,
 )
@@ -71,7 +78,7 @@ def small(model: Model = MODEL, limits: Limits | None = None, **changes: Any) ->
     values = {"model": MIXTURE_NAME, "label": "any", "guidance": 1.0, "seed": 0, "count": 8}
     own = {"solvers": ["order=1", "order=2"], "budgets": "2, 3"}
     own |= {k: changes.pop(k) for k in own if k in changes}
-    return quality.read_small(
+    return small_sweep.read_small(
         {**values, **changes}, own["solvers"], own["budgets"], model, limits or Limits()
     )
 
@@ -86,9 +93,9 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 def ran(serving: Serving, wanted: Any, model: Model, kept: References | None = None) -> Any:
-    async def collect() -> list[quality.News]:
+    async def collect() -> list[small_sweep.News]:
         serving.references = References() if kept is None else kept
-        stream = quality.run_small(serving, wanted, model)
+        stream = small_sweep.run_small(serving, wanted, model)
         return [news async for news in stream]
 
     return asyncio.run(collect())
@@ -118,15 +125,15 @@ def test_a_table_has_the_best_first_of_each_budget_with_n_and_the_deviation_it_h
     ]
 
 
-def test_at_first_the_best_eight_and_ddim_are_drawn_and_a_choice_is_kept_where_it_can_be() -> None:
+def test_at_first_the_orders_and_the_best_are_drawn_and_a_choice_is_kept_where_it_can_be() -> None:
     results = sweep()
     first = choose(results, None, None, None)
     assert first is not None and first.metric == "rmse" and first.nfe is None
-    assert first.solvers == (*results.ranking("rmse")[:8], "order=1")
+    assert first.solvers == ("order=1", "order=2", LONG)
     kept = choose(results, "fd", ["order=1", LONG, "order=9"], "10")
     assert kept is not None and kept.solvers == ("order=1", LONG) and kept.nfe == 10
     other = choose(results, "fd", [LONG], "7")  # has no such figure, and there is no such budget
-    assert other is not None and other.solvers == ("order=2", "order=1") and other.nfe is None
+    assert other is not None and other.solvers == ("order=1", "order=2") and other.nfe is None
     assert choose(replace(results, lines=()), None, None, None) is None
 
 
@@ -158,6 +165,31 @@ def test_the_legend_has_the_settings_values_and_the_hover_the_whole_name() -> No
     assert [trace["name"] for trace in drawn["data"]] == ["order 1", brief(LONG)]
     assert LONG in drawn["data"][1]["hovertemplate"]
     assert drawn["layout"]["yaxis"]["title"]["text"] == "RMSE to the converged sample"
+
+
+def test_a_few_lines_have_their_names_beside_their_ends_and_none_on_another() -> None:
+    results = sweep()
+    choice = choose(results, "rmse", None, None)
+    assert choice is not None
+    layout = json.loads(plot_of(results, choice).plot)["layout"]
+    labels = layout["annotations"]
+    assert layout["showlegend"] is False and len(labels) == 3
+    scale = [label["y"] for label in labels]
+    pixel = 1.12 * (math.log10(0.4) - min(scale)) / PLOT_PX
+    at = [label["y"] + label["yshift"] * pixel for label in labels]
+    assert all(b - a > 0.99 * LABEL_PX * pixel for a, b in pairwise(at))
+    every = choose(results, "rmse", results.ranking("rmse"), None)
+    assert every is not None
+    assert json.loads(plot_of(results, every).plot)["layout"]["showlegend"] is True
+
+
+def test_a_point_leads_to_samples_of_its_solver_at_its_budget() -> None:
+    query = samples_query(sweep(), LONG, 10)
+    pairs = dict(parse_qsl(query[1:]))
+    assert pairs.pop("tab") == "generate" and pairs.pop("run") == "1"
+    request, complaints = read_leniently(pairs)
+    assert complaints == [] and request.model == MIXTURE_NAME
+    assert request.solver == replace(solver_of_text(LONG), nfe=10)
 
 
 def test_files_are_the_table_the_results_and_the_plot(serving: Serving) -> None:
@@ -228,8 +260,9 @@ def test_the_converged_samples_of_eight_seeds_count_among_the_cost() -> None:
 
 def test_each_line_has_the_error_of_its_solver_over_the_first_eight_seeds(serving: Serving) -> None:
     *before, last = ran(serving, small(count=9, seed=3), MODEL)
-    assert all(news.results is None for news in before)
     results = last.results
+    partial_ones = [set(news.results.lines) for news in before if news.results is not None]
+    assert all(some < set(results.lines) for some in partial_ones)
     assert [(x.solver, x.nfe, x.n_error) for x in results.lines] == [
         ("order=1", 2, 8),
         ("order=1", 3, 8),
@@ -243,8 +276,8 @@ def test_each_line_has_the_error_of_its_solver_over_the_first_eight_seeds(servin
         sample = integrate(MODEL.denoise_float32, noise, solver, lam_span=MODEL.lam_span)
         assert line.rmse == pytest.approx(float((sample - truth).square().mean().sqrt()), 1e-3)
     # the mixture is no emoji: no distance in the emoji's features, and that is said
-    assert results.measured() == ["rmse", "psnr"] and quality.NOT_EMOJI in last.text
-    assert quality.noise_sentence(results) == "RMSE and PSNR are from 8 seeds."
+    assert results.measured() == ["rmse", "psnr"] and small_sweep.NOT_EMOJI in last.text
+    assert small_sweep.noise_sentence(results) == "RMSE and PSNR are from 8 seeds."
 
 
 def test_without_a_known_solution_the_reference_is_drawn_once_and_kept(serving: Serving) -> None:
@@ -269,25 +302,27 @@ def test_without_a_known_solution_the_reference_is_drawn_once_and_kept(serving: 
 def test_a_model_of_emoji_is_measured_against_real_ones(serving: Serving) -> None:
     names = {"style": tuple("abc"), "category": tuple("defghijkl")}
     emoji = replace(MODEL, labels=names, digest="emoji")
-    assert quality.knows_emoji(emoji) and not quality.knows_emoji(MODEL)
+    assert small_sweep.knows_emoji(emoji) and not small_sweep.knows_emoji(MODEL)
     wanted = small(emoji, solvers=["order=2"], budgets="3")
     (line,) = ran(serving, wanted, emoji)[-1].results.lines
     noise = initial_noise(range(8), MODEL.shape)
     sample = integrate(
         MODEL.denoise_float32, noise, Solver(nfe=3, order=2), lam_span=MODEL.lam_span
     )
-    call = pickle.loads(pickle.dumps(partial(quality.measure, sample.numpy())))  # as for ZeroGPU
+    call = pickle.loads(
+        pickle.dumps(partial(small_sweep.measure, sample.numpy()))
+    )  # as for ZeroGPU
     direct = call()
     assert (line.n, line.inception_score) == (8, None)
     assert line.fd == pytest.approx(direct.fd, 1e-3) and line.kid == pytest.approx(direct.kid, 1e-3)
-    said = quality.noise_sentence(Results("m", "", "any", 1.0, "", 200, (line,)))
+    said = small_sweep.noise_sentence(Results("m", "", "any", 1.0, "", 200, (line,)))
     assert said.startswith("n = 8: with so few samples FD is biased upwards") and "IS needs" in said
 
 
 def test_a_visitor_who_leaves_a_small_sweep_ends_its_work(serving: Serving) -> None:
     async def leave() -> None:
         wanted = small(count=64, budgets="100, 200", limits=Limits(cost=10**9))
-        stream = quality.run_small(serving, wanted, MODEL)
+        stream = small_sweep.run_small(serving, wanted, MODEL)
         assert re.search(r"[\d,]+ of 38,400 evaluations", (await anext(stream)).text)
         assert serving.engine.stats().requests == 1
         await stream.aclose()
@@ -346,6 +381,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 def opened(page: Page, address: str) -> None:
     page.goto(address)
     page.get_by_role("tab", name="Quality", exact=True).locator("visible=true").click()
+    page.get_by_role("button", name="The small one's settings").click()
 
 
 def choose_in(page: Page, menu: str, option: str) -> None:
@@ -390,20 +426,20 @@ def test_in_the_page_a_small_run_ends_with_a_figure_for_each_line_and_stop_leave
     page: Page, address: str, serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "landed", dict)
-    monkeypatch.setattr(quality, "knows_emoji", lambda model: True)
+    monkeypatch.setattr(small_sweep, "knows_emoji", lambda model: True)
     opened(page, address)
     expect(page.locator("#quality-text")).to_contain_text("python -m dpm_demo evaluate --help")
     budgets = page.locator("#now-budgets input, #now-budgets textarea")
     note = page.locator("#now-note")
 
     budgets.fill("2, oops")
-    page.locator("#now-go").click()
+    page.locator("#quality-go").click()
     expect(page.get_by_text("budgets must be whole numbers from 1 to 1000")).to_be_visible()
 
     budgets.fill("200, 300")
-    page.locator("#now-go").click()
-    expect(note).to_contain_text("of 36,000 evaluations")
-    page.locator("#now-stop").click()
+    page.locator("#quality-go").click()
+    expect(note).to_contain_text("of 24,000 evaluations")
+    page.locator("#quality-stop").click()
     expect(note).to_have_text("Stopped.")
     for _ in range(500):
         if serving.engine.stats().requests == 0:
@@ -412,15 +448,15 @@ def test_in_the_page_a_small_run_ends_with_a_figure_for_each_line_and_stop_leave
     assert serving.engine.stats().requests == 0, "the engine works on after Stop"
 
     budgets.fill("2, 3")
-    page.locator("#now-go").click()
+    page.locator("#quality-go").click()
     expect(note).to_contain_text("6 lines in")
     choose_in(page, "now-metric", "FD (emoji features)")
     expect(page.locator("#now-plot .ytitle")).to_have_text("FD (emoji features)")
     for k in range(6):
         cells = [page.locator(f"#now-table [data-testid=cell-{k}-{c}]").last for c in range(4)]
-        for cell, words in zip(cells, (r"order=[123]", r"[23]", r"\d+\.\d+", "24"), strict=True):
+        for cell, words in zip(cells, (r"order=[123]", r"[23]", r"\d+\.\d+", "16"), strict=True):
             expect(cell).to_have_text(re.compile(rf"^\s*{words}\s*$"))
-    expect(page.locator("#now-noise")).to_contain_text("n = 24: with so few samples FD is biased")
+    expect(page.locator("#now-noise")).to_contain_text("n = 16: with so few samples FD is biased")
 
 
 @pytest.mark.browser
@@ -433,7 +469,7 @@ def test_a_small_run_of_one_visitor_leaves_anothers_figures_alone(
         opened(guest, address)
         guest.locator("#now-budgets input, #now-budgets textarea").fill(words)
     for guest in (page, other):
-        guest.locator("#now-go").click()
+        guest.locator("#quality-go").click()
     for guest, nfe in ((page, "2"), (other, "3")):
         expect(guest.locator("#now-note")).to_contain_text("3 lines in")
         choose_in(guest, "now-metric", "PSNR to the converged sample (dB)")
@@ -443,5 +479,5 @@ def test_a_small_run_of_one_visitor_leaves_anothers_figures_alone(
 
 
 def test_a_sample_that_is_exact_has_no_infinite_figure() -> None:
-    line = quality.line_of(Solver(order=3), 20, [0.0] * 3, None)
+    line = small_sweep.line_of(Solver(order=3), 20, [0.0] * 3, None)
     assert (line.rmse, line.psnr, line.n_error) == (0.0, None, 3)

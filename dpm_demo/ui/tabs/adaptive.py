@@ -10,7 +10,8 @@ import gradio as gr
 
 from dpm_demo.compare.adaptive import HEADERS
 from dpm_demo.models.model import Model
-from dpm_demo.request.job import Checked
+from dpm_demo.request.codec import read, read_leniently, to_query
+from dpm_demo.request.job import Checked, condition_of
 from dpm_demo.solver.settings import NFE_MAX, Solver
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.serving import Serving, refuse
@@ -24,6 +25,7 @@ from dpm_demo.ui.tabs.adaptive_runs import (
 )
 from dpm_demo.ui.tabs.adaptive_start import recorded
 from dpm_demo.ui.tabs.base import on_click
+from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import PREDICTIONS, LabelControls
 from dpm_demo.ui.widgets.run_bar import RunBar
 
@@ -40,8 +42,10 @@ evaluations** from the same noise.
 """
 
 
-def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) -> None:
-    """Builds the tab inside the current Blocks; it opens on a recorded run of its settings."""
+def build(
+    serving: Serving, models: list[tuple[str, str]], first: Model | None, demo: gr.Blocks
+) -> None:
+    """Builds the tab inside the current Blocks, with its links; it opens on a recorded run."""
     start = recorded(first)
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=280):
@@ -85,14 +89,37 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
         wrap=True,
         visible=False,
     )
+    link = links.box("errors-link")
     inputs = [*labels.inputs, *widgets.values()]
     n = len(labels.inputs)
 
-    async def read_widgets(args: tuple[Any, ...], settings: int) -> Checked:
-        flat = labels.values(args[:n]) | dict(zip(widgets, args[n:], strict=True))
-        model = await serving.model(str(flat["model"]))
+    def flat(args: tuple[Any, ...]) -> dict[str, Any]:
+        return labels.values(args[:n]) | dict(zip(widgets, args[n:], strict=True))
+
+    def query(*args: Any) -> str:
+        return "?tab=errors&" + to_query(read({**flat(args), "method": "adaptive"}))
+
+    async def open_link(request: gr.Request) -> list[Any]:
+        pairs = dict(links.pairs(request, "errors"))
+        if not pairs:
+            return [gr.skip()] * (len(inputs) + 1)
+        wanted, complaints = read_leniently({"guidance": "1", **pairs, "method": "adaptive"})
         try:
-            return read_request(flat, model, serving.limits, settings)
+            model = await serving.model(wanted.model)
+            condition_of(wanted, model)
+        except (ValueError, gr.Error) as error:
+            complaints.append(f"{getattr(error, 'message', error)} The default is used.")
+            return [*[gr.skip()] * len(inputs), links.note(complaints)]
+        own = {name: getattr(wanted.solver, name, getattr(wanted, name, None)) for name in widgets}
+        own["tolerance"] = f"{wanted.solver.tolerance:g}"
+        note = links.note(complaints) or gr.skip()
+        return [*labels.show(model, wanted.label, wanted.guidance), *own.values(), note]
+
+    async def read_widgets(args: tuple[Any, ...], settings: int) -> Checked:
+        values = flat(args)
+        model = await serving.model(str(values["model"]))
+        try:
+            return read_request(values, model, serving.limits, settings)
         except ValueError as error:
             raise refuse(error) from error
 
@@ -139,6 +166,10 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
         on_click(serving, "errors", fill, inputs, table_panes, note, of_the_table, fill_table)
     )
     bar.watches(inputs)
+    links.follows(inputs, query, link)
+    demo.load(open_link, None, [*inputs, note], api_visibility="private").then(
+        None, None, None, js=links.RUN.replace("TAB", "errors"), api_visibility="private"
+    )
     labels.model.input(
         relabel, labels.model, [*labels.axes, labels.guidance], api_visibility="private"
     )

@@ -20,10 +20,11 @@ from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.player import recorded
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
-from dpm_demo.ui.serving import Serving, ended
+from dpm_demo.ui.serving import Serving, ended, refuse
 from dpm_demo.ui.tabs import from_picture as start
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.form import RequestForm
+from dpm_demo.ui.widgets.history import History, again, brief, entry, together
 from dpm_demo.ui.widgets.run_bar import RunBar
 
 #: In the sweep with the label and guidance that the page starts with, it shares the best place at
@@ -44,10 +45,17 @@ def build(
         with gr.Column(scale=3, min_width=320, elem_classes="result-first"):
             bar = RunBar(serving, form.tab)
             player = Player(shown, elem_id="generate-player", label="Denoising")
+            history = History(elem_id="generate-history", label="Your last runs")
             note = gr.Markdown(elem_id="generate-note")
             with gr.Row():
                 save_png = gr.DownloadButton("PNG", size="sm", interactive=False)
                 save_gif = gr.DownloadButton("GIF of the denoising", size="sm", interactive=False)
+            restore = gr.UploadButton(
+                "Drop a PNG here to restore its settings",
+                size="sm",
+                file_types=[".png"],
+                elem_id="generate-restore",
+            )
             recorded.build(recordings, form, player, note, [save_png, save_gif])
             form.code()
             start.build(serving, form.labels, form.solver, form.count, form.seed, player)
@@ -59,22 +67,49 @@ def build(
         async with aclosing(serving.telling(str(args[0]), form.checked(args))) as steps:
             async for step in steps:
                 if isinstance(step, str):
-                    yield gr.skip(), step, *[gr.skip()] * 4
+                    yield gr.skip(), step, *[gr.skip()] * 5
                 else:
                     wanted = step
         request, model, job = wanted.request, wanted.model, wanted.job()
         wall = Wall(job, device=str(model.device), titles=[f"seed {s}" for s in request.seeds])
         off = gr.DownloadButton(interactive=False)
-        yield gr.skip(), "", off, off, request.seed, ""
+        yield gr.skip(), "", off, off, request.seed, "", gr.skip()
         note = f"generate {request.model} {request.solver.method} nfe={request.solver.nfe}"
         async with aclosing(serving.play(job, wall, f"{note} count={request.count}")) as events:
             async for value, event in events:
                 if isinstance(event, Done) and event.error is None:
                     results.put(wall.run, (request, event))
                     text = summary(wanted, event)
-                    yield value, text, gr.skip(), gr.skip(), gr.skip(), wall.run
+                    one = await serving.encode(entry, wall.run, request, event)
+                    yield value, text, gr.skip(), gr.skip(), gr.skip(), wall.run, one
                 else:
-                    yield value, ended(event), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+                    yield value, ended(event), *[gr.skip()] * 5
+
+    async def brought_back(picked: gr.SelectData) -> list[Any]:
+        """Settings and pictures of a run, or of two side by side with the settings of the last."""
+        off = gr.DownloadButton(interactive=False)
+        values: list[dict[str, Any]] = []
+        runs = str(picked.value).split()[:2]
+        for name in runs:
+            request, done = results.get(name)
+            model = await serving.model(request.model)
+            wanted = Checked.of(request, model)
+            title = f"{brief(request)}: " if len(runs) > 1 else ""
+            values.append(await serving.encode(again, wanted, done, title))
+            text = summary(wanted, done)
+        value = values[0] if len(values) == 1 else together(values[0], values[1])
+        if value is None:
+            raise refuse(ValueError("These two runs made pictures of different sizes."))
+        if len(values) > 1:
+            text = "Two runs: *compare two* puts a border between any two pictures."
+        return [
+            value,
+            text,
+            off,
+            off,
+            runs[0] if len(runs) == 1 else "",
+            *form.show(request, model),
+        ]
 
     async def files(run_id: str) -> list[Any]:
         if not run_id:  # stopped or failed: there is no file
@@ -90,10 +125,21 @@ def build(
     started = bar.go.click(
         serving.stoppable(form.tab, run),
         form.inputs,
-        [player, note, save_png, save_gif, form.last_seed, done_run],
+        [player, note, save_png, save_gif, form.last_seed, done_run, history],
         preprocess=False,
         **serving.engine_event,
     )
+    picked = history.select(
+        brought_back,
+        None,
+        [player, note, save_png, save_gif, done_run, *form.inputs],
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    picked.success(
+        files, done_run, [save_png, save_gif], show_progress="hidden", api_visibility="private"
+    )
+    links.written_by(picked.success, form.query, form.inputs, link)
     # an event of its own, so that the button takes the next click while files are made
     started.success(
         files,
@@ -102,6 +148,14 @@ def build(
         show_progress="hidden",
         api_visibility="private",
     )
+    restored = restore.upload(
+        form.restore,
+        restore,
+        [*form.inputs, note],
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    links.written_by(restored.success, form.query, form.inputs, link)
     form.wire(demo, bar, started, note, link)
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import gradio as gr
+import plotly.graph_objects as go
 from gradio.components.plot import PlotData
 
 from dpm_demo.compare.figures import brief
-from dpm_demo.compare.plots import MARKS, log_ticks, tidy
+from dpm_demo.compare.plots import COLOURS, MARKS, log_ticks, tidy
 from dpm_demo.media.files import write_bytes, write_text
 from dpm_demo.media.names import file_name
 from dpm_demo.quality import results as report
@@ -23,7 +27,8 @@ from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.widgets import links
 
 DDIM = "order=1"
-BEST = 8  # solvers shown at first, and DDIM
+ORDERS = (DDIM, "order=2", "order=3")  # shown at first, and the best of all
+LABELLED = 6  # lines that have their names beside them; more have a legend
 EVERY = "all"  # in the menu of budgets
 DISTANCES = ("fd", "kid")
 KINDS = ("csv", "json", "png", "html")
@@ -51,7 +56,7 @@ def choose(results: Results, metric: Any, solvers: Any, nfe: Any) -> Choice | No
         s for s in dict.fromkeys(solvers or ()) if any(line.solver == s for line in results.lines)
     ]
     if not set(wanted) & set(ranking):
-        wanted = list(dict.fromkeys([*ranking[:BEST], *([DDIM] if DDIM in ranking else [])]))
+        wanted = list(dict.fromkeys([*(s for s in ORDERS if s in ranking), ranking[0]]))
     budgets = budgets_of(results, metric)
     # of a single one there is nothing to sum up
     budget = next((n for n in budgets if str(n) == str(nfe) or len(budgets) == 1), None)
@@ -137,27 +142,76 @@ def about(results: Results, metric: str) -> str:
 def plot_of(results: Results, choice: Choice) -> PlotData:
     """The plot as the page takes it, so that writing it out is done off the event loop.
 
-    The legend has the settings' values alone, which fit a phone; whole names come on hovering.
+    A few lines have their names beside their ends, more have a legend with the settings' values
+    alone, which fit a phone; whole names come on hovering. A click on a point opens its samples.
     """
     figure = results.figure(choice.metric, choice.solvers)
+    few = len(figure.data) <= LABELLED
     for k, trace in enumerate(figure.data):
+        trace.customdata = [samples_query(results, trace.name, nfe) for nfe in trace.x]
         trace.name = brief(trace.name)
+        trace.line = {"color": COLOURS[k % len(COLOURS)], "width": 2.5 if few else 2}
         trace.marker = {"symbol": MARKS[k % len(MARKS)], "size": 8}
     lines = len(figure.data)
-    tidy(figure, 400 + 20 * lines)
-    figure.update_layout(
-        showlegend=True,
-        legend={"orientation": "v", "yanchor": "top", "y": -60 / 380, "x": 0},
-        margin={"b": 60 + 20 * lines, "r": 15},
-    )
+    tidy(figure, 440 if few else 400 + 20 * lines)
+    logarithmic = METRICS[choice.metric].log
+    if few:
+        figure.update_layout(showlegend=False, margin={"b": 48, "r": 118, "t": 16})
+        ends = [math.log10(x) for trace in figure.data for x in trace.x]
+        room = 0.05 * (max(ends) - min(ends)) or 0.1  # labels are not to stretch the axis
+        figure.update_xaxes(range=[min(ends) - room, max(ends) + room])
+        _label_ends(figure, logarithmic)
+    else:
+        figure.update_layout(
+            showlegend=True,
+            legend={"orientation": "v", "yanchor": "top", "y": -60 / 380, "x": 0},
+            margin={"b": 60 + 20 * lines, "r": 15},
+        )
     figure.update_shapes(line_color="#808080")
     if choice.nfe is not None:
         figure.add_vline(x=choice.nfe, line={"dash": "dot", "color": "#808080", "width": 1})
     figure.update_yaxes(title_standoff=8, automargin=True)
     values = [y for trace in figure.data for y in trace.y if y > 0]
-    if METRICS[choice.metric].log and values:
+    if logarithmic and values:
         figure.update_yaxes(log_ticks(values))
     return PlotData(type="plotly", plot=figure.to_json())
+
+
+LABEL_PX, PLOT_PX = 30, 376  # of a label of two lines; of the plot's own height
+
+
+def _label_ends(figure: go.Figure, logarithmic: bool) -> None:
+    """Each line's name to the right of its last point, apart from its neighbours'."""
+    scale = math.log10 if logarithmic else float
+    every = [scale(y) for trace in figure.data for y in trace.y if y > 0 or not logarithmic]
+    if not every:
+        return
+    pixel = (max(every) - min(every) or 1) * 1.12 / PLOT_PX
+    below = -math.inf
+    for trace in sorted(figure.data, key=lambda one: one.y[-1]):
+        if logarithmic and trace.y[-1] <= 0:
+            continue
+        at = scale(trace.y[-1])
+        lifted = max(at, below + LABEL_PX * pixel)
+        below = lifted
+        figure.add_annotation(
+            x=math.log10(trace.x[-1]),
+            y=at,
+            yshift=(lifted - at) / pixel,
+            xshift=8,
+            text="<br>".join(textwrap.wrap(trace.name, 17)[:2]),
+            font={"color": trace.line.color, "size": 12},
+            align="left",
+            xanchor="left",
+            showarrow=False,
+        )
+
+
+def samples_query(results: Results, solver: str, nfe: int) -> str:
+    """The link to samples of one solver at one budget, as "Generate" makes them."""
+    words = [word.partition("=")[::2] for word in solver.split() if "=" in word]
+    own = {"model": results.model, "label": results.label, "guidance": results.guidance}
+    return "?" + urlencode({"tab": "generate", **own, "nfe": nfe, **dict(words), "run": 1})
 
 
 def make_files(results: Results, choice: Choice, stem: str, serving: Serving) -> dict[str, Path]:
@@ -181,21 +235,19 @@ class Board:
 
     def __init__(self, name: str, filters: bool) -> None:
         self.stem, self.filters = name, filters
-        with gr.Row():
-            self.model = gr.Dropdown(
-                [], label="Model", min_width=140, visible=False, elem_id=f"{name}-model"
-            )
-            self.metric = gr.Dropdown(
-                [], label="Metric", min_width=220, visible=False, elem_id=f"{name}-metric"
-            )
-            self.nfe = gr.Dropdown(
-                [EVERY],
-                value=EVERY,
-                label="Budget (NFE) of table and winner",
-                min_width=140,
-                visible=False,
-                elem_id=f"{name}-nfe",
-            )
+
+    def menus(self) -> None:
+        """What is chosen, in the current column."""
+        name = self.stem
+        self.model = gr.Dropdown([], label="Model", visible=False, elem_id=f"{name}-model")
+        self.metric = gr.Dropdown([], label="Metric", visible=False, elem_id=f"{name}-metric")
+        self.nfe = gr.Dropdown(
+            [EVERY],
+            value=EVERY,
+            label="Budget (NFE) of table and winner",
+            visible=False,
+            elem_id=f"{name}-nfe",
+        )
         self.solvers = gr.Dropdown(
             [],
             multiselect=True,
@@ -203,12 +255,16 @@ class Board:
             visible=False,
             elem_id=f"{name}-solvers",
         )
-        self.text = gr.Markdown(elem_id=f"{name}-text")
+
+    def results(self) -> None:
+        """Verdict and plot, then table and files, in the current column."""
+        name = self.stem
+        self.text = gr.Markdown(elem_id=f"{name}-text", elem_classes="board-text")
         self.plot = gr.Plot(show_label=False, visible=False, elem_id=f"{name}-plot")
         self.table = gr.Dataframe(
             interactive=False,
             visible=False,
-            show_search="filter" if filters else "none",
+            show_search="filter" if self.filters else "none",
             label="Figures",
             max_height=420,
             wrap=True,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from dpm_demo.media.png import png_text
 from dpm_demo.models.exact import MIXTURE_NAME, VIDEO_MIXTURE_NAME
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import read, read_leniently, to_query
+from dpm_demo.request.files import TEXT
 from dpm_demo.request.generate import SEED_MAX, GenerateRequest
 from dpm_demo.request.job import Checked, checked, condition_of
 from dpm_demo.ui.serving import Serving, refuse
@@ -125,6 +129,20 @@ class RequestForm:
             wanted = replace(wanted, label=ANY, prompt="", negative_prompt="")
         return [*self.show(wanted, model), links.note(complaints)]
 
+    async def restore(self, path: str) -> list[Any]:
+        """Updates for `inputs` and the note, from the settings that a picture of ours carries."""
+        try:
+            text = png_text(Path(path).read_bytes()).get(TEXT)
+            if text is None:
+                raise ValueError("picture: this PNG carries no settings; one made here does.")
+            wanted = read(json.loads(text))
+            model = await self.serving.model(wanted.model)
+            self._check_kind(model)
+            condition_of(wanted, model)
+        except (ValueError, OSError, RecursionError) as error:
+            raise refuse(error) from error
+        return [*self.show(wanted, model), "Settings restored from the picture: press Generate."]
+
     async def show_code(self, kind: str, *args: Any) -> Any:
         try:
             request = (await self.checked(args)).request
@@ -144,12 +162,11 @@ class RequestForm:
         bar.follows(started)
         bar.watches(self.inputs)
         bar.go.click(None, None, None, js=_TO_PLAYER.replace("TAB", self.tab), **private)
-        started.success(self.query, self.inputs, link, **private).then(
-            None, link, link, js=links.SHOW, **private
-        )
+        links.written_by(started.success, self.query, self.inputs, link)
         demo.load(self.open_link, None, [*self.inputs, note], **private).then(
             None, None, None, js=links.RUN.replace("TAB", self.tab), **private
         )
+        links.follows(self.inputs, self.query, link)
         self.labels.follow(self.serving, note, self.solver.menus)
         self.new.click(lambda: random.randint(0, SEED_MAX), None, self.seed, queue=False, **private)
         self.reuse.click(lambda s: s, self.last_seed, self.seed, queue=False, **private)

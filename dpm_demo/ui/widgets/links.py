@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
 import gradio as gr
 
-#: Puts a query (or the whole link already) into the address bar and returns the whole link, which a
-#: Space's frame hides.
-SHOW = (
-    "(q) => { const u = new URL(q || '?', location.origin + location.pathname);"
-    " history.replaceState(null, '', u); return u.href; }"
-)
-
+#: Puts a query (or the whole link already) into the address bar, if its tab is open (address.js),
+#: and returns the whole link, which a Space's frame hides.
+SHOW = "(q) => window.dpmAddress?.write(q) ?? q"
 
 #: Runs what a link asks for, if it says run=1, once it has filled in the form of its tab.
 RUN = """() => {
@@ -35,6 +35,33 @@ def box(elem_id: str) -> gr.Textbox:
     )
     line.change(None, line, line, js=WHOLE, api_visibility="private")
     return line
+
+
+def follows(widgets: Sequence[Any], query: Callable[..., str], line: gr.Textbox) -> None:
+    """Writes the link anew whenever a person changes a setting; one that is no use is left out."""
+
+    def written(*args: Any) -> Any:
+        try:
+            return query(*args)
+        except ValueError:  # the button says what is wrong, once
+            return gr.skip()
+
+    changed = partial(
+        gr.on,
+        [w.input for w in widgets if hasattr(w, "input")],
+        show_progress="hidden",
+        trigger_mode="always_last",
+    )
+    written_by(changed, written, widgets, line)
+
+
+def written_by(
+    event: Callable[..., Any], query: Callable[..., Any], widgets: Sequence[Any], line: gr.Textbox
+) -> None:
+    """At `event` (a listener's `success`, say) the link of what the widgets hold is written."""
+    event(fn=query, inputs=list(widgets), outputs=line, api_visibility="private").then(
+        None, line, line, js=SHOW, api_visibility="private"
+    )
 
 
 def pairs(request: gr.Request, tab: str) -> list[tuple[str, str]]:

@@ -1,0 +1,72 @@
+"""The last runs of a tab as a strip of thumbnails, which the page itself keeps.
+
+Python sends `{"run": str, "thumb": data URI, "title": str}` at the end of a run. `select` tells the
+run that a person clicks, or the two that are to stand side by side, apart by a space.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from dpm_demo.engine.events import Done
+from dpm_demo.media.pixels import uint8
+from dpm_demo.media.png import data_uri, png
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import Checked
+from dpm_demo.ui.player.script import CheapAttributes, script
+from dpm_demo.ui.player.wall import Wall
+
+_HERE = Path(__file__).parent
+
+
+class History(CheapAttributes, gr.HTML):
+    """The strip; see the module."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            value=None,
+            html_template='<section class="dpm-history" hidden></section>',
+            css_template="",
+            js_on_load=script(_HERE, ("../player/dom.js", "history.js"), "history.css"),
+            apply_default_css=False,
+            **options,
+        )
+
+    def preprocess(self, payload: Any) -> Any:
+        """Nothing: no event needs what the page shows."""
+        return None
+
+    def postprocess(self, value: Any) -> Any:
+        """The value as it is; the page checks each of its fields."""
+        return value
+
+
+def brief(request: GenerateRequest) -> str:
+    """A run in a few words: "order 2, 15, seed 7"."""
+    solver = request.solver
+    what = "adaptive" if solver.method == "adaptive" else f"order {solver.order}"
+    return f"{what}, {solver.nfe}, seed {request.seed}"
+
+
+def entry(run: str, request: GenerateRequest, done: Done) -> dict[str, Any]:
+    """What the strip is sent of a finished run."""
+    sample = uint8(done.tracks[0].samples[0])
+    return {"run": run, "thumb": data_uri(png(sample)), "title": brief(request)}
+
+
+def again(wanted: Checked, done: Done, first: str = "") -> dict[str, Any]:
+    """The player's value of a run that ended before; `first` goes before each tile's title."""
+    titles = [f"{first}seed {seed}" for seed in wanted.request.seeds]
+    return Wall(wanted.job(), device=str(wanted.model.device), titles=titles).final(done)
+
+
+def together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any] | None:
+    """Both runs' tiles in one value; None where their pictures differ in size."""
+    if one["tile"] != other["tile"]:
+        return None
+    tiles = [*one["tiles"], *other["tiles"]]
+    columns = max(2, len(one["tiles"])) if len(one["tiles"]) == len(other["tiles"]) else 4
+    return {**one, "tiles": tiles, "columns": min(columns, 4), "status": {"text": "two runs"}}

@@ -1,0 +1,125 @@
+"""The address bar as one works, and a picture that brings its settings back."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qsl, urlparse
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, expect
+
+from dpm_demo.media.png import png, png_text
+from dpm_demo.request.codec import read
+from tests.ui.test_page import PATIENCE, Visitor
+
+pytestmark = pytest.mark.browser
+
+DROP = """([name, data]) => {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const files = new DataTransfer();
+  files.items.add(new File([bytes], name, { type: "image/png" }));
+  const target = document.querySelector("#generate-player");
+  const about = { bubbles: true, cancelable: true, dataTransfer: files };
+  for (const type of ["dragover", "drop"]) target.dispatchEvent(new DragEvent(type, about));
+}"""
+
+
+@pytest.fixture
+def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
+    guest = Visitor(browser, served[1])
+    yield guest
+    guest.context.close()
+    assert guest.errors == [] and guest.strays == []
+
+
+def asked(guest: Visitor) -> dict[str, str]:
+    return dict(parse_qsl(urlparse(guest.page.url).query))
+
+
+def selected(guest: Visitor, name: str) -> None:
+    tab = guest.page.get_by_role("tab", name=name, exact=True).locator("visible=true")
+    expect(tab).to_have_attribute("aria-selected", "true")
+
+
+def test_each_tab_is_a_step_of_the_history_with_its_settings(visitor: Visitor) -> None:
+    visitor.tab("Generate")
+    visitor.until(lambda: asked(visitor).get("tab") == "generate")
+    visitor.number("Model evaluations (NFE)", 7)
+    visitor.until(lambda: asked(visitor).get("nfe") == "7")
+    visitor.tab("Quality")
+    visitor.until(lambda: asked(visitor) == {"tab": "quality"})
+    visitor.page.go_back()
+    selected(visitor, "Generate")
+    assert asked(visitor)["nfe"] == "7"
+    visitor.page.go_back()
+    selected(visitor, "Compare")
+    visitor.page.go_forward()
+    selected(visitor, "Generate")
+
+
+def test_an_address_opens_the_tab_with_its_settings_and_runs_if_it_says_so(
+    browser: Browser, served: tuple[Any, str]
+) -> None:
+    query = "?tab=errors&model=mixture&tolerance=0.2&controller=i&nfe=60&count=1&run=1"
+    guest = Visitor(browser, served[1], query=query)
+    selected(guest, "Error control")
+    expect(guest.page.locator("#errors-note")).to_contain_text(
+        "adaptive, DPM-Solver-12, tolerance 0.2"
+    )
+    guest.context.close()
+
+
+def test_a_dropped_picture_restores_the_settings_that_made_it(visitor: Visitor) -> None:
+    visitor.tab("Generate")
+    visitor.number("Pictures", 2)
+    visitor.number("Model evaluations (NFE)", 6)
+    visitor.number("Order", 3)
+    visitor.generate()
+    visitor.finished()
+    made = visitor.download("PNG")
+    first = read(json.loads(png_text(made)["dpm-demo"]))
+    visitor.number("Pictures", 1)
+    visitor.number("Model evaluations (NFE)", 9)
+    visitor.number("Order", 1)
+    visitor.until(lambda: asked(visitor).get("order") == "1")
+    visitor.page.evaluate(DROP, ["made.png", base64.b64encode(made).decode()])
+    expect(visitor.page.locator("#generate-note")).to_contain_text("Settings restored")
+    visitor.generate()
+    expect(visitor.page.locator("#generate-note")).to_contain_text("2 × 6 evaluations")
+    again = read(json.loads(png_text(visitor.download("PNG"))["dpm-demo"]))
+    assert again == first
+
+    plain = png(np.zeros((8, 8, 3), np.uint8))
+    visitor.page.evaluate(DROP, ["plain.png", base64.b64encode(plain).decode()])
+    expect(visitor.page.get_by_text("carries no settings")).to_be_visible(timeout=PATIENCE)
+
+
+def test_a_run_of_before_comes_back_with_its_settings_and_two_stand_side_by_side(
+    visitor: Visitor,
+) -> None:
+    visitor.tab("Generate")
+    visitor.number("Pictures", 1)
+    for nfe in (3, 5):
+        visitor.number("Model evaluations (NFE)", nfe)
+        visitor.generate()
+        expect(visitor.page.locator("#generate-note")).to_contain_text(f"1 × {nfe} evaluations")
+    strip = visitor.page.locator("#generate-history")
+    runs = strip.get_by_role("group").get_by_role("button")
+    expect(runs).to_have_count(2)
+    runs.nth(1).click()
+    expect(visitor.page.locator("#generate-note")).to_contain_text("1 × 3 evaluations")
+    expect(visitor.at("generate", "nfe")).to_have_text("3 / 3")
+    visitor.until(lambda: asked(visitor).get("nfe") == "3")
+    assert read(json.loads(png_text(visitor.download("PNG"))["dpm-demo"])).solver.nfe == 3
+
+    strip.get_by_role("button", name="compare two runs").click()
+    for k in (0, 1):
+        runs.nth(k).click()
+    tiles = visitor.at("generate", "tile")
+    expect(tiles).to_have_count(2)
+    expect(tiles.first).to_contain_text("order 2, 5, seed")
+    expect(tiles.nth(1)).to_contain_text("order 2, 3, seed")
