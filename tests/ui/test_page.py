@@ -110,7 +110,13 @@ class Visitor:
             assert time.monotonic() < limit, "it did not come to that in time"
             self.page.wait_for_timeout(20)
 
+    def share(self) -> None:
+        """Opens the drawer with a tab's files, link and code, where it has one."""
+        if self.page.get_by_role("button", name="Share:").locator("visible=true").count():
+            self.drawer("Share:")
+
     def download(self, name: str) -> bytes:
+        self.share()
         with self.page.expect_download() as waiting:
             self.page.get_by_role("button", name=name, exact=True).locator("visible=true").click()
         return waiting.value.path().read_bytes()

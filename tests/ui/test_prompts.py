@@ -113,7 +113,7 @@ def test_the_code_to_copy_says_the_prompt_for_python_the_command_line_and_diffus
 ) -> None:
     visitor.tab("Generate")
     prompt(visitor, "a cat's hat")
-    visitor.page.get_by_text("Copy as code", exact=True).locator("visible=true").click()
+    visitor.share()
     code = visitor.page.locator(".cm-content").locator("visible=true")
     for kind, said in (
         ("Python", 'prompt="a cat\'s hat"'),

@@ -137,6 +137,7 @@ def test_in_a_browser_the_page_paints_a_run_and_its_files_can_be_fetched(
     expect(page.locator("#generate-note")).to_contain_text("Nothing was computed")
     page.locator("#generate-go").click()
     expect(status).to_contain_text("done", timeout=60_000)
+    page.get_by_role("button", name="Share:").locator("visible=true").click()
     with page.expect_download() as waiting:
         page.get_by_role("button", name="PNG", exact=True).locator("visible=true").click()
     assert waiting.value.path().read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

@@ -118,6 +118,7 @@ def test_a_clip_is_watched_plays_is_smoothed_and_downloaded(visitor: Visitor) ->
     visitor.at("video", "strip").click()
     visitor.at("video", "loop").click()
     _plays(visitor)
+    visitor.share()
     link = visitor.page.locator("#video-link").locator("input, textarea")
     expect(link).to_have_value(re.compile(r"\?tab=video&.*nfe=40"))
     files = _downloads(visitor)

@@ -48,18 +48,23 @@ def build(
             history = History(elem_id="generate-history", label="Your last runs")
             note = gr.Markdown(elem_id="generate-note")
             with gr.Row():
-                save_png = gr.DownloadButton("PNG", size="sm", interactive=False)
-                save_gif = gr.DownloadButton("GIF of the denoising", size="sm", interactive=False)
-            restore = gr.UploadButton(
-                "Drop a PNG here to restore its settings",
-                size="sm",
-                file_types=[".png"],
-                elem_id="generate-restore",
-            )
+                share = gr.Accordion("Share: files, link, code", open=False, elem_classes="share")
+                restore = gr.UploadButton(
+                    "Drop a PNG here to restore its settings",
+                    size="sm",
+                    file_types=[".png"],
+                    elem_id="generate-restore",
+                )
+            with share:
+                with gr.Row():
+                    save_png = gr.DownloadButton("PNG", size="sm", interactive=False)
+                    save_gif = gr.DownloadButton(
+                        "GIF of the denoising", size="sm", interactive=False
+                    )
+                link = links.box("generate-link")
+                form.code()
             recorded.build(recordings, form, player, note, [save_png, save_gif])
-            form.code()
             start.build(serving, form.labels, form.solver, form.count, form.seed, player)
-            link = links.box("generate-link")
     done_run = gr.State("")
     results: Kept[tuple[GenerateRequest, Done]] = serving.kept
 

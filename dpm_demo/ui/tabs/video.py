@@ -110,9 +110,6 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
             )
             note = gr.Markdown(elem_id="video-note")
             with gr.Row():
-                titles = ("MP4", "GIF", "WebP (lossless)", "ZIP of PNGs")
-                downloads = [gr.DownloadButton(t, size="sm", interactive=False) for t in titles]
-            with gr.Row():
                 sigma = gr.Slider(
                     0,
                     4,
@@ -129,8 +126,12 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
                     info="The last frame's neighbour is the first one; if not, ends are repeated.",
                     elem_id="video-loop",
                 )
-            form.code(KINDS[:2])
-            link = links.box("video-link")
+            with gr.Accordion("Share: files, link, code", open=False, elem_classes="share"):
+                with gr.Row():
+                    titles = ("MP4", "GIF", "WebP (lossless)", "ZIP of PNGs")
+                    downloads = [gr.DownloadButton(t, size="sm", interactive=False) for t in titles]
+                link = links.box("video-link")
+                form.code(KINDS[:2])
     last_run = gr.State("")
     waiting = [gr.skip()] * len(downloads)  # the files, as they are
 

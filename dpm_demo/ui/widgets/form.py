@@ -69,10 +69,9 @@ class RequestForm:
         self.inputs = [*self.labels.inputs, *self.solver.inputs, self.count, self.seed]
 
     def code(self, kinds: Sequence[str] = KINDS) -> None:
-        """The accordion with the settings as code, in the current column."""
-        with gr.Accordion("Copy as code", open=False):
-            self.kind = gr.Radio(kinds, value=kinds[0], label="Copy as", show_label=False)
-            self.text = gr.Code(language="python", interactive=False, show_label=False, lines=6)
+        """The settings as code, in the current column."""
+        self.kind = gr.Radio(kinds, value=kinds[0], label="Copy as code")
+        self.text = gr.Code(language="python", interactive=False, show_label=False, lines=6)
 
     # ------------------------------------------------------------ what it says
 
