@@ -156,9 +156,9 @@ async def run_small(
             notes.append(f"**{links.escape(str(error))}**")
     else:
         notes.append(NOT_EMOJI)
-    found = results(measured)
-    done = f"{len(found.lines)} lines in {time.monotonic() - began:.1f} s."
-    yield News(" ".join([done, *notes]), found)
+    every = results(measured)
+    done = f"{len(every.lines)} lines in {time.monotonic() - began:.1f} s."
+    yield News(" ".join([done, *notes]), every)
 
 
 def progress(event: Preview) -> str:
