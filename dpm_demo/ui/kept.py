@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import gradio as gr
 import numpy as np
 
-__all__ = ["Kept", "Newest", "array_bytes"]
+__all__ = ["Kept", "Newest", "kept_bytes"]
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -34,9 +34,8 @@ class Newest(OrderedDict[K, T]):
 class Kept(Generic[T]):
     """What finished runs are remembered by, for their files; above `most_bytes` the oldest go.
 
-    One for all tabs, by the run's own name. Bytes are those of arrays and of
-    `bytes`: all else is small. A run
-    that alone is above the bound is not kept.
+    One for all tabs, by the run's own name. Bytes are those of arrays and of text (a player's
+    pictures): all else is small. A run that alone is above the bound is not kept.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -52,7 +51,7 @@ class Kept(Generic[T]):
 
     def put(self, run: str, result: T) -> None:
         """Keeps what a run has made."""
-        size = array_bytes(result)
+        size = kept_bytes(result)
         with self._lock:
             if run in self._kept:
                 self._bytes -= self._kept.pop(run)[1]
@@ -72,15 +71,15 @@ class Kept(Generic[T]):
             return self._kept[run][0]
 
 
-def array_bytes(value: Any) -> int:
-    """Bytes of all arrays and `bytes` in `value`, its fields, items and values; each once."""
+def kept_bytes(value: Any) -> int:
+    """Bytes of all arrays and texts in `value`, its fields, items and values; each counted once."""
     seen: set[int] = set()
 
     def count(one: Any) -> int:
-        if isinstance(one, (str, int, float, type(None))) or id(one) in seen:
+        if isinstance(one, (int, float, type(None))) or id(one) in seen:
             return 0
         seen.add(id(one))
-        if isinstance(one, bytes):
+        if isinstance(one, (str, bytes)):
             return len(one)
         if isinstance(one, np.ndarray):  # a view counts as what it is of; torch's lie in a tensor
             return count(one.base) if isinstance(one.base, np.ndarray) else one.nbytes

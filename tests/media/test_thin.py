@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -21,7 +23,7 @@ from dpm_demo.media.thin import FRAMES_MAX, chosen, fitting
 from dpm_demo.models.exact import mixture_model
 from dpm_demo.request.codec import read
 from dpm_demo.request.comparison import Comparison
-from dpm_demo.request.files import denoising_gif
+from dpm_demo.request.files import Clips, clip_files, denoising_gif
 from dpm_demo.request.job import Checked
 from dpm_demo.solver.settings import Solver
 
@@ -66,7 +68,9 @@ def test_files_of_a_long_comparison_hold_64_frames_and_fewer_where_bytes_rule(
     monkeypatch.setattr("dpm_demo.compare.files.fitting", lambda b, s, n: fitting(b, s, n, 10**6))
     small = grid_frames(outcome)
     assert small.nbytes <= 10**6 and 2 <= len(small) < FRAMES_MAX
-    files = make_files(outcome, tmp_path)
+    hub = replace(outcome, comparison=replace(comparison, model="hub:owner/name"))
+    files = make_files(hub, tmp_path)
+    assert {path.parent for path in files.values()} == {tmp_path}
     with Image.open(files["gif"]) as film:
         assert film.n_frames <= len(small)  # type: ignore[attr-defined]
 
@@ -77,3 +81,9 @@ def test_the_film_of_a_long_run_is_thinned(tmp_path: Path) -> None:
     with Image.open(denoising_gif(done, tmp_path / "a.gif")) as film:
         assert 2 <= film.n_frames <= FRAMES_MAX  # type: ignore[attr-defined]
     assert thin.FILM_BYTES >= 2**20
+
+
+def test_the_files_of_a_clip_of_the_hub_lie_in_the_folder_that_is_theirs(tmp_path: Path) -> None:
+    request = read({"model": "hub:owner/name", "nfe": 2, "count": 1})
+    files = clip_files(Clips(request, np.zeros((1, 3, 2, 8, 8), np.float32)), tmp_path)
+    assert set(tmp_path.iterdir()) == set(files.values())

@@ -30,7 +30,7 @@ from dpm_demo.request.job import Checked, job_memory
 from dpm_demo.request.limits import Limits, memory_needed
 from dpm_demo.ui.admission import Admission, Refused
 from dpm_demo.ui.folder import own_folder
-from dpm_demo.ui.kept import Kept, Newest, array_bytes
+from dpm_demo.ui.kept import Kept, Newest, kept_bytes
 from dpm_demo.ui.lines import OneLine, one_line
 from dpm_demo.ui.serving import WRITING_MAX, Serving
 
@@ -146,10 +146,10 @@ class Thing:
     arrays: tuple[np.ndarray, ...]
 
 
-def test_arrays_are_counted_once_wherever_they_are() -> None:
+def test_arrays_and_texts_are_counted_once_wherever_they_are() -> None:
     base = np.zeros(1000, np.uint8)
     thing = Thing((base, base[:10], np.ones(5, np.float32)))
-    assert array_bytes({"a": [thing, thing], "b": "text"}) == 1020
+    assert kept_bytes({"a": [thing, thing], "b": "x" * 50}) == 1070
 
 
 def test_what_a_run_has_made_is_counted_though_torch_made_it() -> None:
@@ -157,8 +157,8 @@ def test_what_a_run_has_made_is_counted_though_torch_made_it() -> None:
     assert isinstance(done, Done)
     (track,) = done.tracks
     pictures = sum(row.x0.nbytes + row.x.nbytes for row in track.rows)
-    assert array_bytes((REQUEST.request, done)) == pictures + track.samples.nbytes
-    assert array_bytes(np.frombuffer(bytes(100), np.uint8)) == 100
+    assert kept_bytes(done) == pictures + track.samples.nbytes
+    assert kept_bytes(np.frombuffer(bytes(100), np.uint8)) == 100
 
 
 def test_finished_runs_are_kept_in_bytes_and_the_oldest_go() -> None:
