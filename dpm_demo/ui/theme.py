@@ -109,6 +109,7 @@ CSS = """
 #errors-hops { min-height: 300px; }
 #errors-note h3 { font-size: 22px; line-height: 1.25; margin: 2px 0 4px; }
 #errors-note table { margin: 4px 0 0; }
+#errors-note :is(table, tr) { border: 0 !important; }
 #errors-note :is(th, td) { border: 0 !important; padding: 1px 18px 1px 0; }
 :is(#now-text, #now-note, #now-noise):not(:has(p, progress)) { display: none; }
 .board-text p:first-child { font-size: 16px; }

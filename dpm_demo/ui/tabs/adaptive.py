@@ -65,20 +65,20 @@ def build(
                 start.hops, show_label=False, elem_id="errors-hops", visible=bool(start.hops)
             )
             with gr.Row():
-                player = Player(
-                    start.adaptive,
-                    elem_id="errors-player",
-                    label="Adaptive steps",
-                    placeholder="Adaptive: press Run, and every sample chooses its own steps.",
-                    min_width=200,
-                )
-                beside = Player(
-                    start.fixed,
-                    elem_id="errors-fixed",
-                    label="Fixed steps at the same cost",
-                    placeholder="Fixed steps at the same cost: they follow, from the same noise.",
-                    min_width=200,
-                )
+                with gr.Column(min_width=300):  # on a phone one below the other
+                    player = Player(
+                        start.adaptive,
+                        elem_id="errors-player",
+                        label="Adaptive steps",
+                        placeholder="Adaptive: press Run, and every sample chooses its own steps.",
+                    )
+                with gr.Column(min_width=300):
+                    beside = Player(
+                        start.fixed,
+                        elem_id="errors-fixed",
+                        label="Fixed steps at the same cost",
+                        placeholder="Fixed steps at the same cost, from the same noise.",
+                    )
     gr.Markdown(INTRO)
     plot = gr.Plot(start.plot, show_label=False, elem_id="errors-plot", visible=bool(start.plot))
     shown = gr.Dataframe(
