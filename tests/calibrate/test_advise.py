@@ -19,7 +19,7 @@ from dpm_demo.solver.catalogue import SAMPLERS, find
 
 @pytest.fixture(scope="module")
 def mixture() -> Model:
-    return dpm.load("mixture", device="cpu")
+    return with_fits(dpm.load("mixture", device="cpu"), ())  # without the solvers fitted to it
 
 
 def few(*texts: str, nfe: int = 8) -> list[Entrant]:

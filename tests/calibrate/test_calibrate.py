@@ -21,7 +21,7 @@ SMALL = Plan(budgets=(4,), samples=24, held=16, recipe=Recipe(iterations=25, bat
 
 @pytest.fixture(scope="module")
 def mixture() -> Model:
-    return dpm.load("mixture", device="cpu")
+    return with_fits(dpm.load("mixture", device="cpu"), ())  # without the solvers fitted to it
 
 
 @pytest.fixture(scope="module")
