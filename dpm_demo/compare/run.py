@@ -161,6 +161,15 @@ class Measurement:
         return None if target is None else self._truths.get(replace(target, space=space))
 
     @property
+    def goal(self) -> str:
+        """What errors are measured against, in a few words."""
+        if self.model.exact_solution is not None:
+            return "the exact solution"
+        kept = [self._references.shipped.get(target) for target in self._targets()]
+        spent = {one.nfe if one is not None else REFERENCE_NFE for one in kept}
+        return f"order 3, {max(spent, default=REFERENCE_NFE)} evaluations"
+
+    @property
     def reference(self) -> str:
         """A sentence: what the errors are measured against."""
         if self.model.exact_solution is not None:

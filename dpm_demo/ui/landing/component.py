@@ -4,10 +4,11 @@ Python sends it one of
 
     {"scenes": [...],          recordings (scenes.py); it keeps each and shows the first
      "questions": [{"title", "query"}]}     a click fills in the form with the query, and runs it
-    a player's value of a grid (player/component.py) with four more entries:
+    a player's value of a grid (player/component.py) with five more entries:
         "budgets": [5, 8, ...]       evaluations of each column
         "errors": [0.1, null, ...]   error of each tile to the converged sample, where known
         "truth": uri                 the converged picture, where known
+        "goal": str                  what the converged picture is
         "verdict": str               of a run that is done: what it says, in one sentence
 
 Everything else happens in the page: the budget, the line of wanted error, what plays.

@@ -42,13 +42,16 @@ export function axesOf(scene, width, height) {
 function ticksOf(low, high) {
   const ticks = [];
   for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e += 1) {
-    for (const digit of [1, 2, 5]) {
+    for (const digit of high / low < 1e3 ? [1, 2, 5] : [1]) {
       const tick = Number(`${digit}e${e}`);
       if (tick >= low && tick <= high) ticks.push(tick);
     }
   }
   return ticks;
 }
+
+/** @param {number} tick */
+const tickText = (tick) => (tick < 1e-3 ? tick.toExponential().replace("-", "−") : String(tick));
 
 /**
  * Draws all of it anew; what moves with slider and line is in `drawMarks`.
@@ -63,7 +66,7 @@ export function drawAxes(root, scene, axes, width, height) {
   for (const tick of ticksOf(axes.low, axes.high)) {
     const y = axes.y(tick);
     root.append(svg("line", { x1: EDGE.left, x2: right, y1: y, y2: y, class: "dpl-rule" }));
-    root.append(svg("text", { x: EDGE.left - 7, y: y + 4, class: "dpl-tick", "text-anchor": "end" }, String(tick)));
+    root.append(svg("text", { x: EDGE.left - 7, y: y + 4, class: "dpl-tick", "text-anchor": "end" }, tickText(tick)));
   }
   const all = scene.budgets;
   const shown = all.length <= 8 ? all : [3, 5, 8, 12, 20, 40].filter((n) => all.includes(n));

@@ -77,7 +77,7 @@ export const turning = () => inTurn;
 export function paintSplit(scene) {
   if (!split.open) return;
   const nfe = scene.budgets[state.column];
-  setText(title, `${nfe} network evaluations`);
+  setText(title, `${nfe} evaluations`);
   const names = [...scene.rows, "the converged picture"];
   sides.forEach((row, k) => {
     const select = selects[k];

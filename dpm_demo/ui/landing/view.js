@@ -98,7 +98,7 @@ const why = make("p", { class: "dpl-why", "data-testid": "landing-why" });
 const choice = (title, choices) =>
   make("div", { class: "dpl-choice" }, make("span", { class: "dpl-note", text: title }), choices);
 const foot = make("div", { class: "dpl-foot" },
-  choice("Recorded", chips), why, choice("Ask, live", questions));
+  choice("Recorded", chips), choice("Ask, live", questions), why);
 root.replaceChildren(claim, control, table, make("div", { class: "dpl-side" }, goal, chart), foot, split);
 goButton.hidden = foot.hidden = props.offline === true; // a page of its own has nobody to ask
 
@@ -170,7 +170,7 @@ export function paint() {
   const most = Math.max(0.01, ...scene.rows.flatMap((_, row) => scene.budgets.map((__, k) => scene.error(row, k) ?? 0)));
   const goalPixels = scene.truth();
   put(truth, goalPixels);
-  setText(truthNote, scene.recorded || goalPixels ? " order 3, 200 evaluations" : " is being computed …");
+  setText(truthNote, goalPixels ? scene.goal : "is being computed …");
   rows.forEach((parts, row) => {
     parts.node.hidden = row >= scene.rows.length;
     if (parts.node.hidden) return;
@@ -205,7 +205,7 @@ function paintPlot(scene) {
     state.drawn = "";
     return;
   }
-  state.wanted = Math.min(axes.high, Math.max(axes.low, state.wanted));
+  if (!(state.wanted >= axes.low && state.wanted <= axes.high)) state.wanted = Math.sqrt(axes.low * axes.high);
   const key = JSON.stringify([width, height, scene.rows, scene.budgets, scene.recorded,
     scene.recorded || scene.rows.map((_, r) => scene.budgets.map((__, c) => scene.error(r, c)))]);
   if (key !== state.drawn) drawAxes(/** @type {SVGElement} */ (plot), scene, axes, width, height);

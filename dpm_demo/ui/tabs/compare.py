@@ -84,6 +84,7 @@ class Painter:
             "budgets": list(self.run.comparison.budgets),
             "errors": [None if figures is None else figures.rmse for figures in known],
             "truth": self.truth,
+            "goal": self.run.goal,
             "verdict": self.verdict if isinstance(event, Done) else "",
         }
 
@@ -206,6 +207,9 @@ def build(
         follow="compare",
     )
     with gr.Accordion("Plots, table and files", open=False, elem_id="compare-figures"):
+        gr.Markdown(
+            "The time of a cell is its share, by rows, of the network calls that it was in."
+        )
         plot = gr.Plot(show_label=False, elem_id="compare-plot", visible=False)
         axis = gr.Plot(show_label=False, elem_id="compare-axis", visible=False)
         shown = gr.Dataframe(
@@ -385,7 +389,6 @@ def _note(run: ComparisonRun, done: Done) -> str:
     text += f". {run.reference}"
     if run.wanted.rows == 2:
         text += " With guidance, an evaluation computes two network rows."
-    text += " The time under a cell is its share, by rows, of the network calls that it was in."
     if any(v.note for v in run.values.values()):
         text += " *Another target*: a row with its own noise (η > 0) does not aim at the reference."
     if done.error:
