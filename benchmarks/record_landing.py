@@ -5,7 +5,8 @@
 For each scene: orders 1, 2 and 3 at every budget from 3 to 40 evaluations from one noise, the
 converged sample, and at four budgets the way there. To be run whenever the checkpoint is replaced:
 each file names the weights that made it, and a test runs part of it again. It takes about a minute
-a scene on one core; the same weights give the same pictures.
+a scene on one core; the same weights give the same pictures. Then the questions of
+`compare.questions`, each as the page computes it; `--answers` records these alone.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ import numpy as np
 from PIL import Image
 
 import dpm_demo as dpm
-from dpm_demo.compare.figures import rmse
-from dpm_demo.compare.references import reference_solver
+from dpm_demo.compare.figures import brief, rmse, row_title
+from dpm_demo.compare.questions import QUESTIONS, Question, verdict
+from dpm_demo.compare.references import References, reference_solver
+from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.engine.events import Done, SampleRecord
 from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.job import Job, Track
 from dpm_demo.media.pixels import uint8
 from dpm_demo.models.checkpoint import Model
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.codec import comparison_query
 from dpm_demo.solver.settings import Solver
-from dpm_demo.ui.landing.scenes import BUDGETS, COLUMNS, FOLDER, PLAYED, SCENES, Scene
+from dpm_demo.ui.landing.scenes import ANSWERS, BUDGETS, COLUMNS, FOLDER, PLAYED, SCENES, Scene
 
 
 def sampled(model: Model, scene: Scene, solvers: list[Solver], record: bool) -> list[SampleRecord]:
@@ -90,6 +94,45 @@ def record(model: Model, scene: Scene) -> tuple[dict[str, Any], np.ndarray, np.n
     return about, np.stack(pictures), np.stack(moving)
 
 
+def answered(model: Model, question: Question) -> tuple[dict[str, Any], np.ndarray]:
+    """What the JSON of a question's answer holds, and its pictures: the cells row by row, the
+    converged sample, the noise. Raises ValueError.
+    """
+    run = ComparisonRun(question.comparison, model, References())
+    if run.exact is not None:
+        run.keep(run.exact())
+    for event in run_inline(run.job, preview_hz=0.0):
+        run.take(event)
+    if not isinstance(event, Done) or event.error:
+        raise ValueError(f"{question.comparison}: {getattr(event, 'error', None) or 'no samples'}")
+    cells, asked = run.cells, question.comparison
+    truth = run.truth(0, run.seeds[0])
+    assert truth is not None
+    pictures = [uint8(run.samples[cells.tile(cell)]) for cell in cells.cells]
+    pictures += [uint8(truth), run.rows(event)[0][0].x[0]]
+    errors = [run.values[cell].rmse or 0.0 for cell in cells.cells]
+    seeds = f"Errors are over {asked.count} seeds. " if asked.count > 1 else ""
+    columns = len(asked.budgets)
+    about = {
+        "why": f"{seeds}Other noise may answer otherwise.",
+        "digest": model.digest,
+        "query": comparison_query(asked),
+        "rows": [brief(row_title(asked, row)) for row in range(len(asked.rows))],
+        "budgets": list(asked.budgets),
+        "errors": [
+            [float(f"{e:.4g}") for e in errors[k : k + columns]]
+            for k in range(0, len(errors), columns)
+        ],
+        "width": model.shape[-1],
+        "height": model.shape[-2],
+        "columns": COLUMNS,
+        "plays": {},
+        "verdict": verdict(asked, cells, run.values),
+        "goal": run.goal,
+    }
+    return about, np.stack(pictures)
+
+
 def sheet(pictures: np.ndarray) -> bytes:
     """All pictures in rows of `COLUMNS`, lossless."""
     n, h, w, _ = pictures.shape
@@ -109,10 +152,11 @@ def main(arguments: list[str] | None = None) -> None:
         description="Records the comparison that the page shows before anyone clicks.",
     )
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder (default: %(default)s)")
+    parser.add_argument("--answers", action="store_true", help="the questions alone")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, scene in SCENES.items():
+    for name, scene in SCENES.items() if not options.answers else ():
         about, *sheets = record(dpm.load(scene.comparison.model, options.device), scene)
         text = json.dumps(about, separators=(",", ":")) + "\n"
         (options.out / f"{name}.json").write_text(text, encoding="utf-8")
@@ -120,6 +164,14 @@ def main(arguments: list[str] | None = None) -> None:
             path = options.out / f"{name}{end}.webp"
             path.write_bytes(sheet(pictures))
             print(f"{path.name}: {len(pictures)} pictures, {path.stat().st_size / 1000:.0f} kB")
+    library = ModelLibrary(options.device)
+    for name, title in ANSWERS.items():
+        question = QUESTIONS[title]
+        about, pictures = answered(library.get(question.comparison.model), question)
+        text = json.dumps({"title": title, **about}, separators=(",", ":")) + "\n"
+        (options.out / f"{name}.json").write_text(text, encoding="utf-8")
+        (options.out / f"{name}.webp").write_bytes(sheet(pictures))
+        print(f"{name}: {about['verdict']}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ from playwright.sync_api import Browser, Page, expect
 import dpm_demo as dpm
 from benchmarks.record_landing import sampled
 from dpm_demo.compare.figures import rmse
+from dpm_demo.compare.questions import QUESTIONS
 from dpm_demo.media.pixels import uint8
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.codec import comparison_of_query, comparison_query
-from dpm_demo.ui.landing.scenes import BUDGETS, FOLDER, SCENES, read_scenes
+from dpm_demo.ui.landing.scenes import ANSWERS, BUDGETS, FOLDER, SCENES, read_answers, read_scenes
 from tests.ui.test_page import PATIENCE, Visitor
 
 NFE = 8
@@ -66,6 +68,34 @@ def test_recordings_are_of_the_landed_weights_and_of_the_settings_that_they_name
         assert scene["query"] == comparison_query(SCENES[scene["name"]].comparison)
         assert np.shape(scene["errors"]) == (3, len(BUDGETS))
         assert set(SCENES[scene["name"]].comparison.budgets) <= set(BUDGETS)
+
+
+def test_each_question_has_its_recorded_answer_of_the_settings_that_it_sets() -> None:
+    library = ModelLibrary("cpu")
+    found = read_answers()
+    assert list(found) == list(QUESTIONS)
+    for title, answer in found.items():
+        asked = QUESTIONS[title].comparison
+        assert answer["digest"] == library.get(asked.model).digest, "record_landing --answers"
+        assert answer["query"] == comparison_query(asked)
+        assert np.shape(answer["errors"]) == (len(asked.rows), len(asked.budgets))
+        errors = {
+            k: dict(zip(asked.budgets, row, strict=True)) for k, row in enumerate(answer["errors"])
+        }
+        question = QUESTIONS[title]
+        assert question.verdict(question.names or answer["rows"], errors) == answer["verdict"]
+
+
+def test_the_recorded_answer_of_the_fitted_solver_is_of_the_landed_fits() -> None:
+    (name,) = (n for n, title in ANSWERS.items() if "fitted" in title)
+    asked = QUESTIONS[ANSWERS[name]].comparison
+    model = dpm.load(asked.model, "cpu")
+    for column, nfe in enumerate(asked.budgets):
+        made = dpm.generate(
+            model, replace(asked.rows[0], nfe=nfe), [asked.seed], asked.label, asked.guidance
+        )
+        shown = picture(name, column).astype(int)
+        assert np.abs(uint8(np.asarray(made)[0]).astype(int) - shown).max() <= 2
 
 
 def test_a_recording_whose_pictures_are_missing_is_left_out(tmp_path: Any) -> None:

@@ -78,4 +78,5 @@ def _table(rows: Sequence[Sequence[Any]], headers: Sequence[str] = ()) -> str:
 
     head = f"<thead>{line(headers, 'th')}</thead>" if headers else ""
     body = "".join(line(row, "td") for row in rows)
-    return f'<div class="scrolls"><table>{head}<tbody>{body}</tbody></table></div>'
+    kind = ' class="figures"' if headers else ""
+    return f'<div class="scrolls"><table{kind}>{head}<tbody>{body}</tbody></table></div>'

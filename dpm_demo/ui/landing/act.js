@@ -251,6 +251,14 @@ function scene(about) {
   return made;
 }
 
+/** Shows a recording that was asked for, where one sees it. @param {Scene} next */
+function showAsked(next) {
+  show(next);
+  if (root.getBoundingClientRect().top < 0) {
+    root.scrollIntoView({ behavior: still.matches ? "auto" : "smooth" });
+  }
+}
+
 /** @param {unknown[]} scenes */
 function showRecorded(scenes) {
   chips.replaceChildren(...scenes.flatMap((about) => {
@@ -262,7 +270,7 @@ function showRecorded(scenes) {
       const next = scene(about);
       if (!next || state.running) return;
       setPlaying(false);
-      show(next);
+      showAsked(next);
       state.changed = false;
       trigger("select", { index: scenes.indexOf(about), value: text(about.query) });
       if (!still.matches) setPlaying(true);
@@ -279,11 +287,18 @@ function showRecorded(scenes) {
 function showQuestions(asked) {
   questions.replaceChildren(...asked.flatMap((about, index) => {
     if (!isObject(about)) return [];
-    const chip = make("button", { type: "button", class: "dpl-chip", text: text(about.title) });
+    const { answer } = about;
+    const chip = make("button", {
+      type: "button", class: "dpl-chip", text: text(about.title),
+      "data-name": isObject(answer) ? text(answer.name) : null,
+    });
     chip.addEventListener("click", () => {
       if (state.running) return;
       setPlaying(false);
-      state.asking = true;
+      const next = isObject(answer) ? scene(answer) : null;
+      if (next) showAsked(next);
+      state.asking = !next; // nothing is recorded: it is computed
+      state.changed = false;
       trigger("select", { index, value: text(about.query) });
     });
     return [chip];

@@ -3,7 +3,8 @@
 Python sends it one of
 
     {"scenes": [...],          recordings (scenes.py); it keeps each and shows the first
-     "questions": [{"title", "query"}]}     a click fills in the form with the query, and runs it
+     "questions": [{"title", "query", "answer"}]}     a click fills in the form with the query, and
+                               shows the recorded answer, or runs it where that is null
     a player's value of a grid (player/component.py) with five more entries:
         "budgets": [5, 8, ...]       evaluations of each column
         "errors": [0.1, null, ...]   error of each tile to the converged sample, where known

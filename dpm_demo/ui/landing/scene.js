@@ -61,7 +61,7 @@ export function recordedScene(v, changed) {
   const columns = whole(v.columns, 1, 4096, 1);
   const sheets = list(v.sheets, 2).map(text);
   const plays = isObject(v.plays) ? v.plays : {};
-  if (!rows.length || !budgets.length || sheets.length < 2) return null;
+  if (!rows.length || !budgets.length || !sheets.length) return null;
   /** @type {((column: number, line: number) => ImageData | null)[]} */
   const cuts = [];
   sheets.forEach((path, k) => {
@@ -84,7 +84,8 @@ export function recordedScene(v, changed) {
     rows, budgets, width, height,
     played: Object.keys(plays).map(Number).filter((n) => budgets.includes(n)),
     recorded: text(v.name), title: text(v.title), why: text(v.why),
-    final: true, share: 1, word: "", verdict: "", goal: "order 3, 200 evaluations",
+    final: true, share: 1, word: "",
+    verdict: text(v.verdict), goal: text(v.goal) || "order 3, 200 evaluations",
     picture: (row, column) => picture(0, row * budgets.length + column),
     error: (row, column) => errors[row]?.[column] ?? null,
     done: (row, column) => budgets[column],

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dpm_demo.compare.questions import START
+from dpm_demo.compare.questions import QUESTIONS, START
 from dpm_demo.models.checkpoint import CHECKPOINTS
 from dpm_demo.request.comparison import Comparison
 
@@ -52,20 +53,41 @@ SCENES: dict[str, Scene] = {
 }
 
 
+#: The questions' recorded answers, by file name.
+ANSWERS: dict[str, str] = dict(
+    zip(
+        ("q-order", "q-printed", "q-schedule", "q-named", "q-fitted", "q-method", "q-form"),
+        QUESTIONS,
+        strict=True,
+    )
+)
+
+
 def read_scenes(folder: Path = FOLDER) -> list[dict[str, Any]]:
     """What the page shows of each recording; one that cannot be read is left out.
 
     `sheets` are the paths of its pictures, which the page fetches from this server.
     """
+    return _read(folder, SCENES)
+
+
+def read_answers(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+    """The same of the questions, by title."""
+    return {ANSWERS[answer["name"]]: answer for answer in _read(folder, ANSWERS)}
+
+
+def _read(folder: Path, names: Iterable[str]) -> list[dict[str, Any]]:
     found = []
-    for name in SCENES:
+    for name in names:
         path = folder / f"{name}.json"
         try:
             read = json.loads(path.read_text(encoding="utf-8"))
-            sheets = [folder / f"{name}{end}.webp" for end in ("", "-way")]
+            sheets = [
+                folder / f"{name}{end}.webp" for end in ("", *(["-way"] if read["plays"] else []))
+            ]
             for sheet in sheets:
                 sheet.stat()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("%s: %s: %s", path.name, type(error).__name__, error)
             continue
         found.append({**read, "name": name, "sheets": [str(sheet) for sheet in sheets]})

@@ -98,7 +98,7 @@ const why = make("p", { class: "dpl-why", "data-testid": "landing-why" });
 const choice = (title, choices) =>
   make("div", { class: "dpl-choice" }, make("span", { class: "dpl-note", text: title }), choices);
 const foot = make("div", { class: "dpl-foot" },
-  choice("Recorded", chips), choice("Ask, live", questions), why);
+  choice("Recorded", chips), choice("Questions", questions), why);
 root.replaceChildren(claim, control, table, make("div", { class: "dpl-side" }, goal, chart), foot, split);
 goButton.hidden = foot.hidden = props.offline === true; // a page of its own has nobody to ask
 
@@ -228,7 +228,7 @@ function paintButton(scene) {
   const note = scene.recorded ? `Recorded: ${scene.title}. ${scene.why} Nothing was computed to show it.`
     : scene.final ? "Computed just now." : "Being computed now.";
   setText(why, note);
-  for (const chip of chips.querySelectorAll("button")) {
+  for (const chip of /** @type {NodeListOf<HTMLElement>} */ (foot.querySelectorAll("[data-name]"))) {
     setAttribute(chip, "aria-pressed", String(chip.dataset.name === scene.recorded));
   }
 }

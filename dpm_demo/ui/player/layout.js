@@ -226,7 +226,8 @@ export function layout() {
   if (!model || room <= 0) return; // in a closed tab: the observer calls again
   const n = state.tiles.length;
   const most = n === 1 ? 384 : n <= 4 ? 256 : 192;
-  state.narrow = model.grid && (room - ROW_TITLE) / model.columns - GRID_GAP < 56;
+  const least = room < 560 ? 100 : 56;
+  state.narrow = model.grid && (room - ROW_TITLE) / model.columns - GRID_GAP < least;
   state.row = Math.min(state.row, Math.max(0, model.rowTitles.length - 1));
   rowPicker.hidden = !state.narrow || state.open !== null || state.pair.length === 2;
   root.classList.toggle("dpm-narrow", state.narrow);

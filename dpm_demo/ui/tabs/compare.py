@@ -44,7 +44,7 @@ from dpm_demo.request.job import condition_of
 from dpm_demo.ui.alone.page import page
 from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.landing.component import CHANGED, FILLED, IDLE, LINKED, Landing
-from dpm_demo.ui.landing.scenes import read_scenes
+from dpm_demo.ui.landing.scenes import read_answers, read_scenes
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import Serving, awaited, ended, refuse
@@ -146,10 +146,16 @@ def build(
 ) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
     results: Kept[Finished] = serving.kept
-    scenes = [s for s in read_scenes() if first is not None and s["digest"] == first.digest]
+    own = ("", first.digest if first else "")  # an exact model has no weights
+    scenes = [scene for scene in read_scenes() if first and scene["digest"] in own]
+    answers = {title: a for title, a in read_answers().items() if a["digest"] in own}
     start = START if scenes else Comparison(model=first.name if first else "mixture")
     questions = [
-        {"title": title, "query": comparison_query(question.comparison)}
+        {
+            "title": title,
+            "query": comparison_query(question.comparison),
+            "answer": answers.get(title),
+        }
         for title, question in QUESTIONS.items()
         if question.comparison.model in [name for _, name in models]
     ]
