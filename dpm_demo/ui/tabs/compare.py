@@ -146,7 +146,7 @@ def build(
 ) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
     results: Kept[Finished] = serving.kept
-    own = ("", first.digest if first else "")  # an exact model has no weights
+    own = ("exact", first.digest if first else "exact")
     scenes = [scene for scene in read_scenes() if first and scene["digest"] in own]
     answers = {title: a for title, a in read_answers().items() if a["digest"] in own}
     start = START if scenes else Comparison(model=first.name if first else "mixture")
