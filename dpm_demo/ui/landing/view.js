@@ -225,7 +225,7 @@ function paintButton(scene) {
   setText(goButton, words);
   goButton.classList.toggle("dpl-stop", state.running);
   goButton.style.setProperty("--share", state.running ? `${100 * share}%` : "0%");
-  const note = scene.recorded ? `Recorded: ${scene.title}. ${scene.why} Nothing was computed to show it.`
+  const note = scene.recorded ? `Recorded: ${scene.title}${scene.title.endsWith("?") ? "" : "."} ${scene.why} Nothing was computed to show it.`
     : scene.final ? "Computed just now." : "Being computed now.";
   setText(why, note);
   for (const chip of /** @type {NodeListOf<HTMLElement>} */ (foot.querySelectorAll("[data-name]"))) {
