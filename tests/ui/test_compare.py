@@ -7,10 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from playwright.sync_api import Browser, expect
 
+import dpm_demo as dpm
+from dpm_demo.models.calibrated import with_fits
+from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.alone.page import page as page_alone
+from dpm_demo.ui.widgets.controls import CALIBRATED, SolverControls, schedules
+from dpm_demo.ui.widgets.solver_rows import SolverRows
 from tests.ui.test_page import PATIENCE, Visitor
 
 pytestmark = pytest.mark.browser
@@ -61,18 +67,18 @@ def test_what_was_not_fitted_is_refused_in_one_sentence_and_the_page_goes_on(
     run(visitor)
 
 
-def test_only_a_model_that_something_was_fitted_to_offers_it(visitor: Visitor) -> None:
-    visitor.asks()
-    visitor.drawer("Solver rows")
-    offered = visitor.page.get_by_role("option", name="calibrated: fitted to this model")
-    menu = visitor.page.get_by_label("Schedule 1", exact=True)
-    visitor.choose("Model", "mixture (exact)")
-    menu.click()
-    expect(offered).to_have_count(0)
-    menu.press("Escape")
-    visitor.choose("Model", "emoji-image")
-    menu.click()
-    expect(offered).to_be_visible()
+def test_only_a_model_that_something_was_fitted_to_offers_it() -> None:
+    fitted = dpm.load("emoji-image", "cpu")
+    bare = with_fits(fitted, ())
+    assert CALIBRATED in schedules(fitted)
+    assert CALIBRATED not in schedules(bare) and CALIBRATED not in schedules(None)
+    with gr.Blocks():
+        controls = SolverControls(Solver(), bare)
+        rows = SolverRows((), bare)
+    for model in (fitted, bare):
+        updates = [u for u in rows.show((), model) if isinstance(u, dict) and "choices" in u]
+        updates.append(controls.show(Solver(), model)[list(controls.widgets).index("schedule")])
+        assert [u["choices"] for u in updates] == [schedules(model)] * 7
 
 
 def test_a_question_has_a_recorded_answer_sets_everything_and_is_answered_live_from_the_figures(

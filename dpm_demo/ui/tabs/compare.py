@@ -32,6 +32,7 @@ from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.engine.events import Done, Event, Preview
 from dpm_demo.media.pixels import uint8
 from dpm_demo.media.png import data_uri, png
+from dpm_demo.models.exact import DIGEST
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import (
     budgets_of_text,
@@ -146,7 +147,7 @@ def build(
 ) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
     results: Kept[Finished] = serving.kept
-    own = ("exact", first.digest if first else "exact")
+    own = (DIGEST, first.digest if first else DIGEST)
     scenes = [scene for scene in read_scenes() if first and scene["digest"] in own]
     answers = {title: a for title, a in read_answers().items() if a["digest"] in own}
     start = START if scenes else Comparison(model=first.name if first else "mixture")
