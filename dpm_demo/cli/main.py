@@ -9,7 +9,9 @@ help, and the refusal of a setting, are there at once.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -90,7 +92,8 @@ def application() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None, program: str = "python -m dpm_demo") -> int:
     """Runs a command and returns the exit code; one line on standard error if it is not 0.
 
-    2: the words are no command; 1: it failed; 130: stopped from the keyboard.
+    2: the words are no command; 1: it failed; 130: stopped from the keyboard, or told to end
+    (SIGTERM), which saves on the way out as the keyboard does.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     vars(output.wanted).update(vars(output.Wanted()))
@@ -101,6 +104,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m dpm_d
     started = time.monotonic()
     command = typer.main.get_command(application())
     try:
+        if name != "serve" and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         with command.make_context(program, words) as context:
             command.invoke(context)
     except typer.Exit as end:

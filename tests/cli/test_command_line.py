@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -143,6 +144,19 @@ def test_whatever_is_raised_is_one_line_and_debug_shows_where(raised, monkeypatc
     assert main(["bench", "--debug", "engine"]) == 1
     error = capsys.readouterr().err
     assert "Traceback" in error and "in fails" in error
+
+
+def test_a_command_that_is_told_to_end_ends_as_from_the_keyboard(monkeypatch, capsys) -> None:
+    def told(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(bench.subprocess, "run", told)
+    try:
+        assert main(["bench", "engine"]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err.startswith("bench: stopped after")
 
 
 def test_json_is_all_that_standard_output_has(tmp_path: Path, capsys) -> None:
