@@ -4,7 +4,7 @@
     python -m benchmarks.scale --real              # and a burst on two real workers
 
 The cost of a network call, a + b·rows milliseconds, is measured here, on one core. Where a request
-goes is decided by the program's own rule (`engine.remote.price`). A tick is the scheduler's for
+goes is decided by the program's own rule (`engine.workforce.price`). A tick is the scheduler's for
 requests of one size: three quarters of the time the one with the least service leads, else the one
 that waited longest; those of its model join while the call stays within `TICK_MS`. Not simulated:
 the network between machines, the page's own process, previews.
@@ -22,7 +22,7 @@ from typing import Any
 
 import simpy
 
-from dpm_demo.engine.remote import Place, Request, price
+from dpm_demo.engine.workforce import Place, Work, price
 
 TICK_MS = 200.0
 ROWS, NFE = 4, 20  # of a request
@@ -60,6 +60,7 @@ class Visit:
     first_frame: float | None = None
     ended: float | None = None
     restarts: int = 0
+    work: Work = field(init=False)
 
 
 @dataclass
@@ -78,7 +79,7 @@ Rule = Callable[[Place, str], float]
 
 def any_model(place: Place, model: str) -> float:
     """A rule for comparison: rows are rows, whichever the model."""
-    return float(sum(request.left for request in place.requests.values()))
+    return float(sum(work.left for work in place.work))
 
 
 class Service:
@@ -104,8 +105,8 @@ class Service:
         worker = min(alive, key=lambda w: (self.rule(w.place, visit.model), w.place.turn))
         self._turn += 1
         worker.place.turn = self._turn
-        request: Any = Request(visit, b"", visit.model, visit.left * visit.rows)  # type: ignore[arg-type]
-        worker.place.requests[visit] = request  # type: ignore[index]
+        visit.work = Work(visit.model, visit.left * visit.rows)
+        worker.place.work.add(visit.work)
         worker.visits.append(visit)
         visit.served = self.env.now
         if not worker.wake.triggered:
@@ -127,13 +128,13 @@ class Service:
             for visit in taken:
                 visit.left, visit.served = visit.left - 1, self.env.now
                 visit.attained += ms * visit.rows / rows
-                worker.place.requests[visit].left -= visit.rows  # type: ignore[index]
+                visit.work.left -= visit.rows
                 if visit.first_frame is None:
                     visit.first_frame = self.env.now
                 if not visit.left:
                     visit.ended = self.env.now
                     worker.visits.remove(visit)
-                    del worker.place.requests[visit]  # type: ignore[arg-type]
+                    worker.place.work.discard(visit.work)
 
     def _batch(self, worker: Worker) -> list[Visit]:
         order = sorted(worker.visits, key=lambda visit: visit.attained)

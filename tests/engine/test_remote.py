@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from dpm_demo.engine import remote as remote_module
+from dpm_demo.engine import workforce
 from dpm_demo.engine.errors import Busy, Closed, JobFailed
 from dpm_demo.engine.events import Cancelled, Done, Preview
 from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.job import Job, Track
-from dpm_demo.engine.remote import RESTARTED, TWICE, Place, Remote, Request, price
+from dpm_demo.engine.remote import RESTARTED, TWICE, Remote
 from dpm_demo.engine.ticket import Ticket
+from dpm_demo.engine.workforce import Place, Work, price
 from dpm_demo.models.exact import mixture_model
 from dpm_demo.models.library import BuiltIn, ModelLibrary
 from dpm_demo.models.model import Model
@@ -166,10 +167,7 @@ def test_two_requests_run_on_two_workers_and_a_third_on_that_with_the_least_to_d
 
 def test_rows_of_the_same_model_weigh_less_since_they_share_network_calls() -> None:
     def place(model: str, left: int) -> Place:
-        made = Place(0, None)
-        ticket = Ticket.__new__(Ticket)
-        made.requests[ticket] = Request(ticket, b"", model, left)
-        return made
+        return Place(0, None, work={Work(model, left)})
 
     same, other, idle = place("a", 30), place("b", 20), Place(0, None)
     assert price(idle, "a") < price(same, "a") < price(other, "a")
@@ -187,8 +185,8 @@ def test_other_work_runs_on_a_worker_and_its_error_is_the_caller_s(service: Serv
 def test_stop_reaches_the_worker_before_its_next_tick(service: Service) -> None:
     ticket = service.running()
     ticket.cancel()
-    (request,) = (r for p in service.remote._places for r in p.requests.values())
-    told = service.remote._ask(request.place, "cancel", request.ident)  # again: it has arrived
+    (request,) = (r for p in service.remote.force.places for r in p.work)
+    told = service.remote.force.ask(request.place, "cancel", request.ident)  # again: it has arrived
     service.remote._ray.get(told)
     calls = len(service.callers)
     (service.folder / "wait").unlink()
@@ -252,7 +250,7 @@ def test_a_node_that_is_killed_in_the_middle_of_a_request_costs_time(
     service = Service(cluster.address, tmp_path, 1, need={"num_cpus": 1, "resources": {"third": 1}})
     try:
         ticket = service.running()
-        service.remote._need = {"num_cpus": 1}  # the next may be anywhere
+        service.remote.force.need = {"num_cpus": 1}  # the next may be anywhere
         cluster.remove_node(node, allow_graceful=False)
         (tmp_path / "wait").unlink()
         done = ticket.result(PATIENCE)
@@ -268,7 +266,7 @@ def test_a_node_that_is_killed_in_the_middle_of_a_request_costs_time(
 def test_a_worker_of_another_version_is_refused(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_module, "code_digest", lambda: "0123456789abcdef")
+    monkeypatch.setattr(workforce, "code_digest", lambda: "0123456789abcdef")
     with pytest.raises(ValueError, match="another version"):
         Remote(cluster.address, 1, library(tmp_path), partial(library, tmp_path))
 
@@ -280,7 +278,7 @@ def test_a_worker_with_other_weights_is_not_asked_for_that_model(
     try:
         with pytest.raises(JobFailed, match="No worker is left"):
             service.start().result(PATIENCE)
-        assert any("other weights" in why for why in service.remote.refusals)
+        assert any("other weights" in why for why in service.remote.force.refusals)
         assert not service.callers
     finally:
         service.remote.close()
@@ -288,9 +286,9 @@ def test_a_worker_with_other_weights_is_not_asked_for_that_model(
 
 def test_workers_come_and_go_while_it_serves(service: Service) -> None:
     ticket = service.running()
-    service.remote.scale(1)  # the idle one goes
+    service.remote.force.scale(1)  # the idle one goes
     until(lambda: [w["requests"] for w in service.remote.workers()] == [1])
-    service.remote.scale(2)
+    service.remote.force.scale(2)
     (service.folder / "wait").unlink()
     until(lambda: [w["state"] for w in service.remote.workers()] == ["ready"] * 2)
     assert ticket.result(PATIENCE).note == ""
@@ -299,8 +297,8 @@ def test_workers_come_and_go_while_it_serves(service: Service) -> None:
 def test_another_worker_is_started_while_much_waits_and_goes_after_a_calm_time(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_module, "ROWS_EACH", 10)
-    monkeypatch.setattr(remote_module, "CALM_SECONDS", 0.0)
+    monkeypatch.setattr(workforce, "ROWS_EACH", 10)
+    monkeypatch.setattr(workforce, "CALM_SECONDS", 0.0)
     service = Service(cluster.address, tmp_path, 1, most=2)
     try:
         ticket = service.running()  # 12 rows
