@@ -299,8 +299,8 @@ async def storm(app: App, calls: int, seed: int) -> list[str]:
         f"- {calls:,} runs, some left after one to three answers, some read slowly: "
         + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common()),
         f"- nothing was running {free * 1e3:.0f} ms after the last of them",
-        f"- a visitor beside them drew the same picture {rounds} times and got {len(sheets)} "
-        "different answer" + ("s" if len(sheets) != 1 else ""),
+        f"- a visitor beside them asked {rounds} times for the same picture and got "
+        + ("the same one every time" if len(sheets) == 1 else f"{len(sheets)} different ones"),
         f"- tracebacks in the log: {app.tracebacks()}",
     ]
 
