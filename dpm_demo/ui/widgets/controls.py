@@ -362,4 +362,4 @@ class LabelControls:
 
 
 def _axis_info(axis: str) -> str:
-    return "In whose hand." if axis == "style" else "What to draw."
+    return "The drawing style." if axis == "style" else "What to draw."
