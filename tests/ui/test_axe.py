@@ -55,7 +55,7 @@ def controlled(guest: Visitor) -> None:
 
 
 def measured(guest: Visitor) -> None:
-    guest.drawer("The small one's settings")
+    guest.drawer("Settings of the small sweep")
     guest.number("Samples", 8)
     guest.page.locator("#now-budgets input, #now-budgets textarea").fill("2, 3")
     guest.page.locator("#quality-go").click()

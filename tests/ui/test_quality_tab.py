@@ -381,7 +381,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 def opened(page: Page, address: str) -> None:
     page.goto(address)
     page.get_by_role("tab", name="Quality", exact=True).locator("visible=true").click()
-    page.get_by_role("button", name="The small one's settings").click()
+    page.get_by_role("button", name="Settings of the small sweep").click()
 
 
 def choose_in(page: Page, menu: str, option: str) -> None:

@@ -76,6 +76,7 @@ export function drawAxes(root, scene, axes, width, height) {
     root.append(svg("text", { x, y: bottom + 15, class: "dpl-tick", "text-anchor": "middle" }, String(nfe)));
   }
   root.append(svg("text", { x: (EDGE.left + right) / 2, y: height - 4, class: "dpl-axis", "text-anchor": "middle" }, "network evaluations"));
+  root.append(svg("text", { x: right, y: EDGE.top + 11, class: "dpl-axis", "text-anchor": "end" }, "error (RMSE)"));
   scene.rows.forEach((title, row) => {
     const points = scene.budgets
       .map((nfe, column) => ({ nfe, error: scene.error(row, column) }))

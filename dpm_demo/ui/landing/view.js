@@ -223,6 +223,7 @@ function paintButton(scene) {
   const words = state.running ? `Stop · ${Math.floor(100 * share)} %`
     : state.changed ? "Changed: run again" : "Try your own noise";
   setText(goButton, words);
+  goButton.title = state.running ? "" : "New random noise, computed now while you watch";
   goButton.classList.toggle("dpl-stop", state.running);
   goButton.style.setProperty("--share", state.running ? `${100 * share}%` : "0%");
   const note = scene.recorded ? `Recorded: ${scene.title}${scene.title.endsWith("?") ? "" : "."} ${scene.why} Nothing was computed to show it.`

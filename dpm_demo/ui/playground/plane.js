@@ -83,7 +83,7 @@ function lamNow() {
   return lam[0] + (lam[lam.length - 1] - lam[0]) * state.time;
 }
 function paint() {
-  side = Math.max(240, Math.min(root.clientWidth - (root.clientWidth > 820 ? 300 : 0), page.innerHeight - 150, 640));
+  side = Math.max(240, Math.min(root.clientWidth - (root.clientWidth > 820 ? 300 : 0), page.innerHeight - 330, 640));
   const draw = fitted(canvas, side, side);
   draw.lineJoin = draw.lineCap = "round";
   if (!state.scene) {

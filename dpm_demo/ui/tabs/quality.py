@@ -76,7 +76,7 @@ def build(
             widgets = _small_controls(serving, models, first)
             now.menus()
         with gr.Column(scale=3, min_width=320, elem_classes="result-first"):
-            bar = RunBar(serving, "quality", "Run a small one now")
+            bar = RunBar(serving, "quality", "Run a small sweep now")
             note = gr.Markdown(elem_id="now-note")
             now.results()
             noise = gr.Markdown(elem_id="now-noise")
@@ -167,7 +167,7 @@ def _small_controls(
     serving: Serving, models: list[tuple[str, str]], first: Model | None
 ) -> SmallControls:
     most = min(SAMPLES[1], serving.limits.pictures)
-    with gr.Accordion("The small one's settings", open=False):
+    with gr.Accordion("Settings of the small sweep", open=False):
         gr.Markdown(NOW)
         labels = LabelControls(models, first, 1.0, start=ANY)
         solvers = gr.Dropdown(
