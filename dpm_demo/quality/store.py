@@ -172,7 +172,7 @@ class Store:
     def _name(self, solver: Solver) -> str:
         """A setting's folder: its name, and which numbers a fit or the table of a file has now."""
         name, made = unit_name(solver), self.model.resolved(solver, self._condition)
-        if made.table is None or made.table in TABLES:
+        if not made.table or made.table in TABLES:
             return name
         moves = repr(plan(made, self.model.lam_span).moves)
         return f"{name},of={hashlib.sha256(moves.encode()).hexdigest()[:12]}"

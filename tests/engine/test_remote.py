@@ -29,7 +29,7 @@ from dpm_demo.models.library import BuiltIn, ModelLibrary
 from dpm_demo.models.model import Model
 from dpm_demo.solver.settings import Solver
 
-PATIENCE = 120.0  # seconds; only a failure waits that long
+PATIENCE = 600.0  # seconds; only a failure waits that long
 NAMES = ("obeying", "other")
 
 

@@ -39,7 +39,7 @@ from dpm_demo.ui.tabs import adaptive_runs as errors
 from dpm_demo.ui.tabs import adaptive_start, base
 
 MODEL = mixture_model(torch.device("cpu"))
-PATIENCE = 30_000  # ms; only a failure waits that long
+PATIENCE = 120_000  # ms; only a failure waits that long
 
 
 @pytest.fixture(scope="module")

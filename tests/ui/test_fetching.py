@@ -25,7 +25,7 @@ from dpm_demo.models.model import CheckpointError
 from dpm_demo.ui.page import build, serve
 from dpm_demo.ui.serving import Serving
 
-PATIENCE = 20_000  # ms; only a failure waits that long
+PATIENCE = 120_000  # ms; only a failure waits that long
 HASH = "0123456789abcdef0123456789abcdef01234567"
 FACES = Offered("owner/faces", "CelebA-HQ faces, 32 × 32", 32, 1234, "apache-2.0", HASH)
 NAME = "hub:owner/faces"

@@ -22,7 +22,7 @@ from dpm_demo.request.codec import comparison_of_query, read
 
 pytestmark = pytest.mark.browser
 
-PATIENCE = 60_000  # ms; only a failure waits that long
+PATIENCE = 120_000  # ms; only a failure waits that long
 expect.set_options(timeout=PATIENCE)
 
 
@@ -232,7 +232,7 @@ def test_a_stopped_comparison_keeps_its_finished_cells(
 
     visitor.asks("20")
     visitor.page.get_by_label("Seed", exact=True).locator("visible=true").fill("4321")
-    visitor.number("Seeds", 8)
+    visitor.number("Seeds", 3)
     visitor.page.locator("#compare-go").click()
     # one request: its cells have ended, and their reference is under way
     expect(visitor.page.locator("#compare-note")).to_contain_text(

@@ -28,7 +28,7 @@ from dpm_demo.ui.player.component import Player
 
 pytestmark = pytest.mark.browser
 
-PATIENCE = 20_000  # ms; only a failure waits that long
+PATIENCE = 120_000  # ms; only a failure waits that long
 expect.set_options(timeout=PATIENCE)
 DESK: Any = {"width": 1000, "height": 900}
 NFE = 20

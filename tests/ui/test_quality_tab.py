@@ -55,7 +55,7 @@ from dpm_demo.ui.widgets.board import (
 )
 
 MODEL = mixture_model(torch.device("cpu"))
-PATIENCE = 60_000  # ms; only a failure waits that long
+PATIENCE = 120_000  # ms; only a failure waits that long
 LONG = "order=3 method=singlestep prediction=noise schedule=linear weights=published"
 
 
