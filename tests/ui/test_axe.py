@@ -94,9 +94,9 @@ def test_no_tab_breaks_a_serious_rule(
         guest.tab(tab)
         expect(guest.page.locator(SHOWN[tab]).first).to_be_visible(timeout=PATIENCE)
         broken[tab] = serious(guest)
-        if tab in RUNS:
+        if tab in RUNS and (width == 1400) == (scheme == "light"):
             RUNS[tab](guest)
             ran[tab] = serious(guest)
     guest.context.close()
     assert broken == {tab: [] for tab in TABS}
-    assert ran == {tab: [] for tab in RUNS}
+    assert not any(ran.values()), ran

@@ -8,6 +8,7 @@ import math
 import os
 import pickle
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -436,9 +437,17 @@ def test_in_the_page_a_small_run_ends_with_a_figure_for_each_line_and_stop_leave
     page.locator("#quality-go").click()
     expect(page.get_by_text("budgets must be whole numbers from 1 to 1000")).to_be_visible()
 
+    stopped, stop = threading.Event(), serving.stop
+
+    async def stopping(*args: Any) -> None:
+        await stop(*args)
+        stopped.set()
+
+    monkeypatch.setattr(serving, "stop", stopping)
     budgets.fill("200, 300")
     page.locator("#quality-go").click()
     expect(note).to_contain_text("of 24,000 evaluations")
+    serving.engine.call(stopped.wait)  # it does not end before it is stopped
     page.locator("#quality-stop").click()
     expect(note).to_have_text("Stopped.")
     for _ in range(500):
