@@ -23,7 +23,7 @@ from dpm_demo.media.grid import labelled_grid
 from dpm_demo.media.pixels import to_uint8
 from dpm_demo.media.png import png
 from dpm_demo.models.model import Model
-from dpm_demo.quality.classes import AXIS, held_out_accuracy
+from dpm_demo.quality.classes import AXIS, held_out_accuracy, share_named
 from dpm_demo.quality.extract import EMOJI_FEATURES
 from dpm_demo.quality.features import load_features
 from dpm_demo.training.data import HELD_COMBINATIONS, Draw, Pictures
@@ -46,14 +46,7 @@ def drawn(pictures: Pictures, seeds: range) -> list[tuple[str, int, Tensor]]:
 
 
 def sampled(model: Model, prompts: list[str], seeds: range, guidance: float) -> Tensor:
-    parts = []
-    for k in range(0, len(prompts), 32):
-        some = slice(k, k + 32)
-        own = list(seeds[some])
-        parts.append(
-            dpm.generate(model, SOLVER, seeds=own, prompt=prompts[some], guidance=guidance)
-        )
-    return torch.cat(parts)
+    return dpm.generate(model, SOLVER, seeds=seeds, prompt=prompts, guidance=guidance)
 
 
 def write_sheet(
@@ -96,20 +89,14 @@ def main() -> None:
     ]
     write_sheet(asked.out / "unseen.png", model, pairs, range(len(pairs)), strengths[-1])
     judge = load_features(EMOJI_FEATURES)
-
-    def named(x: Tensor, wanted: list[int]) -> float:
-        with torch.no_grad():
-            hit = judge(x.clamp(-1, 1).float())[AXIS].argmax(1) == torch.tensor(wanted)
-        return float(hit.float().mean())
-
     some = drawn(seen, range(10_000, 10_000 + asked.count))
-    wanted = [category for _, category, _ in some]
+    wanted = torch.tensor([category for _, category, _ in some])
     for guidance in strengths:
         x = sampled(model, [p for p, _, _ in some], range(asked.count), guidance)
-        print(f"guidance {guidance:g}: category named of {named(x, wanted):.3f}", flush=True)
-    print(
-        f"the pictures that were drawn: {named(torch.stack([x for _, _, x in some]), wanted):.3f}"
-    )
+        share = share_named(judge, x, wanted)
+        print(f"guidance {guidance:g}: category named of {share:.3f}", flush=True)
+    share = share_named(judge, torch.stack([x for _, _, x in some]), wanted)
+    print(f"the pictures that were drawn: {share:.3f}")
     print(f"held-out pictures: {held_out_accuracy(pictures):.3f}")
 
 

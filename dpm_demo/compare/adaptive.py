@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dpm_demo.compare.figures import rmse
+from dpm_demo.compare.verdict import times
 from dpm_demo.engine.events import SampleRecord, SolverDecision
 from dpm_demo.request.job import Checked
 from dpm_demo.solver.settings import Solver
@@ -144,7 +145,7 @@ def headline(spent: Spent, adaptive: float, fixed: float, truth: str) -> str:
     if ratio < 1:
         winner, ratio = "Fixed", 1 / ratio
     return (
-        f"### {winner} steps win: {_times(ratio)} times nearer to the {truth}\n"
+        f"### {winner} steps win: {times(ratio)} nearer to the {truth}\n"
         f"At this cost, {spent.fixed_nfe} evaluations. "
     )
 
@@ -160,10 +161,6 @@ def counted(spent: Spent) -> str:
 
 def _often(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
 
 
 def _mean_and_range(spent: Spent) -> str:

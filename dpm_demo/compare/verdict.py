@@ -11,7 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dpm_demo.compare.figures import slope
 
-__all__ = ["Verdict", "fitted", "general", "named", "pays", "printed", "schedules", "sides"]
+__all__ = [
+    "Verdict",
+    "fitted",
+    "general",
+    "named",
+    "pays",
+    "printed",
+    "schedules",
+    "sides",
+    "times",
+]
 
 Errors = Mapping[int, Mapping[int, float]]
 Verdict = Callable[[Sequence[str], Errors], str]
@@ -31,12 +41,7 @@ def general(names: Sequence[str], errors: Errors) -> str:
             f"{_capital(names[row])} ends {_value(known[first])} from the converged picture with "
             f"{first} evaluations, {_value(known[last])} with {last}."
         )
-    if first == last:
-        return f"At {first} evaluations {_apart(names, errors, first)}."
-    return (
-        f"At {first} evaluations {_apart(names, errors, first)}; "
-        f"at {last} {_apart(names, errors, last)}."
-    )
+    return _capital(_ends(names, errors, budgets))
 
 
 def pays(names: Sequence[str], errors: Errors) -> str:
@@ -81,10 +86,7 @@ def schedules(names: Sequence[str], errors: Errors) -> str:
     if len(errors) < 2 or not budgets:
         return general(names, errors)
     much = "Much" if _spread(errors, budgets[0]) >= 1.5 else "Little"
-    text = f"{much}: at {budgets[0]} evaluations {_apart(names, errors, budgets[0])}"
-    if len(budgets) > 1:
-        text += f"; at {budgets[-1]} {_apart(names, errors, budgets[-1])}"
-    return text + "."
+    return f"{much}: {_ends(names, errors, budgets)}"
 
 
 def named(names: Sequence[str], errors: Errors) -> str:
@@ -99,11 +101,11 @@ def named(names: Sequence[str], errors: Errors) -> str:
             f"at {nfe} ({_value(errors[_best(errors, nfe)][nfe])})"
         )
     first = budgets[0]
-    worst = max(errors, key=lambda row: errors[row][first])
+    worst = _worst(errors, first)
     found = _listed([f"{name} {_listed(where)}" for name, where in by_winner.items()])
     return (
         f"Nearest of the {len(errors)} is {found} evaluations; {names[worst]} is farthest at "
-        f"{first}, {_times(_spread(errors, first))} as far."
+        f"{first}, {times(_spread(errors, first))} as far."
     )
 
 
@@ -130,7 +132,7 @@ def sides(one: str, other: str) -> Verdict:
         won = sum(ratio > 1 for ratio in ratios)
         return (
             f"{_capital(ahead)} is nearer than {behind} in {won} of {len(ratios)} cells, "
-            f"{_times(mean)} in the geometric mean."
+            f"{times(mean)} in the geometric mean."
         )
 
     return verdict
@@ -146,8 +148,8 @@ def fitted(names: Sequence[str], errors: Errors) -> str:
     for nfe in budgets:
         best = _best(others, nfe)
         ratio = others[best][nfe] / errors[0][nfe]
-        times = f"with {nfe} evaluations ({_times(max(ratio, 1 / ratio))}; {names[best]})"
-        said["nearer" if ratio > 1 else "farther"].append(times)
+        found = f"with {nfe} evaluations ({times(max(ratio, 1 / ratio))}; {names[best]})"
+        said["nearer" if ratio > 1 else "farther"].append(found)
     if not said["farther"]:
         answer = f"Yes: it ends nearer than the best of the others {_listed(said['nearer'])}"
     elif not said["nearer"]:
@@ -185,23 +187,34 @@ def _best(errors: Errors, nfe: int) -> int:
     return min(errors, key=lambda row: errors[row][nfe])
 
 
+def _worst(errors: Errors, nfe: int) -> int:
+    return max(errors, key=lambda row: errors[row][nfe])
+
+
 def _spread(errors: Errors, nfe: int) -> float:
-    known = [values[nfe] for values in errors.values()]
-    return max(known) / min(known)
+    return errors[_worst(errors, nfe)][nfe] / errors[_best(errors, nfe)][nfe]
+
+
+def _ends(names: Sequence[str], errors: Errors, budgets: Sequence[int]) -> str:
+    """Who is nearest with the fewest evaluations and, where there are others, with the most."""
+    first, last = budgets[0], budgets[-1]
+    text = f"at {first} evaluations {_apart(names, errors, first)}"
+    return text + (f"; at {last} {_apart(names, errors, last)}." if last != first else ".")
 
 
 def _apart(names: Sequence[str], errors: Errors, nfe: int) -> str:
     best = _best(errors, nfe)
-    worst = max(errors, key=lambda row: errors[row][nfe])
+    worst = _worst(errors, nfe)
     if _spread(errors, nfe) < 1.05:
         return f"all are equally near ({_value(errors[best][nfe])})"
     return (
         f"{names[best]} ends nearest ({_value(errors[best][nfe])}), "
-        f"{_times(_spread(errors, nfe))} nearer than {names[worst]}"
+        f"{times(_spread(errors, nfe))} nearer than {names[worst]}"
     )
 
 
-def _times(ratio: float) -> str:
+def times(ratio: float) -> str:
+    """ "5.6 times", "12 times"."""
     return f"{ratio:.0f} times" if ratio >= 10 else f"{ratio:.1f} times"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor, nn
 
 from dpm_demo.models.model import Model
 from dpm_demo.quality.extract import EMOJI_FEATURES
@@ -13,7 +14,7 @@ from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
 from dpm_demo.training.data import Pictures
 
-__all__ = ["class_accuracy", "held_out_accuracy"]
+__all__ = ["class_accuracy", "held_out_accuracy", "share_named"]
 
 AXIS = "category"
 
@@ -38,11 +39,16 @@ def class_accuracy(
         cond = [model.condition(name, guidance)] * per_class
         noise = initial_noise(seeds, model.shape).to(model.device)
         x = integrate(model.denoise, noise, solver, lam_span=model.lam_span, cond=cond).cpu()
-        with torch.no_grad():
-            hit = judge(x.clamp(-1, 1))[AXIS].argmax(1) == k
-        right[name] = float(hit.float().mean())
+        right[name] = share_named(judge, x, torch.full((per_class,), k))
         on_progress()
     return {**right, "all": sum(right.values()) / len(right)}
+
+
+def share_named(judge: nn.Module, x: Tensor, wanted: Tensor) -> float:
+    """The share of pictures `(n, 3, h, w)` whose most likely category is the one of `wanted`."""
+    with torch.no_grad():
+        hit = judge(x.clamp(-1, 1))[AXIS].argmax(1) == wanted
+    return float(hit.float().mean())
 
 
 def held_out_accuracy(pictures: Pictures) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from dpm_demo.solver.settings import SCHEDULES, Solver
@@ -338,6 +339,7 @@ def find(text: str, nfe: int | None = None) -> Solver:
     return entry.solver(wanted, **more)
 
 
+@lru_cache(maxsize=256)  # a table asks for every line
 def name_of(solver: Solver) -> str:
     """What other programs call a solver, as `find` reads it ("dpmpp_2m karras"); "" if nothing."""
     for entry in SAMPLERS.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import chromium
 import pytest
@@ -36,3 +37,18 @@ def browser() -> Iterator[object]:
         )
         yield started
         started.close()
+
+
+@pytest.fixture
+def how_it_works(browser: Any, served: tuple[object, str]) -> Iterator[Any]:
+    """The page as it opens at the tab "How it works", which leaves no error in the console."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=60_000)
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    wrong: list[str] = []
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    page.goto(f"{served[1]}?tab=explain")
+    yield page
+    page.close()
+    assert wrong == []

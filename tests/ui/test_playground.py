@@ -1,9 +1,7 @@
 """The playground: what its scripts may ask, and what a visitor sees of it."""
 
-from collections.abc import Iterator
-
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from dpm_demo.ui.playground import answers
 
@@ -63,15 +61,8 @@ def test_a_line_that_is_none_is_answered_by_one_sentence(bad):
 
 
 @pytest.fixture
-def page(browser: Browser, served: tuple[object, str]) -> Iterator[Page]:
-    expect.set_options(timeout=60_000)
-    page = browser.new_page(viewport={"width": 1400, "height": 900})
-    wrong: list[str] = []
-    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-    page.goto(f"{served[1]}?tab=explain")
-    yield page
-    page.close()
-    assert wrong == []
+def page(how_it_works: Page) -> Page:
+    return how_it_works
 
 
 @pytest.mark.browser

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from dpm_demo.calibrate.race import Entrant, Race
 from dpm_demo.engine.worker import Engine
@@ -70,15 +70,8 @@ def test_a_race_that_costs_more_than_one_request_may_is_refused():
 
 
 @pytest.fixture
-def page(browser: Browser, served: tuple[object, str]) -> Iterator[Page]:
-    expect.set_options(timeout=60_000)
-    page = browser.new_page(viewport={"width": 1400, "height": 900})
-    wrong: list[str] = []
-    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-    page.goto(f"{served[1]}?tab=explain")
-    yield page
-    page.close()
-    assert wrong == []
+def page(how_it_works: Page) -> Page:
+    return how_it_works
 
 
 @pytest.mark.browser

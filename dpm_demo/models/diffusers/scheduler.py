@@ -58,9 +58,8 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
     """
 
     config_name = "scheduler_config.json"  # type: ignore[assignment]
-    _compatibles: ClassVar[list[str]] = [
-        one.name for one in KarrasDiffusionSchedulers
-    ]  # may be made of its config
+    # what may be made of its config
+    _compatibles: ClassVar[list[str]] = [one.name for one in KarrasDiffusionSchedulers]
     order = 1
     init_noise_sigma = 1.0
     num_inference_steps: int | None = None
@@ -123,9 +122,9 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         if "flow_match" not in said and "shift" in (config or {}):
             said.setdefault("shift", (config or {})["shift"])
         made = cls(**{**said, **kwargs})
-        if "_class_name" in (config or {}):
-            hidden = {k: config[k] for k in ("_diffusers_version",) if k in config}
-            made.register_to_config(**{**hidden, "_class_name": cls.__name__})
+        if "_class_name" in (config or {}):  # a saved one, which says by what it was saved
+            hidden = {k: v for k, v in config.items() if k == "_diffusers_version"}
+            made.register_to_config(**hidden, _class_name=cls.__name__)
         return (made, {}) if return_unused_kwargs else made
 
     # --- nodes

@@ -75,7 +75,7 @@ class Painter:
 
     def __init__(self, run: ComparisonRun, wall: Wall) -> None:
         self.run, self.wall = run, wall
-        self._truth = ""
+        self._truth, self._goal = "", run.goal
 
     def __call__(self, event: Event, others: int) -> dict[str, Any]:
         """The value of an event, with the figures that are known."""
@@ -85,7 +85,7 @@ class Painter:
             "budgets": list(self.run.comparison.budgets),
             "errors": [None if figures is None else figures.rmse for figures in known],
             "truth": self.truth,
-            "goal": self.run.goal,
+            "goal": self._goal,
             "verdict": self.verdict if isinstance(event, Done) else "",
         }
 
