@@ -234,7 +234,7 @@ class Store:
     def keep(self, unit: Unit, arrays: Mapping[str, np.ndarray]) -> None:
         """Adds what was measured of a unit, in one atomic step."""
         folder = folder_for(self.units / self._name(unit.solver))
-        number = 1 + max((int(p.name.partition(",")[0]) for p in folder.glob("*.npz")), default=0)
+        number = 1 + max((int(p.name.partition(",")[0]) for p in folder.glob("*,*.npz")), default=0)
         seeds = f"seeds={unit.seeds[0]}-{unit.seeds[-1]}"
         with replacing(folder / f"{number:06d},{self._usable[-1]},{seeds}.npz") as part:
             np.savez(part, **arrays)  # type: ignore[arg-type]

@@ -228,6 +228,15 @@ def test_a_damaged_file_has_no_rows_and_stays(content: bytes, tmp_path: Path) ->
     assert damaged.read_bytes() == content
 
 
+def test_what_a_killed_sweep_was_writing_is_no_file_of_it(tmp_path: Path) -> None:
+    store = Store(tmp_path, MODEL)
+    part = tmp_path / "units" / "order=1,nfe=2" / ".part-0123456789abcdef.npz"
+    part.parent.mkdir()
+    part.write_bytes(b"half a f")
+    compute(store, SOLVERS[:1], [0, 1], 0)
+    assert set(store.rows(SOLVERS[0])) == {0, 1}
+
+
 def test_a_folder_of_another_sweep_or_of_an_older_layout_is_refused(tmp_path: Path) -> None:
     Store(tmp_path, MODEL, look=LOOK)
     with pytest.raises(ValueError, match="choose another folder"):
