@@ -40,10 +40,11 @@ def layout(comparison: Comparison, model: Model) -> Layout:
 
     Equal work is the same sequence of evaluations with the same weights, form and finish: order 1
     is the same method under every name. A prefix of a longer run is *not* a shorter run.
+
+    Trajectories are in the order in which cells fill where the network is slow: column by column,
+    the cheapest first, so that there are soon some to compare.
     """
-    cells: list[Cell] = []
-    tracks: dict[Hashable, int] = {}
-    solvers: list[Solver] = []
+    asked: list[tuple[int, int, Solver, Hashable]] = []
     wanted = Checked.of(comparison.sample, model)
     span = model.span_for(wanted.shape)
     for i, row in enumerate(comparison.rows):
@@ -52,12 +53,13 @@ def layout(comparison: Comparison, model: Model) -> Layout:
             fixed = solver.table or solver.schedule == "calibrated"
             if comparison.no_taper and solver.method != "adaptive" and not fixed:
                 solver = replace(solver, lower_order_final=False)
-            key = work(model.resolved(solver, wanted.condition), span)
-            if key not in tracks:
-                tracks[key] = len(solvers)
-                solvers.append(solver)
-            cells.append(Cell(i, j, solver, tracks[key]))
-    return Layout(tuple(cells), tuple(solvers), comparison.seeds)
+            asked.append((i, j, solver, work(model.resolved(solver, wanted.condition), span)))
+    solvers: dict[Hashable, Solver] = {}
+    for _, _, solver, key in sorted(asked, key=lambda one: (one[2].nfe, one[0])):
+        solvers.setdefault(key, solver)
+    tracks = {key: track for track, key in enumerate(solvers)}
+    cells = [Cell(i, j, solver, tracks[key]) for i, j, solver, key in asked]
+    return Layout(tuple(cells), tuple(solvers.values()), comparison.seeds)
 
 
 def work(solver: Solver, span: tuple[float, float]) -> Hashable:

@@ -40,7 +40,7 @@ class ActiveJob:
         self.watch = watch
         self.clock = clock
         self.began = clock() if ticket.submitted is None else ticket.submitted
-        self.identity, self.device = _identity(self.job), _device(self.job)
+        self.identity, self.device = identity(self.job), _device(self.job)
         self.queue: deque[Run] = deque()
         self.attained = 0.0  # milliseconds of service
         self.served = -1  # the tick that last served it
@@ -49,7 +49,7 @@ class ActiveJob:
         self.changed: dict[Run, None] = {}  # runs with a picture that no preview had yet
         self.told: set[Run] = set()  # runs whose sample a preview has had
         self.decisions: list[SolverDecision] = []
-        self.work = sum(len(t.seeds) * _expected(t) for t in self.job.tracks)
+        self.work = sum(len(t.seeds) * expected(t) for t in self.job.tracks)
         self.runs: list[Run] = []
         first_tile = 0
         for number, track in enumerate(self.job.tracks):
@@ -175,12 +175,12 @@ class ActiveJob:
         return Failed(done.error or "No sample was finished.", tracks, done.nfe, seconds)
 
 
-def _expected(track: Track) -> int:
+def expected(track: Track) -> int:
     """Evaluations that a row will about spend: an adaptive trajectory seldom needs its cap."""
     return min(track.budget, 40) if track.solver.method == "adaptive" else track.budget
 
 
-def _identity(job: Job) -> Hashable:
+def identity(job: Job) -> Hashable:
     """What makes two denoisers the same; bound methods are made anew at every access."""
     if job.key is not None:
         return ("key", job.key)

@@ -194,9 +194,12 @@ class Scheduler:
 
     @staticmethod
     def _take(request: ActiveJob, key: Hashable, most: int) -> list[Piece]:
-        """Up to `most` waiting rows of one request; its trajectories take turns."""
+        """Up to `most` waiting rows of one request: of the first of its trajectories.
+
+        So where a call has no room for all, some are done soon, and not all of them late.
+        """
         pieces = []
-        for run in list(request.queue):
+        for run in sorted(request.queue, key=lambda run: run.first_tile):
             if most <= 0:
                 break
             if run.key == key:

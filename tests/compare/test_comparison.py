@@ -1,5 +1,6 @@
 """Comparisons: a cell is the same setting alone, equal work is done once, errors meet the truth."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -20,9 +21,11 @@ from dpm_demo.compare.layout import layout
 from dpm_demo.compare.plots import slope_text
 from dpm_demo.compare.references import REFERENCE_NFE, References, target_of
 from dpm_demo.compare.run import ComparisonRun
-from dpm_demo.engine.events import Done
+from dpm_demo.engine.events import Done, Event
 from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.job import Track
+from dpm_demo.engine.scheduler import Scheduler
+from dpm_demo.engine.ticket import Ticket
 from dpm_demo.models.exact import mixture_model
 from dpm_demo.models.model import Condition, Model, Words
 from dpm_demo.request.comparison import Comparison
@@ -228,3 +231,47 @@ def test_a_slope_of_two_points_says_so() -> None:
     assert slope_text([5, 10], [0.4, 0.1]) == " (slope 2.00, of two points)"
     assert slope_text([5, 10, 20], [0.4, 0.1, 0.025]) == " (slope 2.00)"
     assert slope_text([5], [0.4]) == slope_text([5, 10], [0.4, 0.0]) == ""
+
+
+class Slow:
+    """A denoiser of eight seconds a row, on a clock of its own."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, denoise) -> None:
+        self.denoise, self.seconds = denoise, 0.0
+
+    def __call__(self, x: torch.Tensor, lam: torch.Tensor, **cond) -> torch.Tensor:
+        self.seconds += 8.0 * len(x)
+        return self.denoise(x, lam, **cond)
+
+    @property
+    def model(self) -> Model:
+        """The exact model, as if nobody knew its solution."""
+        return replace(
+            MODEL, denoise=self, denoise_float32=self, exact_solution=None, digest="slow"
+        )
+
+    def events(self, run: ComparisonRun) -> Iterator[Event]:
+        scheduler, ticket = Scheduler(clock=lambda: self.seconds), Ticket(run.job)
+        ticket.subscribed = True
+        scheduler.add(ticket)
+        while not ticket.finished:
+            scheduler.tick()
+            yield ticket.poll()
+
+
+def test_cells_of_a_slow_network_fill_column_by_column_and_the_reference_comes_last() -> None:
+    slow = Slow(MODEL.denoise_float32)
+    asked = replace(BASE, budgets=(10, 3, 5), count=1, no_taper=True)
+    run = ComparisonRun(asked, slow.model, References())
+    filled: dict[tuple[int, int], float] = {}  # when a cell had its sample
+    for event in slow.events(run):
+        run.take(event)
+        for cell in run.cells.cells:
+            if run.cells.tile(cell) in run.samples:
+                filled.setdefault((cell.solver.nfe, cell.row), slow.seconds)
+    assert list(filled) == sorted((nfe, row) for nfe in (3, 5, 10) for row in range(3))
+    spent = np.cumsum([nfe for nfe, _ in filled])
+    assert list(filled.values()) == list(8.0 * spent), "nothing else was computed before"
+    assert slow.seconds == 8.0 * (spent[-1] + REFERENCE_NFE)

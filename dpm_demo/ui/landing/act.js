@@ -305,6 +305,13 @@ function showQuestions(asked) {
   }));
 }
 
+/** The column on show, or the first with a picture while that has none: a slow network fills one
+ * column after another. @param {Scene} live */
+function filling(live) {
+  const begun = live.budgets.map((_, column) => live.rows.some((__, row) => live.done(row, column) > 0));
+  return begun[state.column] || !begun.includes(true) ? state.column : begun.indexOf(true);
+}
+
 function update() {
   const { value } = props;
   if (!isObject(value)) return;
@@ -318,6 +325,7 @@ function update() {
   if (fresh) {
     setPlaying(false);
     show(state.live.scene);
+    setColumn(filling(state.live.scene));
   } else state.scene = state.live.scene;
   setRunning(!state.live.scene.final);
   handOn(text(props.tab), value);
