@@ -23,6 +23,7 @@ from dpm_demo.compare.run import Measurement
 from dpm_demo.compare.shipped import with_shipped
 from dpm_demo.engine.errors import Busy, Closed
 from dpm_demo.engine.events import Cancelled, Done, Failed, Preview, Stats
+from dpm_demo.engine.forecast import Pace
 from dpm_demo.engine.job import Job
 from dpm_demo.engine.ticket import Ticket
 from dpm_demo.models.library import ModelLibrary
@@ -107,6 +108,7 @@ class Serving:
         self._ways: dict[Hashable, asyncio.Task[Model]] = {}
         self.files = own_folder() / "made"
         self.ledger = Ledger()
+        self.pace = Pace()
         self.admission = Admission(self.limits)
         self.kept: Kept[Any] = Kept(self.limits.kept)
         self._running: set[Stop] = set()  # one of each run that has a job
@@ -336,6 +338,8 @@ class Serving:
                     self.ledger.first_frames.append(time.perf_counter() - began)
                 if not isinstance(event, Preview):
                     end = type(event).__name__.lower()
+                elif not self.others:  # a call of several runs says nothing of this one
+                    self.pace.note(job, event)
                 yield event
         finally:
             self.ledger.add(end, rows, time.perf_counter() - began)

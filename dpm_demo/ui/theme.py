@@ -103,6 +103,7 @@ CSS = """
 .run-bar:not([data-running="true"]) .run-stop { display: none; }
 .run-bar[data-changed="true"] .run-go::after { content: " · changed, run again"; font-weight: 400; }
 .result-first { order: -1; }
+.estimate { margin: -4px 2px; } .estimate p { font-size: 12px; opacity: 0.8; }
 /* a note that is empty is not to be a region that scrolls */
 #compare-note, #generate-note, #video-note, #errors-note { overflow: visible !important; }
 #errors-plot { min-height: 660px; }

@@ -70,8 +70,11 @@ def test_a_prompt_is_watched_and_the_link_of_its_png_draws_it_again(
         const n = document.querySelector('#generate-player [data-testid=player-nfe]');
         if (n) window.seen.add(n.textContent); }, 5); }"""
     )
+    foreseen = visitor.page.locator("#generate-estimate")
+    expect(foreseen).to_have_text("40 evaluations, not timed here yet", timeout=PATIENCE)
     visitor.generate()
     visitor.finished()
+    expect(foreseen).to_contain_text("40 evaluations, about", timeout=PATIENCE)
     assert len(visitor.page.evaluate("() => [...window.seen]")) >= 3, "no previews were streamed"
     first = visitor.download("PNG")
     request = read(json.loads(png_text(first)["dpm-demo"]))
@@ -98,6 +101,7 @@ def test_three_orders_are_compared_on_one_prompt_with_their_errors(visitor: Visi
     prompt(visitor, "a dog")
     visitor.page.locator("#compare-go").click()
     visitor.finished("compare")
+    expect(visitor.page.locator("#compare-estimate")).to_contain_text("about", timeout=PATIENCE)
     tiles = visitor.at("compare", "tile")
     assert tiles.count() == 6
     for k in range(6):

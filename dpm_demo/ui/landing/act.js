@@ -305,11 +305,19 @@ function showQuestions(asked) {
   }));
 }
 
-/** The column on show, or the first with a picture while that has none: a slow network fills one
- * column after another. @param {Scene} live */
-function filling(live) {
-  const begun = live.budgets.map((_, column) => live.rows.some((__, row) => live.done(row, column) > 0));
-  return begun[state.column] || !begun.includes(true) ? state.column : begun.indexOf(true);
+let led = { run: "", from: -1, to: -1 }; // the run whose first column was led to, and from where
+
+/** Leads to the first column that has a sample, once a run, while the one on show has nothing: a
+ * slow network fills one after another. At the end it leads back. @param {Scene} live */
+function leadToFirst(live) {
+  const { run } = state.live;
+  /** @param {number} column */
+  const most = (column) => Math.max(...live.rows.map((_, row) => live.done(row, column)));
+  const first = live.budgets.findIndex((budget, column) => most(column) >= budget);
+  if (run !== led.run && first >= 0) {
+    led = { run, from: state.column, to: first };
+    if (!most(state.column)) setColumn(first);
+  } else if (live.final && run === led.run && state.column === led.to && most(led.from)) setColumn(led.from);
 }
 
 function update() {
@@ -325,8 +333,8 @@ function update() {
   if (fresh) {
     setPlaying(false);
     show(state.live.scene);
-    setColumn(filling(state.live.scene));
   } else state.scene = state.live.scene;
+  leadToFirst(state.live.scene);
   setRunning(!state.live.scene.final);
   handOn(text(props.tab), value);
   schedule();
@@ -344,6 +352,13 @@ told("dpm-filled", () => {
   state.asking = false;
   state.changed = true;
   goButton.click();
+});
+document.addEventListener("dpm-estimate", (event) => {
+  const { tab, text: said } = event instanceof CustomEvent ? event.detail : {};
+  if (tab !== props.tab || !root.isConnected) return;
+  const [same = "", fresh = "", spent = ""] = text(said).split("\n");
+  state.estimate = { same, fresh, spent };
+  schedule();
 });
 told("dpm-changed", () => {
   state.changed = true;

@@ -14,6 +14,9 @@ Python sends it one of
 
 Everything else happens in the page: the budget, the line of wanted error, what plays.
 
+A text by `widgets.estimate.TOLD` is what it says of a run's time, in three lines: with the noise
+that the form names, with other noise, and what is computed in it.
+
 Events: `input` asks for the same with other noise, `submit` for a run of the form as it is, `stop`
 for the run's end; `select` tells which recording is on show, or which question is asked: once the
 form is filled in, `FILLED` makes it run. What it shows of a run it hands on to a player that

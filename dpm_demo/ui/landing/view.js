@@ -26,6 +26,7 @@ export const state = {
   held: -1, // row whose place shows the converged picture
   scheduled: false,
   drawn: "", // what the plot's axes were drawn for
+  estimate: { same: "", fresh: "", spent: "" }, // of a run: with the form's noise, and with other
 };
 
 if (!document.getElementById("dpm-landing-style")) {
@@ -47,11 +48,13 @@ const budget = make("output", { class: "dpl-budget", "data-testid": "landing-nfe
 export const goButton = make("button", {
   type: "button", class: "dpl-go", "data-testid": "landing-go", id: "compare-go",
 });
+const estimate = make("span", { class: "dpl-estimate", id: "compare-estimate" });
+setAttribute(goButton, "aria-describedby", "compare-estimate");
 const claim = make("h2", { class: "dpl-claim", "data-testid": "landing-claim" });
 const control = make("div", { class: "dpl-control" },
   playButton,
   make("label", { class: "dpl-slider" },
-    make("span", { class: "dpl-count" }, budget, make("span", { text: " network evaluations" })), slider),
+    make("span", { class: "dpl-count" }, budget, make("span", { text: " network evaluations" }), estimate), slider),
   goButton);
 
 const picture = () => {
@@ -225,6 +228,10 @@ function paintButton(scene) {
   setText(goButton, words);
   goButton.title = state.running ? "" : "New random noise, computed now while you watch";
   goButton.classList.toggle("dpl-stop", state.running);
+  const { same, fresh, spent } = state.estimate;
+  const time = state.changed ? same : fresh;
+  setText(estimate, state.running || !time ? "" : `a run: ${time}`);
+  estimate.title = spent;
   goButton.style.setProperty("--share", state.running ? `${100 * share}%` : "0%");
   const note = scene.recorded ? `Recorded: ${scene.title}${scene.title.endsWith("?") ? "" : "."} ${scene.why} Nothing was computed to show it.`
     : scene.final ? "Computed just now." : "Being computed now.";

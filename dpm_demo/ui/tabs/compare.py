@@ -28,8 +28,10 @@ from dpm_demo.compare.figures import rows_of as rows_of_figures
 from dpm_demo.compare.files import make_files, settings_of
 from dpm_demo.compare.plots import convergence, lam_axis
 from dpm_demo.compare.questions import QUESTIONS, START, verdict
+from dpm_demo.compare.references import References
 from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.engine.events import Done, Event, Preview
+from dpm_demo.engine.forecast import Pace
 from dpm_demo.media.pixels import uint8
 from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.exact import DIGEST
@@ -51,6 +53,7 @@ from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import Serving, awaited, ended, refuse
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import ANY, LabelControls
+from dpm_demo.ui.widgets.estimate import TOLD, about
 from dpm_demo.ui.widgets.solver_rows import MORE, SolverRows
 
 DIFF_SCALE = 8
@@ -235,6 +238,7 @@ def build(
             }
     with gr.Row():
         link = links.box("compare-link")
+    line = gr.Textbox(visible="hidden", elem_id="compare-forecast")  # for the landing
     done_run = gr.State("")
 
     inputs = [*labels.inputs, budgets, seed, count, no_taper, *rows.widgets]
@@ -258,6 +262,15 @@ def build(
             return ComparisonRun.checked(comparison, model, serving.references, serving.limits)
         except ValueError as error:
             raise refuse(error) from error
+
+    async def estimate(*args: Any) -> str:
+        """What a run is about to take, as the landing says it; nothing of what is refused."""
+        try:
+            asked = await checked(args)
+        except gr.Error:
+            return ""
+        fresh = ComparisonRun(asked.comparison, asked.model, References())
+        return estimate_of(serving.pace, asked, fresh)
 
     async def run(*args: Any) -> AsyncGenerator[Any, None]:
         same = [gr.skip()] * len(outputs)
@@ -351,6 +364,7 @@ def build(
             preprocess=False,
             **serving.engine_event,
         )
+        started.success(estimate, inputs, line, show_progress="hidden", **private)
         for over in (started.success, started.failure):  # `then` does not follow a refusal
             over(None, None, None, js=IDLE.replace("TAB", "compare"), **private)
         # the address bar becomes the experiment; the text box shows the whole link to copy
@@ -375,6 +389,18 @@ def build(
         js=CHANGED.replace("TAB", "compare"),
         **private,
     )
+    # no word of a prompt makes a run longer
+    priced = [w for w in inputs if labels.prompts is None or w not in labels.prompts.words]
+    gr.on(
+        [demo.load, *[w.change for w in priced]],  # type: ignore[attr-defined]
+        estimate,
+        inputs,
+        line,
+        show_progress="hidden",
+        trigger_mode="always_last",
+        **private,
+    )
+    line.change(None, line, None, js=TOLD.replace("TAB", "compare"), **private)
     labels.follow(serving, note, rows.menus)
     make.click(files, done_run, list(downloads.values()), **private)
     demo.load(open_link, None, form, **private).then(
@@ -384,6 +410,17 @@ def build(
 
 def _new_seed() -> int:
     return random.randint(0, SEED_MAX)
+
+
+def estimate_of(pace: Pace, asked: ComparisonRun, fresh: ComparisonRun) -> str:
+    """Three lines: how long the run takes, how long one of other noise, and of what it consists."""
+    truths = sum(
+        track.budget * len(track.seeds) for track in fresh.job.tracks if not track.pictures
+    )
+    text = f"{fresh.job.budget - truths:,} evaluations of the cells"
+    if truths:
+        text += f" and {truths:,} of the converged sample, where it is not known yet"
+    return "\n".join([about(pace, asked.job), about(pace, fresh.job), text])
 
 
 def _note(run: ComparisonRun, done: Done) -> str:

@@ -25,7 +25,6 @@ from dpm_demo.ui.tabs import from_picture as start
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.form import RequestForm
 from dpm_demo.ui.widgets.history import History, again, brief, entry, together
-from dpm_demo.ui.widgets.run_bar import RunBar
 
 #: In the sweep with the label and guidance that the page starts with, it shares the best place at
 #: 15 evaluations (docs/quality.md).
@@ -43,7 +42,7 @@ def build(
         with gr.Column(scale=2, min_width=320):
             form = RequestForm(serving, "generate", models, first, default, most=16)
         with gr.Column(scale=3, min_width=320, elem_classes="result-first"):
-            bar = RunBar(serving, form.tab)
+            bar = form.bar()
             player = Player(shown, elem_id="generate-player", label="Denoising")
             history = History(elem_id="generate-history", label="Your last runs")
             note = gr.Markdown(elem_id="generate-note")

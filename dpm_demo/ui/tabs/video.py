@@ -27,7 +27,6 @@ from dpm_demo.ui.tabs.generate import summary
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.code import KINDS
 from dpm_demo.ui.widgets.form import RequestForm
-from dpm_demo.ui.widgets.run_bar import RunBar
 
 #: More guidance than this, which pictures bear, washes out the colours of clips.
 DEFAULT = GenerateRequest(count=1, guidance=2.0, solver=Solver(nfe=20))
@@ -101,7 +100,7 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
         with gr.Column(scale=2, min_width=320):
             form = RequestForm(serving, "video", models, first, default, most=8, clips=True)
         with gr.Column(scale=3, min_width=320, elem_classes="result-first"):
-            bar = RunBar(serving, form.tab)
+            bar = form.bar()
             player = Player(
                 shown,
                 elem_id="video-player",

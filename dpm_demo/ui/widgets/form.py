@@ -22,6 +22,7 @@ from dpm_demo.ui.serving import Serving, refuse
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.code import KINDS, code_for
 from dpm_demo.ui.widgets.controls import ANY, Dial, LabelControls, SolverControls
+from dpm_demo.ui.widgets.estimate import about, spent
 from dpm_demo.ui.widgets.run_bar import RunBar
 
 #: On a phone the player stands above the form: a click should be seen to do something.
@@ -67,6 +68,12 @@ class RequestForm:
             self.reuse = gr.Button("Reuse last seed", size="sm")
         self.last_seed = gr.State(default.seed)
         self.inputs = [*self.labels.inputs, *self.solver.inputs, self.count, self.seed]
+
+    def bar(self) -> RunBar:
+        """The button, and under it about how long a run takes; in the current column."""
+        made = RunBar(self.serving, self.tab)
+        self.line = gr.Markdown(elem_id=f"{self.tab}-estimate", elem_classes="estimate")
+        return made
 
     def code(self, kinds: Sequence[str] = KINDS) -> None:
         """The settings as code, in the current column."""
@@ -142,14 +149,24 @@ class RequestForm:
             raise refuse(error) from error
         return [*self.show(wanted, model), "Settings restored from the picture: press Generate."]
 
-    async def show_code(self, kind: str, *args: Any) -> Any:
+    async def follow(self, kind: str, *args: Any) -> Any:
+        """The settings as code, and about how long a run of them takes."""
         try:
-            request = (await self.checked(args)).request
+            wanted = await self.checked(args)
         except gr.Error:  # a click on Generate says what is wrong, once
-            return gr.skip()
-        return gr.Code(
-            code_for(kind, request), language="shell" if kind == "Command line" else "python"
-        )
+            return gr.skip(), ""
+        language = "shell" if kind == "Command line" else "python"
+        code = gr.Code(code_for(kind, wanted.request), language=language)
+        return code, self.estimate(wanted)
+
+    def estimate(self, wanted: Checked) -> str:
+        """The line under the button."""
+        job = wanted.job()
+        return f"{spent(job)}, {about(self.serving.pace, job)}"
+
+    async def show_estimate(self, *args: Any) -> str:
+        """The same where only the times that were measured are new."""
+        return self.estimate(await self.checked(args))
 
     # ------------------------------------------------------------ events
 
@@ -171,10 +188,13 @@ class RequestForm:
         self.reuse.click(lambda s: s, self.last_seed, self.seed, queue=False, **private)
         gr.on(
             [demo.load, self.kind.change, *[w.change for w in self.inputs]],  # type: ignore[attr-defined]
-            self.show_code,
+            self.follow,
             [self.kind, *self.inputs],
-            self.text,
+            [self.text, self.line],
             show_progress="hidden",
             trigger_mode="always_last",
             **private,
+        )
+        started.success(
+            self.show_estimate, self.inputs, self.line, show_progress="hidden", **private
         )

@@ -36,6 +36,7 @@ class PromptControls:
                 visible=kinds["negative_prompt"],
             ),
         ]
+        self.words = tuple(self.widgets)
         with gr.Row():
             for name, unit in (("Height", "pixels"), ("Width", "pixels"), ("Frames", "a clip")):
                 self.widgets.append(
