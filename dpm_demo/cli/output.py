@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dpm_demo.training.data import Pictures
 
 SILENCE = 10.0  # seconds between two lines of progress where there is no terminal
+LONG = 10.0  # seconds from which on a run is told about beforehand
 
 
 @dataclass
@@ -41,8 +42,12 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A line for people that is no result, on standard error."""
-    if not wanted.quiet:
+    """A line for people that is no result, on standard error; a bar there goes on below it."""
+    if wanted.quiet:
+        return
+    if sys.stderr.isatty():
+        tqdm.write(text, file=sys.stderr)
+    else:
         print(text, file=sys.stderr)
 
 
@@ -94,13 +99,24 @@ class _Lines(tqdm):  # type: ignore[type-arg]
 
 
 def run(job: Job, total: int, text: str | None = None) -> Done:
-    """Runs a job to its end under a progress bar. Raises ValueError with the engine's sentence."""
-    from dpm_demo.engine.events import Done, Failed
+    """Runs a job to its end under a progress bar. Raises ValueError with the engine's sentence.
+
+    Of a long one a line says how long it will take, once two calls of the network were timed: the
+    first also pays for its set-up.
+    """
+    from dpm_demo.engine.events import Done, Failed, Preview
+    from dpm_demo.engine.forecast import Pace, duration
     from dpm_demo.engine.inline import run_inline
 
+    pace = Pace()
     with bar(total=total, desc=text, unit="evaluation") as shown:
         for event in run_inline(job):
             shown.update(event.nfe - shown.n)
+            if isinstance(event, Preview) and event.seq <= 2:
+                pace.note(job, event)
+                seconds = pace.seconds(job) or 0.0
+                if event.seq == 2 and seconds >= LONG:
+                    note(f"about {duration(seconds)} on this machine: {total:,} evaluations")
             if isinstance(event, Failed):
                 raise ValueError(event.error)
             if isinstance(event, Done):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -224,3 +225,17 @@ def test_the_old_spellings_of_train_are_read(tmp_path: Path, capsys) -> None:
     words = f"train --data {tmp_path} --out {tmp_path / 'out'} --prediction music --fold 2"
     assert main(words.split()) == 1
     assert "target: 'music'" in capsys.readouterr().err
+
+
+def test_a_long_run_says_beforehand_how_long_it_takes(tmp_path: Path, monkeypatch, capsys) -> None:
+    words = f"--model mixture --out {tmp_path}".split()
+    for command in (["sample", "--nfe", "12"], ["compare", "--nfe", "5,7", "--orders", "1"]):
+        assert main([*command, *words]) == 0
+        assert "about" not in capsys.readouterr().err, "a short one says nothing"
+    monkeypatch.setattr(output, "LONG", 0.0)
+    for command, said in ((["sample", "--nfe", "12"], 48), (["compare", "--nfe", "5,7"], 36)):
+        assert main([*command, *words]) == 0
+        error = capsys.readouterr().err
+        assert re.search(rf"^about [\d.]+ s on this machine: {said} evaluations$", error, re.M)
+    assert main(["sample", "--quiet", *words]) == 0
+    assert capsys.readouterr().err == ""
