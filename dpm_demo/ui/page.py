@@ -57,10 +57,10 @@ them.
 
 def build(serving: Serving, first: Model | None) -> Page:
     """The Blocks of the whole page. `first` is the model whose labels the controls start with."""
-    with Page(title="DPM-Solver, watched", analytics_enabled=False) as demo:
+    with Page(title="DPM-Solver, watched", analytics_enabled=False, fill_width=True) as demo:
         gr.Markdown(HEADER, elem_id="page-title")
         models = serving.library.choices(video=False)
-        with gr.Tabs() as tabs:
+        with gr.Tabs(overflow_behavior="wrap", elem_id="tabs") as tabs:  # no menu: theme.CSS
             with gr.Tab("Compare", id="compare"):
                 compare.build(serving, serving.library.choices(), first, demo)
             with gr.Tab("Generate", id="generate"):

@@ -85,19 +85,36 @@ def theme() -> gr.themes.Base:
     )
 
 
+#: What is round the page's content; in CSS, Gradio would put each rule inside of that content.
+_FRAME = """<style>
+@media (max-width: 640px) { .gradio-container > .main { padding: 10px 12px !important; } }
+</style>"""
+
 _HERE = Path(__file__).parent
-#: Scripts for the page's head.
-HEAD = "".join(
+#: Scripts for the page's head, and that style.
+HEAD = _FRAME + "".join(
     f"<script>{(_HERE / name).read_text(encoding='utf-8')}</script>"
-    for name in ("mend.js", "widgets/run_bar.js", "widgets/address.js", "widgets/restore.js")
+    for name in (
+        "mend.js",
+        "widgets/run_bar.js",
+        "widgets/address.js",
+        "widgets/restore.js",
+        "widgets/tabs.js",
+    )
 )
 
 CSS = """
 .dark { --color-accent: var(--primary-300); }
-.gradio-container { max-width: 1500px !important; font-variant-numeric: tabular-nums; }
-#page-title { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 14px; }
-#page-title h1 { font-size: 22px; margin: 0; }
+.gradio-container { width: 100%; max-width: 1500px !important; margin: 0 auto !important;
+  font-variant-numeric: tabular-nums; }
+#page-title .md { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 14px; }
+#page-title h1 { font-size: 20px; margin: 0; }
 #page-title p { margin: 0; }
+/* Tabs stand in one row, which scrolls where it is too narrow for them. */
+#tabs > .tab-wrapper { height: auto; margin-bottom: 8px; padding-bottom: 0; }
+#tabs > .tab-wrapper > [role="tablist"] { flex-wrap: nowrap; overflow-x: auto;
+  scrollbar-width: none; background: none; overscroll-behavior-x: contain; }
+#tabs > .tab-wrapper [role="tab"] { flex: none; }
 /* The button of a tab: one of two in one place, and on a phone it stays. */
 .run-bar[data-running="true"] .run-go { display: none; }
 .run-bar:not([data-running="true"]) .run-stop { display: none; }
@@ -119,8 +136,6 @@ CSS = """
 .katex-display { overflow-x: auto; overflow-y: hidden; }
 figure.forward { margin: 0; } figure.forward img { image-rendering: pixelated; }
 @media (max-width: 640px) {
-  .gradio-container { padding: 8px !important; }
-  .gradio-container main { padding: 0 4px !important; }
   #page-title p { display: none; }
   .header-cell .cell-menu-button { display: none !important; }
   .header-cell .text { font-size: 12px !important; overflow-wrap: normal !important;

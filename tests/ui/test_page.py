@@ -59,11 +59,7 @@ class Visitor:
             route.abort()
 
     def tab(self, name: str) -> None:
-        tab = self.page.get_by_role("tab", name=name, exact=True).locator("visible=true")
-        if not tab.count():  # on a phone the last ones are in a menu
-            self.page.locator(".overflow-menu > button").click()
-            tab = self.page.locator(".overflow-dropdown").get_by_text(name, exact=True)
-        tab.click()
+        self.page.get_by_role("tab", name=name, exact=True).click()
 
     def player(self, where: str) -> Any:
         return self.page.locator(f"#{where}-player")

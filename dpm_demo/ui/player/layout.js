@@ -190,6 +190,8 @@ export const state = {
 const GAP = 14; // between tiles; the numbers here are player.css's
 const GRID_GAP = 10;
 const ROW_TITLE = 128;
+const ROUND_A_PICTURE = 370; // of the window's height
+const ROUND_A_CLIP = 430;
 
 /** @param {number} room @param {number} width @param {number} height */
 function fit(room, width, height) {
@@ -225,7 +227,9 @@ export function layout() {
   const room = root.clientWidth - 2 * 16; // the panel's padding
   if (!model || room <= 0) return; // in a closed tab: the observer calls again
   const n = state.tiles.length;
-  const most = n === 1 ? 384 : n <= 4 ? 256 : 192;
+  // one picture fills the first screen, beside all that stands above and under it
+  const one = Math.max(256, window.innerHeight - (model.frames > 1 ? ROUND_A_CLIP : ROUND_A_PICTURE));
+  const most = n === 1 ? one : n <= 4 ? 256 : 192;
   const least = room < 560 ? 100 : 56;
   state.narrow = model.grid && (room - ROW_TITLE) / model.columns - GRID_GAP < least;
   state.row = Math.min(state.row, Math.max(0, model.rowTitles.length - 1));

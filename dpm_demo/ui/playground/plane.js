@@ -12,6 +12,7 @@ const calm = page.matchMedia("(prefers-reduced-motion: reduce)").matches;
 const canvas = make("canvas", { role: "img", tabindex: 0, "aria-label": "Particles and their paths" });
 const verdict = make("p", { class: "verdict", "aria-live": "polite" });
 const hint = make("p", { class: "hint" });
+const HINT = "Click: a particle starts there. Dots: evaluations. Faint: where particles should go. Dashed: how far off they end.";
 const spec = () => ({
   shape: state.shape, blobs: state.blobs, particles: state.particles, seed: state.seed, own: state.own,
 });
@@ -82,15 +83,37 @@ function lamNow() {
   const lam = state.scene.lam;
   return lam[0] + (lam[lam.length - 1] - lam[0]) * state.time;
 }
+/** Each order has a square of its own where there is room; on a phone they share one. */
+const squares = () => (root.clientWidth > 820 && state.walks.length ? state.walks.map((w) => [w]) : [state.walks]);
 function paint() {
-  side = Math.max(240, Math.min(root.clientWidth - (root.clientWidth > 820 ? 300 : 0), page.innerHeight - 330, 640));
-  const draw = fitted(canvas, side, side);
+  const all = squares();
+  side = Math.floor(Math.max(240, Math.min(root.clientWidth / all.length - 1, page.innerHeight - 330, 640)));
+  const draw = fitted(canvas, side * all.length, side);
   draw.lineJoin = draw.lineCap = "round";
   if (!state.scene) {
     for (const [x, y] of state.blobs) dot(draw, ...place(x, y), 9, ink(0.35));
     return;
   }
   state.reach = state.scene.reach;
+  all.forEach((walks, k) => {
+    draw.save();
+    draw.translate(k * side, 0);
+    draw.beginPath();
+    draw.rect(0, 0, side, side);
+    draw.clip();
+    paintSquare(draw, walks);
+    if (all.length > 1) entitle(draw, walks[0], k);
+    draw.restore();
+  });
+}
+function entitle(draw, walk, k) {
+  draw.fillStyle = COLOURS[walk.order];
+  draw.font = `600 16px ${getComputedStyle(root).fontFamily}`;
+  draw.fillText(`order ${walk.order} misses by ${figures(walk.miss)}`, 12, 24);
+  draw.fillStyle = ink(0.2);
+  if (k) draw.fillRect(0, 0, 1, side);
+}
+function paintSquare(draw, walks) {
   const { lam, count } = state.scene;
   const now = lamNow();
   const frame = lam.reduce((best, v, k) => (Math.abs(v - now) < Math.abs(lam[best] - now) ? k : best), 0);
@@ -106,7 +129,7 @@ function paint() {
     }
   }
   for (let n = 0; n < count; n++) dot(draw, ...pathPoint(n, frame), 1.6, ink(0.5));
-  for (const walk of state.walks) paintWalk(draw, walk, now);
+  for (const walk of walks) paintWalk(draw, walk, now);
 }
 function paintWalk(draw, walk, now) {
   const shown = Math.min(state.scene.count, state.own.length + state.shown);
@@ -249,7 +272,7 @@ const controls = make(
   choice("Data", DATA, state.shape, (v) => {
     state.shape = v;
     state.own = [];
-    hint.textContent = v === "own" ? "Click: another blob of data." : "Click: a particle starts there.";
+    hint.textContent = v === "own" ? "Click: another blob of data." : HINT;
     begin();
   }),
   make("div", { class: "ticks" }, layer("density", "density"), layer("field", "field"), layer("exact", "exact paths"), layer("paths", "solver's paths")),
@@ -260,7 +283,7 @@ const controls = make(
   link,
 );
 canvas.addEventListener("click", (event) => {
-  const x = (event.offsetX / side * 2 - 1) * state.reach;
+  const x = ((event.offsetX % side) / side * 2 - 1) * state.reach;
   const y = -(event.offsetY / side * 2 - 1) * state.reach;
   if (state.shape === "own" && state.blobs.length < 24) state.blobs = [...state.blobs, [x, y]];
   else if (state.own.length < 40) {
@@ -269,7 +292,7 @@ canvas.addEventListener("click", (event) => {
   }
   begin();
 });
-hint.textContent = "Click: a particle starts there.";
+hint.textContent = HINT;
 root.append(
   verdict,
   make("div", { class: "stage" }, make("figure", {}, canvas, make("div", { class: "row" }, play, time.field), hint), controls),

@@ -162,11 +162,7 @@ MATH: list[dict[str, Any]] = [
 ]
 
 
-PLANE = """
-### Watch what an order buys
-Every dot below is one evaluation. The faint curves are where the particles *should* go, computed
-with very many evaluations; a dashed line joins where a solver arrives to where it should have.
-"""
+PLANE = "### Watch what an order buys"
 
 LINE = """
 ### One dimension, step by step

@@ -97,7 +97,7 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
     default = recordings[0]["request"] if recordings else DEFAULT
     shown = recordings[0]["value"] if recordings else None
     with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=320):
+        with gr.Column(scale=1, min_width=280):
             form = RequestForm(serving, "video", models, first, default, most=8, clips=True)
         with gr.Column(scale=3, min_width=320, elem_classes="result-first"):
             bar = form.bar()

@@ -3,10 +3,6 @@
 // tab before; settings take the place of those that the step had.
 
 (() => {
-  const TITLES = {
-    compare: "Compare", generate: "Generate", video: "Video", errors: "Error control",
-    quality: "Quality", explain: "How it works",
-  };
   const named = () => new URLSearchParams(location.search).get("tab") ?? "compare";
   /** @type {Record<string, string>} the newest query of each tab */
   const queries = {};
@@ -15,10 +11,7 @@
 
   document.addEventListener("click", (event) => {
     const button = event.target instanceof Element ? event.target.closest("button") : null;
-    if (!button) return;
-    const listed = button.closest(".overflow-dropdown"); // on a phone the last ones are in a menu
-    const tab = button.dataset.tabId
-      ?? (listed && Object.entries(TITLES).find(([, title]) => title === button.textContent)?.[0]);
+    const tab = button?.dataset.tabId;
     if (!tab) return;
     if (tab !== current && tab !== going) {
       queries[current] ??= location.search;
@@ -41,11 +34,8 @@
     const tab = named();
     if (tab === current) return;
     going = tab;
-    const title = TITLES[/** @type {keyof typeof TITLES} */ (tab)];
-    const button = document.querySelector(`button[data-tab-id="${CSS.escape(tab)}"]`)
-      ?? [...document.querySelectorAll(".overflow-dropdown button")].find(
-        (one) => one.textContent === title);
-    /** @type {HTMLElement | null | undefined} */ (button)?.click();
+    const button = document.querySelector(`button[data-tab-id="${CSS.escape(tab)}"]`);
+    /** @type {HTMLElement | null} */ (button)?.click();
   });
 
   /** @type {any} */ (window).dpmAddress = { write };
