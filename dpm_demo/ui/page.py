@@ -80,6 +80,7 @@ def build(serving: Serving, first: Model | None) -> Page:
             )
         demo.load(_open_tab, None, tabs, api_visibility="private")
         endpoints.build(serving)
+        demo.unload(serving.leave)
     # whoever asks meets `Admission`, which says what is full; the queue is only for bursts
     demo.queue(max_size=QUEUE, default_concurrency_limit=32)
     demo.short_queue()

@@ -186,6 +186,13 @@ class Serving:
         for stop in self._stops.get((tab, request.session_hash), ()):
             stop.ask()
 
+    async def leave(self, request: gr.Request) -> None:
+        """Ends all that a visitor runs, who is gone; also what no stream of results ever told."""
+        for (_, visitor), stops in self._stops.items():
+            if visitor == request.session_hash:
+                for stop in stops:
+                    stop.ask()
+
     def stops(self, tab: str, button: gr.Button) -> None:
         """Makes `button` the Stop of the tab's `stoppable` events."""
 
