@@ -262,16 +262,16 @@ def test_a_driver_that_is_killed_keeps_what_it_has_and_the_next_goes_on(
 ) -> None:
     many, one = tmp_path / "many", tmp_path / "one"
     words = ["--nfe", "5,6", "--error-seeds", "100"]
+    alone = evaluate(one, *words)
     driver = evaluate(many, *words, "--ray", cluster.address)
     until(lambda: list(many.glob("units/*/*.npz")) or driver.poll() is not None)
     driver.send_signal(signal.SIGKILL)
     driver.wait(PATIENCE)
     kept = {path: path.stat().st_mtime_ns for path in many.glob("units/*/*.npz")}
     assert kept
-    for folder, more in ((many, ["--ray", cluster.address]), (one, [])):
-        again = evaluate(folder, *words, *more)
-        said, _ = again.communicate(timeout=PATIENCE)
-        assert again.returncode == 0, said
+    for command in (evaluate(many, *words, "--ray", cluster.address), alone):
+        said, _ = command.communicate(timeout=PATIENCE)
+        assert command.returncode == 0, said
     assert kept.items() <= {p: p.stat().st_mtime_ns for p in many.glob("units/*/*.npz")}.items()
     assert (many / "results.csv").read_text() == (one / "results.csv").read_text()
 
