@@ -31,8 +31,9 @@ def evaluate(
     solvers: Annotated[
         list[str] | None,
         Option(
-            help='"order=3 method=singlestep", "all", or "best:6" of the errors known; repeat for '
-            "more (default: orders 1, 2 and 3)."
+            help='"order=3 method=singlestep", a name such as "dpmpp_2m karras", "all", '
+            '"catalogue", "catalogue karras", or "best:6" of the errors known; repeat for more '
+            "(default: orders 1, 2 and 3)."
         ),
     ] = None,
     nfe: Budgets = "5,8,10,15,20",

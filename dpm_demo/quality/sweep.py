@@ -17,6 +17,8 @@ from dpm_demo.quality.metrics import scores
 from dpm_demo.quality.results import Line, Results, error_figures
 from dpm_demo.quality.store import Store
 from dpm_demo.request.codec import solver_of_text, solver_text
+from dpm_demo.request.comparison import NFE_OF_ROW
+from dpm_demo.solver.catalogue import SAMPLERS, find
 from dpm_demo.solver.settings import CHOICES, Solver
 
 __all__ = ["every_solver", "line", "read_solvers", "results", "with_budgets"]
@@ -48,13 +50,16 @@ def every_solver(model: Model) -> list[Solver]:
 def read_solvers(texts: Sequence[str], model: Model, known: Results | None) -> list[Solver]:
     """Solvers as a command line names them: "order=3 method=singlestep", "all", "best:6".
 
-    "best:N" are the N of least RMSE (geometric mean over the budgets) in `known`, and DDIM. Raises
-    ValueError, one sentence.
+    "catalogue" are the samplers of `solver.catalogue` that solve the ODE at a fixed cost, each with
+    its own schedule, "catalogue karras" with that one. "best:N" are the N of least RMSE (geometric
+    mean over the budgets) in `known`, and DDIM. Raises ValueError, one sentence.
     """
     found: list[Solver] = []
     for text in texts:
         if text == "all":
             found += every_solver(model)
+        elif text.split()[:1] == ["catalogue"]:
+            found += _catalogue(model, " ".join(text.split()[1:]))
         elif text.startswith("best:"):
             ranking = [] if known is None else known.ranking("rmse")
             count = text.removeprefix("best:")
@@ -70,6 +75,12 @@ def read_solvers(texts: Sequence[str], model: Model, known: Results | None) -> l
         else:
             found.append(solver_of_text(text))
     return list(dict.fromkeys(found))
+
+
+def _catalogue(model: Model, schedule: str) -> list[Solver]:
+    entries = [e for e in SAMPLERS.values() if not e.noisy and e.spent is not None]
+    solvers = [find(f"{e.name} {schedule}", NFE_OF_ROW) for e in entries]
+    return list({work(solver, model.lam_span): solver for solver in reversed(solvers)}.values())
 
 
 def line(

@@ -164,6 +164,9 @@ def test_solvers_are_read_as_words_all_and_best(model: Model) -> None:
     assert [s.order for s in best] == [2, 1]  # the best, and DDIM
     assert read_solvers(["order=3", "order=3"], model, None) == [Solver(nfe=20, order=3)]
     assert len(read_solvers(["all"], model, None)) > 50
+    own = read_solvers(["catalogue"], model, None)
+    assert Solver(nfe=20, order=1) in own and not any(s.eta for s in own)  # no SDE has a truth
+    assert all(s.schedule == "karras" for s in read_solvers(["catalogue karras"], model, None))
     for text in ("best:x", "best:0"):
         with pytest.raises(ValueError, match="best:N"):
             read_solvers([text], model, known)
