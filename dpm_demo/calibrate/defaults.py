@@ -14,7 +14,7 @@ from typing import Any
 
 from dpm_demo.solver.settings import Solver
 
-__all__ = ["FEW", "default_solver"]
+__all__ = ["FEW", "default_solver", "why"]
 
 FEW = 12  # evaluations up to which the plain solver was measured to be behind
 
@@ -32,3 +32,14 @@ def default_solver(nfe: int = 20, guidance: float = 1.0, model: Any = None) -> S
     if nfe <= FEW:
         return Solver(nfe=nfe, schedule="linear", corrector=True)
     return plain
+
+
+def why(solver: Solver) -> str:
+    """In a sentence, why `default_solver` took this one."""
+    if solver.schedule == "calibrated":
+        return "fitted to this model, and nearer on noise that it was not fitted to."
+    if solver.corrector:
+        return (
+            "nothing is fitted here; UniPC's corrector with linear-β nodes led at few evaluations."
+        )
+    return "nothing is fitted here, and the plain order 2 is what is taken unasked."

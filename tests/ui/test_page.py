@@ -464,6 +464,19 @@ def test_choosing_the_same_model_again_keeps_the_label(visitor: Visitor) -> None
     expect(label).to_have_value("flags")
 
 
+def test_the_best_known_solver_is_taken_by_a_click_and_says_why(visitor: Visitor) -> None:
+    visitor.tab("Generate")
+    schedule, note = visitor.page.get_by_label("Schedule"), visitor.page.locator("#generate-note")
+    for nfe, chosen, said in ((8, "calibrated", "fitted to this model"), (7, "linear", "nothing")):
+        visitor.number("Model evaluations (NFE)", nfe)
+        visitor.page.locator("#generate-nearest").click()
+        expect(note).to_contain_text(f"For {nfe} evaluations")
+        expect(note).to_contain_text(said)
+        expect(schedule.locator("visible=true")).to_have_value(re.compile(chosen))
+    visitor.generate()
+    visitor.finished("generate")
+
+
 def test_on_a_phone_a_click_brings_the_player_into_view(
     browser: Browser, served: tuple[Any, str]
 ) -> None:

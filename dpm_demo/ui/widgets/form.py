@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from dpm_demo.calibrate.defaults import default_solver, why
 from dpm_demo.media.png import png_text
 from dpm_demo.models.exact import MIXTURE_NAME, VIDEO_MIXTURE_NAME
 from dpm_demo.models.model import Model
@@ -52,6 +53,7 @@ class RequestForm:
         one, many = ("clip", "Clips") if clips else ("picture", "Pictures")
         self.labels = LabelControls(models, first, default.guidance, True, default.label)
         self.solver = SolverControls(default.solver, first)
+        self.nearest = gr.Button("Best solver known for this", size="sm", elem_id=f"{tab}-nearest")
         with gr.Row():
             self.count = Dial(
                 1, most, default.count, step=1, label=many, info="One seed each.", min_width=140
@@ -149,6 +151,16 @@ class RequestForm:
             raise refuse(error) from error
         return [*self.show(wanted, model), "Settings restored from the picture: press Generate."]
 
+    async def take_nearest(self, *args: Any) -> list[Any]:
+        """Updates for `inputs` and the note: the solver measured best at this budget, and why."""
+        wanted = await self.checked(args)
+        request, model = wanted.request, wanted.model
+        guided = model.rows(condition_of(request, model)) == 2
+        strength = request.guidance if guided else 1.0
+        solver = default_solver(request.solver.nfe, strength, model)
+        said = f"For {solver.nfe} evaluations: {why(solver)} Press Generate."
+        return [*self.show(replace(request, solver=solver), model), said]
+
     async def follow(self, kind: str, *args: Any) -> Any:
         """The settings as code, and about how long a run of them takes."""
         try:
@@ -184,6 +196,7 @@ class RequestForm:
         )
         links.follows(self.inputs, self.query, link)
         self.labels.follow(self.serving, note, self.solver.menus)
+        self.nearest.click(self.take_nearest, self.inputs, [*self.inputs, note], **private)
         self.new.click(lambda: random.randint(0, SEED_MAX), None, self.seed, queue=False, **private)
         self.reuse.click(lambda s: s, self.last_seed, self.seed, queue=False, **private)
         gr.on(
