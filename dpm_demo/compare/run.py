@@ -4,7 +4,7 @@
     if run.exact is not None:              # where the model's solution is known
         run.keep(run.exact())
     for event in run_inline(run.job):      # or whatever drives the engine
-        run.take(event)
+        event = run.take(event)
     run.values, run.outcome(event)
 
 The cells and their reference are admitted, priced and stopped together, and whatever becomes of
@@ -13,13 +13,14 @@ the reference, the cells that were computed are there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
+from dpm_demo.compare.continued import Rest, finished
 from dpm_demo.compare.figures import ANOTHER_TARGET, Figures, Outcome, psnr, rmse
 from dpm_demo.compare.layout import Cell, layout
 from dpm_demo.compare.references import (
@@ -30,7 +31,7 @@ from dpm_demo.compare.references import (
     reference_solver,
     target_of,
 )
-from dpm_demo.engine.events import Done, Event, Preview, SampleRecord
+from dpm_demo.engine.events import Cancelled, Done, Event, Preview, SampleRecord, TrackResult
 from dpm_demo.models.model import Model
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.request.job import Checked
@@ -69,7 +70,9 @@ class Measurement:
     """Some solvers over the same seeds, with the converged samples that are not kept, as one job.
 
     Of the first `error_seeds` seeds (None: of all) errors are wanted. `record` False draws no
-    pictures. `take` the job's events; `errors` and `samples` then say what is known.
+    pictures. `take` the job's events; `errors` and `samples` then say what is known. `done` are
+    tracks that a run of the same, which was stopped, had `finished`: they are not in the `job`,
+    and stand in the events that `take` gives. `whole` is the job with them.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Measurement:
         *,
         error_seeds: int | None = None,
         record: bool = True,
+        done: Mapping[int, TrackResult] | None = None,
     ) -> None:
         self.wanted, self.model = wanted, wanted.model
         self.solvers, self.seeds = tuple(solvers), wanted.request.seeds
@@ -99,7 +103,9 @@ class Measurement:
                 wanted.track(solver, [t.seed for t in targets], pictures=False)
                 for solver, targets in self._lacking.items()
             ]
-        self.job = wanted.job(tracks, float32=True)
+        self.whole = wanted.job(tracks, float32=True)
+        self._rest = Rest(self.whole, done or {})
+        self.job = self._rest.job
         self._awaited = [target for targets in self._lacking.values() for target in targets]
 
     # ------------------------------------------------------------ the reference
@@ -190,12 +196,13 @@ class Measurement:
 
     # ------------------------------------------------------------ what comes back
 
-    def take(self, event: Event) -> None:
-        """Notes what an event of the job brings."""
+    def take(self, event: Event) -> Event:
+        """Notes what an event of the job brings; gives it as one of the whole."""
+        event = self._rest.whole(event)
         if isinstance(event, Preview):
             self._note(event.samples, event.latents)
             self.nfe = {k: tile.nfe for k, tile in enumerate(event.tiles)}
-            return
+            return event
         rows = [row for track in event.tracks for row in track.rows]
         if rows:
             self._note(
@@ -205,6 +212,16 @@ class Measurement:
             self.nfe = {k: row.nfe for k, row in enumerate(rows)}
             # a shared network call is charged by rows
             self.ms = {k: t.ms / len(t.rows) for k, t in enumerate(event.tracks)}
+        return event
+
+    def finished(self, event: Cancelled) -> dict[int, TrackResult]:
+        """Of a run that was stopped, the tracks that need not be computed again."""
+        return {**self.done, **finished(event.tracks[: len(self.solvers)])}
+
+    @property
+    def done(self) -> dict[int, TrackResult]:
+        """The tracks that were there before."""
+        return self._rest.done
 
     def _note(self, samples: dict[int, np.ndarray], latents: dict[int, np.ndarray]) -> None:
         own = len(self.solvers) * len(self.seeds)
@@ -264,16 +281,17 @@ class Measurement:
 
 
 class ComparisonRun(Measurement):
-    """A `Comparison` of one model: its cells, and the figures of those that have ended."""
+    """A `Comparison` of one model: its cells, and the figures of those that have ended.
+
+    `options` are those of `Measurement`.
+    """
 
     def __init__(
         self,
         comparison: Comparison,
         model: Model,
         references: References,
-        *,
-        error_seeds: int | None = None,
-        record: bool = True,
+        **options: Any,
     ) -> None:
         self.comparison = comparison
         self.cells = layout(comparison, model)
@@ -282,8 +300,7 @@ class ComparisonRun(Measurement):
             Checked.of(comparison.sample, model),
             self.cells.solvers,
             references,
-            error_seeds=error_seeds,
-            record=record,
+            **options,
         )
 
     @classmethod
@@ -302,15 +319,16 @@ class ComparisonRun(Measurement):
         check_measured(limits, run.wanted, solvers, error_seeds=options.get("error_seeds"))
         return run
 
-    def take(self, event: Event) -> None:
+    def take(self, event: Event) -> Event:
         """Notes an event; `values` then has the figures of every cell whose samples have ended."""
-        super().take(event)
+        event = super().take(event)
         for cell in self.cells.cells:
             value = self.values.get(cell)
             if value is None or (value.rmse is None and not value.note):
                 value = self._figures(cell)
             if value is not None:
                 self.values[cell] = replace(value, ms=self.ms.get(cell.track))
+        return event
 
     def _figures(self, cell: Cell) -> Figures | None:
         tiles = [self.cells.tile(cell, k) for k in range(len(self.seeds))]

@@ -376,8 +376,7 @@ class Serving:
                     if exact is not None and (over or exact.done()):
                         measured.keep(await exact)
                         exact = None
-                    await self.encode(measured.take, event)
-                    yield event
+                    yield await self.encode(measured.take, event)
         finally:
             if exact is not None:
                 exact.cancel()

@@ -21,7 +21,7 @@ from dpm_demo.compare.layout import layout
 from dpm_demo.compare.plots import slope_text
 from dpm_demo.compare.references import REFERENCE_NFE, References, target_of
 from dpm_demo.compare.run import ComparisonRun
-from dpm_demo.engine.events import Done, Event
+from dpm_demo.engine.events import Cancelled, Done, Event, TrackResult
 from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.job import Track
 from dpm_demo.engine.scheduler import Scheduler
@@ -239,7 +239,7 @@ class Slow:
     device = torch.device("cpu")
 
     def __init__(self, denoise) -> None:
-        self.denoise, self.seconds = denoise, 0.0
+        self.denoise, self.seconds, self.stops = denoise, 0.0, float("inf")
 
     def __call__(self, x: torch.Tensor, lam: torch.Tensor, **cond) -> torch.Tensor:
         self.seconds += 8.0 * len(x)
@@ -247,18 +247,17 @@ class Slow:
 
     @property
     def model(self) -> Model:
-        """The exact model, as if nobody knew its solution."""
-        return replace(
-            MODEL, denoise=self, denoise_float32=self, exact_solution=None, digest="slow"
-        )
+        return replace(BLIND, denoise=self, denoise_float32=self, digest="slow")
 
     def events(self, run: ComparisonRun) -> Iterator[Event]:
         scheduler, ticket = Scheduler(clock=lambda: self.seconds), Ticket(run.job)
         ticket.subscribed = True
         scheduler.add(ticket)
         while not ticket.finished:
+            if self.seconds >= self.stops:
+                ticket.cancel()
             scheduler.tick()
-            yield ticket.poll()
+            yield run.take(ticket.poll())
 
 
 def test_cells_of_a_slow_network_fill_column_by_column_and_the_reference_comes_last() -> None:
@@ -266,8 +265,7 @@ def test_cells_of_a_slow_network_fill_column_by_column_and_the_reference_comes_l
     asked = replace(BASE, budgets=(10, 3, 5), count=1, no_taper=True)
     run = ComparisonRun(asked, slow.model, References())
     filled: dict[tuple[int, int], float] = {}  # when a cell had its sample
-    for event in slow.events(run):
-        run.take(event)
+    for _ in slow.events(run):
         for cell in run.cells.cells:
             if run.cells.tile(cell) in run.samples:
                 filled.setdefault((cell.solver.nfe, cell.row), slow.seconds)
@@ -275,3 +273,40 @@ def test_cells_of_a_slow_network_fill_column_by_column_and_the_reference_comes_l
     spent = np.cumsum([nfe for nfe, _ in filled])
     assert list(filled.values()) == list(8.0 * spent), "nothing else was computed before"
     assert slow.seconds == 8.0 * (spent[-1] + REFERENCE_NFE)
+
+
+@pytest.mark.parametrize(
+    ("calls", "cells"), [((1,), 0), ((20,), 2), ((25, 20), 3), ((300,), 6)], ids=str
+)
+def test_a_stopped_comparison_goes_on_with_what_is_missing_alone(calls, cells) -> None:
+    rows = (Solver(order=1), Solver(order=2), Solver(method="adaptive", tolerance=1.0))
+    asked = replace(BASE, rows=rows, budgets=(5, 9), no_taper=True)
+    slow = Slow(MODEL.denoise_float32)
+    undisturbed = ComparisonRun(asked, slow.model, References())
+    *_, whole = slow.events(undisturbed)
+    assert isinstance(whole, Done)
+
+    done: dict[int, TrackResult] = {}
+    for stop in calls:  # it may be stopped again
+        slow.seconds, slow.stops = 0.0, 8.0 * stop
+        run = ComparisonRun(asked, slow.model, References(), done=done)
+        *_, stopped = slow.events(run)
+        assert isinstance(stopped, Cancelled) and done.keys() <= run.finished(stopped).keys()
+        done = run.finished(stopped)
+    assert len(done) == cells
+
+    slow.seconds, slow.stops = 0.0, float("inf")
+    run = ComparisonRun(asked, slow.model, References(), done=done)
+    first, *_, again = slow.events(run)
+    assert slow.seconds == 8.0 * (whole.nfe - sum(track.nfe for track in done.values()))
+    tiles = [run.cells.tile(cell, k) for cell in run.cells.cells for k in range(2)]
+    old = {t for t in tiles if t // 2 in done}
+    assert {t for t in tiles if first.tiles[t].state == "done"} == old
+    assert old <= first.pictures.keys() and old == first.samples.keys()
+    assert isinstance(again, Done) and again.nfe == whole.nfe
+    for one, other in zip(again.tracks, whole.tracks, strict=True):
+        for mine, its in zip(one.rows, other.rows, strict=True):
+            assert np.array_equal(mine.sample, its.sample) and np.array_equal(mine.x0, its.x0)
+            assert (mine.points, mine.decisions) == (its.points, its.decisions)
+    figures = [[r.values[c].rmse for c in r.cells.cells] for r in (run, undisturbed)]
+    assert figures[0] == figures[1]
