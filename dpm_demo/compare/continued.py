@@ -1,8 +1,8 @@
 """A job that was stopped goes on: what it had finished is not computed again.
 
-    rest = Rest(job, finished(cancelled))      # Cancelled, the last event of that job before
-    for event in run_inline(rest.job):         # the trajectories that are missing
-        rest.whole(event)                      # as if all of them were computed here
+rest = Rest(job, finished(cancelled))      # Cancelled, the last event of that job before
+for event in run_inline(rest.job):         # the trajectories that are missing
+    rest.whole(event)                      # as if all of them were computed here
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Rest:
     def __init__(self, job: Job, done: Mapping[int, TrackResult]) -> None:
         left = [number for number in range(len(job.tracks)) if number not in done]
         self.done = dict(done) if left else {}
-        self.job = job if not self.done else replace(job, tracks=[job.tracks[k] for k in left])
+        self.job = job
+        if self.done:
+            self.job = replace(job, tracks=tuple(job.tracks[k] for k in left))
         self._count, self._left = len(job.tracks), left
         first = 0
         self._tiles: list[int] = []  # of the whole job, by those of the rest

@@ -216,7 +216,7 @@ class Measurement:
 
     def finished(self, event: Cancelled) -> dict[int, TrackResult]:
         """Of a run that was stopped, the tracks that need not be computed again."""
-        return {**self.done, **finished(event.tracks[: len(self.solvers)])}
+        return self.done | finished(event.tracks[: len(self.solvers)])
 
     @property
     def done(self) -> dict[int, TrackResult]:

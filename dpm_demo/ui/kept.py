@@ -60,6 +60,11 @@ class Kept(Generic[T]):
             while self._bytes > self._most:
                 self._bytes -= self._kept.popitem(last=False)[1][1]
 
+    def find(self, run: str) -> T | None:
+        """What is remembered of a run, if anything."""
+        with self._lock:
+            return self._kept[run][0] if run in self._kept else None
+
     def get(self, run: str) -> T:
         """Raises gr.Error, one sentence, for a run that is not remembered."""
         with self._lock:

@@ -17,6 +17,7 @@ from gradio_client import Client
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
+from dpm_demo.engine.job import Job
 from dpm_demo.media.png import png_text
 from dpm_demo.request.codec import comparison_of_query, read
 
@@ -212,9 +213,12 @@ def test_stop_stops_and_the_engine_is_free_again(visitor: Visitor, served: tuple
     expect(visitor.page.locator("#generate-note")).to_contain_text("16 × 3 evaluations")
 
 
-def test_a_stopped_comparison_keeps_its_finished_cells(
-    visitor: Visitor, served: tuple[Any, str]
+def test_a_stopped_comparison_keeps_its_finished_cells_and_goes_on_with_the_others(
+    visitor: Visitor, served: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    jobs: list[Job] = []
+    submit = served[0].engine.submit
+    monkeypatch.setattr(served[0].engine, "submit", lambda job: jobs.append(job) or submit(job))
     visitor.asks("2, 800")
     visitor.page.locator("#compare-go").click()
     expect(visitor.at("compare", "tile").first).to_have_attribute("data-state", "done")
@@ -225,6 +229,15 @@ def test_a_stopped_comparison_keeps_its_finished_cells(
     visitor.until(lambda: served[0].engine.stats().requests == 0)
     expect(visitor.at("compare", "tile").first).to_have_attribute("data-state", "done")
     expect(visitor.at("compare", "tile").nth(1)).to_have_attribute("data-state", "stopped")
+
+    expect(visitor.page.locator("#compare-go")).to_have_text("Continue")
+    visitor.page.locator("#compare-go").click()
+    expect(visitor.at("compare", "tile").nth(1)).to_have_attribute("data-state", "running")
+    expect(visitor.at("compare", "tile").first).to_have_attribute("data-state", "done")
+    assert [len(job.tracks) for job in jobs][1:] < [len(jobs[0].tracks)]
+    visitor.page.locator("#compare-go").click()
+    expect(visitor.page.locator("#compare-note")).to_have_text("Stopped.")
+    visitor.until(lambda: served[0].engine.stats().requests == 0)
 
     visitor.asks("20")
     visitor.page.get_by_label("Seed", exact=True).locator("visible=true").fill("4321")

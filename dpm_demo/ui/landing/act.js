@@ -107,7 +107,7 @@ goButton.addEventListener("click", () => {
   }
   setPlaying(false);
   setRunning(true);
-  trigger(state.changed ? "submit" : "input");
+  trigger(state.changed || state.scene?.continues ? "submit" : "input");
   state.changed = false;
 });
 

@@ -5,22 +5,23 @@ Python sends it one of
     {"scenes": [...],          recordings (scenes.py); it keeps each and shows the first
      "questions": [{"title", "query", "answer"}]}     a click fills in the form with the query, and
                                shows the recorded answer, or runs it where that is null
-    a player's value of a grid (player/component.py) with five more entries:
+    a player's value of a grid (player/component.py) with six more entries:
         "budgets": [5, 8, ...]       evaluations of each column
         "errors": [0.1, null, ...]   error of each tile to the converged sample, where known
         "truth": uri                 the converged picture, where known
         "goal": str                  what the converged picture is
         "verdict": str               of a run that is done: what it says, in one sentence
+        "continues": true            of one that was stopped: the same would go on
 
 Everything else happens in the page: the budget, the line of wanted error, what plays.
 
 A text by `widgets.estimate.TOLD` is what it says of a run's time, in three lines: with the noise
 that the form names, with other noise, and what is computed in it.
 
-Events: `input` asks for the same with other noise, `submit` for a run of the form as it is, `stop`
-for the run's end; `select` tells which recording is on show, or which question is asked: once the
-form is filled in, `FILLED` makes it run. What it shows of a run it hands on to a player that
-follows it.
+Events: `input` asks for the same with other noise, `submit` for a run of the form as it is (which
+goes on where it was stopped), `stop` for the run's end; `select` tells which recording is on show,
+or which question is asked: once the form is filled in, `FILLED` makes it run. What it shows of a
+run it hands on to a player that follows it.
 """
 
 from __future__ import annotations

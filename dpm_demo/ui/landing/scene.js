@@ -11,7 +11,7 @@ import { isNumber, isObject, list, number, read, text, whole } from "../player/r
  *   way: (row: number, nfe: number) => (ImageData | null)[]}} Sources */
 /** @typedef {{rows: string[], budgets: number[], played: number[], recorded: string, title: string,
  *   why: string, width: number, height: number, final: boolean, share: number, word: string,
- *   verdict: string, goal: string}} About */
+ *   verdict: string, goal: string, continues: boolean}} About */
 /** @typedef {About & Sources} Scene */
 
 const SIDE = 1024; // pixels of a picture's side at most
@@ -85,7 +85,7 @@ export function recordedScene(v, changed) {
     played: Object.keys(plays).map(Number).filter((n) => budgets.includes(n)),
     recorded: text(v.name), title: text(v.title), why: text(v.why),
     final: true, share: 1, word: "",
-    verdict: text(v.verdict), goal: text(v.goal) || "order 3, 200 evaluations",
+    verdict: text(v.verdict), goal: text(v.goal) || "order 3, 200 evaluations", continues: false,
     picture: (row, column) => picture(0, row * budgets.length + column),
     error: (row, column) => errors[row]?.[column] ?? null,
     done: (row, column) => budgets[column],
@@ -158,6 +158,7 @@ export function takeLive(v, live, changed) {
     rows: value.rowTitles.slice(0, MOST), budgets, width, height, played: [], recorded: "",
     title: "your own noise", why: "", final: value.final,
     share: all ? Math.min(1, spent / all) : 0, word: value.status.text, verdict: text(v.verdict), goal: text(v.goal),
+    continues: v.continues === true,
     picture: (row, column) => live.pictures.get(row * columns + column) ?? null,
     error: (row, column) => errors[row * columns + column] ?? null,
     done: (row, column) => tiles[row * columns + column]?.nfe ?? 0,

@@ -224,17 +224,18 @@ function paintPlot(scene) {
 function paintButton(scene) {
   const share = scene.recorded ? 0 : scene.share;
   const words = state.running ? `Stop · ${Math.floor(100 * share)} %`
-    : state.changed ? "Changed: run again" : "Try your own noise";
+    : state.changed ? "Changed: run again" : scene.continues ? "Continue" : "Try your own noise";
   setText(goButton, words);
-  goButton.title = state.running ? "" : "New random noise, computed now while you watch";
+  goButton.title = state.running ? "" : scene.continues ? "Computes what is missing, and that alone"
+    : "New random noise, computed now while you watch";
   goButton.classList.toggle("dpl-stop", state.running);
   const { same, fresh, spent } = state.estimate;
-  const time = state.changed ? same : fresh;
+  const time = state.changed || scene.continues ? same : fresh;
   setText(estimate, state.running || !time ? "" : `a run: ${time}`);
   estimate.title = spent;
   goButton.style.setProperty("--share", state.running ? `${100 * share}%` : "0%");
   const note = scene.recorded ? `Recorded: ${scene.title}${scene.title.endsWith("?") ? "" : "."} ${scene.why} Nothing was computed to show it.`
-    : scene.final ? "Computed just now." : "Being computed now.";
+    : scene.continues ? "Stopped: what had ended is kept." : scene.final ? "Computed just now." : "Being computed now.";
   setText(why, note);
   for (const chip of /** @type {NodeListOf<HTMLElement>} */ (foot.querySelectorAll("[data-name]"))) {
     setAttribute(chip, "aria-pressed", String(chip.dataset.name === scene.recorded));

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,7 +30,7 @@ from dpm_demo.compare.plots import convergence, lam_axis
 from dpm_demo.compare.questions import QUESTIONS, START, verdict
 from dpm_demo.compare.references import References
 from dpm_demo.compare.run import ComparisonRun
-from dpm_demo.engine.events import Done, Event, Preview
+from dpm_demo.engine.events import Cancelled, Done, Event, Preview, TrackResult
 from dpm_demo.engine.forecast import Pace
 from dpm_demo.media.pixels import uint8
 from dpm_demo.media.png import data_uri, png
@@ -131,6 +131,24 @@ class Finished:
     reference: str
 
 
+@dataclass(frozen=True, eq=False)
+class Stopped:
+    """What a run that was stopped had finished, by which the same goes on."""
+
+    comparison: Comparison
+    weights: str
+    done: Mapping[int, TrackResult]
+
+    @classmethod
+    def of(cls, run: ComparisonRun, event: Cancelled) -> Stopped:
+        return cls(run.comparison, run.model.digest or run.model.name, run.finished(event))
+
+    def of_same(self, run: ComparisonRun) -> bool:
+        """Whether what a run asks for is the same."""
+        weights = run.model.digest or run.model.name
+        return (self.comparison, self.weights) == (run.comparison, weights)
+
+
 def files_of(finished: Finished, folder: Path) -> dict[str, Path]:
     """The files of a comparison, and the page of it that plays alone."""
     outcome = finished.outcome
@@ -150,6 +168,7 @@ def build(
 ) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
     results: Kept[Finished] = serving.kept
+    stopped: Kept[Finished | Stopped] = serving.kept
     own = (DIGEST, first.digest if first else DIGEST)
     scenes = [scene for scene in read_scenes() if first and scene["digest"] in own]
     answers = {title: a for title, a in read_answers().items() if a["digest"] in own}
@@ -242,6 +261,7 @@ def build(
     done_run = gr.State("")
 
     inputs = [*labels.inputs, budgets, seed, count, no_taper, *rows.widgets]
+    asking = [*inputs, done_run]  # a run that was stopped goes on
     n = len(labels.inputs)
 
     async def checked(args: tuple[Any, ...]) -> ComparisonRun:
@@ -256,10 +276,15 @@ def build(
                 seed=seed_,
                 count=count_,
                 budgets=tuple(budgets_of_text(str(args[n]))),
-                rows=rows.read(args[n + 4 :]),
+                rows=rows.read(args[n + 4 : -1]),
                 no_taper=args[n + 3],
             )
-            return ComparisonRun.checked(comparison, model, serving.references, serving.limits)
+            asked = comparison, model, serving.references, serving.limits
+            run = ComparisonRun.checked(*asked)
+            before = stopped.find(args[-1])
+            if isinstance(before, Stopped) and before.of_same(run):
+                run = ComparisonRun.checked(*asked, done=before.done)
+            return run
         except ValueError as error:
             raise refuse(error) from error
 
@@ -286,7 +311,7 @@ def build(
         query = "?" + comparison_query(comparison)
         off = [gr.update(interactive=False)] * (1 + len(downloads))
         axes = await serving.plot(lam_axis, comparison, span, {})
-        yield gr.skip(), "", gr.skip(), axes, gr.skip(), *off, query, ""
+        yield gr.skip(), "", gr.skip(), axes, gr.skip(), *off, query, args[-1] if run.done else ""
         finished = 0
         note = f"compare {comparison.model} {len(run.cells.cells)} cells"
         async with aclosing(serving.measure(run, note)) as events:
@@ -298,8 +323,13 @@ def build(
                     figure = await serving.plot(convergence, comparison, run.cells, run.values)
                     news = [figure, table(comparison, run.cells, run.values)]
                 if not isinstance(event, Done):
-                    text = awaited(run) if isinstance(event, Preview) else ended(event)
-                    yield value, text, news[0], gr.skip(), news[1], *same[5:]
+                    text, name = awaited(run), gr.skip()
+                    if not isinstance(event, Preview):
+                        text = ended(event)
+                        if isinstance(event, Cancelled) and run.finished(event):
+                            stopped.put(name := wall.run, Stopped.of(run, event))
+                            value["continues"] = True
+                    yield value, text, news[0], gr.skip(), news[1], *same[5:-1], name
                     continue
                 outcome = run.outcome(event)
                 shown = await serving.encode(partial(json.dumps, value))
@@ -359,12 +389,12 @@ def build(
     def starts(event: Any) -> None:
         started = event(
             serving.stoppable("compare", run),
-            inputs,
+            asking,
             outputs,
             preprocess=False,
             **serving.engine_event,
         )
-        started.success(estimate, inputs, line, show_progress="hidden", **private)
+        started.success(estimate, asking, line, show_progress="hidden", **private)
         for over in (started.success, started.failure):  # `then` does not follow a refusal
             over(None, None, None, js=IDLE.replace("TAB", "compare"), **private)
         # the address bar becomes the experiment; the text box shows the whole link to copy
@@ -394,7 +424,7 @@ def build(
     gr.on(
         [demo.load, *[w.change for w in priced]],  # type: ignore[attr-defined]
         estimate,
-        inputs,
+        asking,
         line,
         show_progress="hidden",
         trigger_mode="always_last",
@@ -427,6 +457,9 @@ def _note(run: ComparisonRun, done: Done) -> str:
     cells = run.cells
     shared = len(cells.cells) - len(cells.solvers)
     text = f"{_orders(run)}{len(cells.cells)} cells in {done.seconds:.2f} s"
+    if run.done:
+        before = sum(cell.track in run.done for cell in cells.cells)
+        text += f", of which {before} were there from before it was stopped"
     if shared:
         one, were = ("is", "was") if shared == 1 else ("are", "were")
         text += f"; {shared} of them {one} the same work as another and {were} computed once"

@@ -167,8 +167,10 @@ class RequestForm:
             wanted = await self.checked(args)
         except gr.Error:  # a click on Generate says what is wrong, once
             return gr.skip(), ""
-        language = "shell" if kind == "Command line" else "python"
-        code = gr.Code(code_for(kind, wanted.request), language=language)
+        code = gr.Code(
+            code_for(kind, wanted.request),
+            language="shell" if kind == "Command line" else "python",
+        )
         return code, self.estimate(wanted)
 
     def estimate(self, wanted: Checked) -> str:
