@@ -223,7 +223,7 @@ def test_other_work_runs_there_too(zero, model):
 
 
 def test_every_kind_of_job_of_the_page_can_be_sent(zero, model):
-    from dpm_demo.ui.tabs.from_picture import midway_job, way_job
+    from dpm_demo.ui.tabs.from_picture_runs import midway_job, way_job
 
     request = GenerateRequest("mixture", count=1, solver=Solver(nfe=3))
     picture = np.zeros((32, 32, 3), np.uint8)

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from dpm_demo.models.denoiser import to_x0, velocity_of
-from dpm_demo.models.unet import Temporal, UNet, UNet3D, _turns, _waves, lam_features, spectrum
+from dpm_demo.models.layers import Temporal, lam_features
+from dpm_demo.models.unet import UNet, UNet3D, _turns, _waves, spectrum
 from dpm_demo.training.loop import begin
 
 SMALL = {"dim": 16, "dim_mults": (1, 2), "axes": (3, 9)}

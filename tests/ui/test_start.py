@@ -25,7 +25,7 @@ from dpm_demo.engine.events import Done
 from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.worker import Engine
 from dpm_demo.media.grid import upscale
-from dpm_demo.media.pixels import uint8
+from dpm_demo.media.pixels import to_data, uint8
 from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
 from dpm_demo.models.library import ModelLibrary
@@ -35,6 +35,7 @@ from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs import from_picture as start
+from dpm_demo.ui.tabs import from_picture_runs as runs
 from dpm_demo.ui.widgets.controls import LabelControls, SolverControls
 
 MODEL = mixture_model(torch.device("cpu"))
@@ -116,7 +117,7 @@ def test_only_models_of_colour_pictures_can_start_from_one() -> None:
 
 
 def test_pixels_become_data_and_back_without_loss() -> None:
-    assert (uint8(start.to_data(PICTURE)) == PICTURE).all()
+    assert (uint8(to_data(PICTURE)) == PICTURE).all()
 
 
 # ------------------------------------------------------------------------ the sample of a player
@@ -160,23 +161,23 @@ def test_nothing_else_that_a_page_may_send_is_a_sample() -> None:
 
 def test_the_noise_level_is_even_in_cosine_time_between_the_models_ends() -> None:
     low, high = MODEL.lam_span
-    assert start.lam_of_level(1, MODEL.lam_span) == low
-    assert start.lam_of_level(1e-9, MODEL.lam_span) == pytest.approx(high, abs=1e-3)
-    half = cosine_time(start.lam_of_level(0.5, MODEL.lam_span))
+    assert runs.lam_of_level(1, MODEL.lam_span) == low
+    assert runs.lam_of_level(1e-9, MODEL.lam_span) == pytest.approx(high, abs=1e-3)
+    half = cosine_time(runs.lam_of_level(0.5, MODEL.lam_span))
     assert half == pytest.approx((cosine_time(low) + cosine_time(high)) / 2, abs=1e-9)
 
 
 @pytest.mark.parametrize("level", [0, -0.1, 1.01, math.nan, math.inf, None, "0.5", True])
 def test_a_level_with_nothing_to_solve_is_refused(level: Any) -> None:
     with pytest.raises(ValueError, match=r"^noise level must be above 0"):
-        start.lam_of_level(level, MODEL.lam_span)
+        runs.lam_of_level(level, MODEL.lam_span)
 
 
 def test_midway_is_the_exact_solution_from_the_noised_picture() -> None:
     lam, request = -0.5, asked(count=2, nfe=60, order=3)
-    *_, done = run_inline(start.midway_job(request, MODEL, PICTURE, lam))
+    *_, done = run_inline(runs.midway_job(request, MODEL, PICTURE, lam))
     assert isinstance(done, Done) and {row.nfe for row in done.tracks[0].rows} == {60}
-    x0 = torch.from_numpy(start.to_data(PICTURE))[None]
+    x0 = torch.from_numpy(to_data(PICTURE))[None]
     noised = add_noise(x0, lam, initial_noise(request.seeds, SHAPE))
     truth = MODEL.exact_solution(noised, lam, MODEL.lam_span[1])
     assert rmse(done.tracks[0].samples, truth.numpy()) < 1e-3
@@ -185,9 +186,9 @@ def test_midway_is_the_exact_solution_from_the_noised_picture() -> None:
 def test_more_noise_leads_further_from_the_picture() -> None:
     apart = []
     for level in (0.1, 0.4, 0.7, 1.0):
-        lam = start.lam_of_level(level, MODEL.lam_span)
-        *_, done = run_inline(start.midway_job(asked(nfe=12), MODEL, PICTURE, lam))
-        apart.append(rmse(done.tracks[0].samples[0], start.to_data(PICTURE)))
+        lam = runs.lam_of_level(level, MODEL.lam_span)
+        *_, done = run_inline(runs.midway_job(asked(nfe=12), MODEL, PICTURE, lam))
+        apart.append(rmse(done.tracks[0].samples[0], to_data(PICTURE)))
     assert apart == sorted(apart) and apart[-1] > 4 * apart[0]
 
 
@@ -196,7 +197,7 @@ def test_more_noise_leads_further_from_the_picture() -> None:
 
 def inverted(serving: Serving, **solver: Any) -> tuple[list[dict[str, Any]], str]:
     async def collect() -> list[tuple[dict[str, Any], str]]:
-        stream = start.invert(serving, asked(**solver), MODEL, PICTURE)
+        stream = runs.invert(serving, asked(**solver), MODEL, PICTURE)
         return [news async for news in stream]
 
     news = asyncio.run(collect())
@@ -205,8 +206,8 @@ def inverted(serving: Serving, **solver: Any) -> tuple[list[dict[str, Any]], str
 
 def test_inversion_finds_the_noise_of_the_exact_flow() -> None:
     low, high = MODEL.lam_span
-    state = start.to_data(PICTURE)
-    job = start.way_job(asked(nfe=120, order=3), MODEL, state, back=False)
+    state = to_data(PICTURE)
+    job = runs.way_job(asked(nfe=120, order=3), MODEL, state, back=False)
     *_, done = run_inline(job)
     truth = MODEL.exact_solution(torch.from_numpy(state)[None], high, low)
     assert rmse(done.tracks[0].samples, truth.numpy()) < 0.02
@@ -225,7 +226,7 @@ def test_the_player_ends_with_picture_noise_and_reconstruction(serving: Serving)
     values, _ = inverted(serving, nfe=24)
     last = values[-1]
     assert last["final"] and not any(value["final"] for value in values[:-1])
-    assert [tile["title"] for tile in last["tiles"]] == list(start.TITLES)
+    assert [tile["title"] for tile in last["tiles"]] == list(runs.TITLES)
     assert len({value["run"] for value in values}) == 1
     assert [v["seq"] for v in values] == sorted({v["seq"] for v in values})
     shown = [start.sample_of({"tiles": [tile]}, SHAPE).astype(int) for tile in last["tiles"]]
@@ -238,10 +239,10 @@ def test_the_player_ends_with_picture_noise_and_reconstruction(serving: Serving)
 
 def test_a_solver_without_a_way_to_noise_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^eta must be 0"):
-        start.check_inversion(Solver(eta=0.5))
+        runs.check_inversion(Solver(eta=0.5))
     with pytest.raises(ValueError, match=r"^denoise_to_zero must be off"):
-        start.check_inversion(Solver(denoise_to_zero=True))
-    start.check_inversion(Solver(method="adaptive"))
+        runs.check_inversion(Solver(denoise_to_zero=True))
+    runs.check_inversion(Solver(method="adaptive"))
 
 
 def test_an_adaptive_inversion_that_meets_its_cap_says_so(serving: Serving) -> None:
