@@ -112,7 +112,7 @@ class Serving:
         self.admission = Admission(self.limits)
         self.kept: Kept[Any] = Kept(self.limits.kept)
         self._running: set[Stop] = set()  # one of each run that has a job
-        self._stops: dict[Hashable, set[Stop]] = {}  # by tab and visitor
+        self._stops: dict[tuple[str, str | None], set[Stop]] = {}  # by tab and visitor
 
     @property
     def engine_event(self) -> dict[str, Any]:
