@@ -11,6 +11,8 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils import sizes
 
+from dpm_demo.ui.widgets import glossary
+
 # the reader's own fonts: nothing is fetched, and nothing odd is picked for "sans-serif"
 FONT = ["system-ui", "Segoe UI", "Roboto", "Liberation Sans", "DejaVu Sans", "sans-serif"]
 
@@ -88,11 +90,17 @@ def theme() -> gr.themes.Base:
 #: What is round the page's content; in CSS, Gradio would put each rule inside of that content.
 _FRAME = """<style>
 @media (max-width: 640px) { .gradio-container > .main { padding: 10px 12px !important; } }
+[data-term] { text-decoration: underline dotted 1px; text-underline-offset: 3px; cursor: help;
+  font-style: inherit; }
+#glossary { position: fixed; z-index: 2000; padding: 4px 0; width: max-content;
+  max-width: min(340px, calc(100vw - 16px)); }
+#glossary > [role="tooltip"] { padding: 8px 12px; border-radius: 8px; font: 14px/1.4 sans-serif;
+  color: white; background: #1e293b; border: 1px solid #64748b; }
 </style>"""
 
 _HERE = Path(__file__).parent
 #: Scripts for the page's head, and that style.
-HEAD = _FRAME + "".join(
+HEAD = f"{_FRAME}<script>{glossary.script()}</script>" + "".join(
     f"<script>{(_HERE / name).read_text(encoding='utf-8')}</script>"
     for name in (
         "mend.js",

@@ -54,7 +54,7 @@ const claim = make("h2", { class: "dpl-claim", "data-testid": "landing-claim" })
 const control = make("div", { class: "dpl-control" },
   playButton,
   make("label", { class: "dpl-slider" },
-    make("span", { class: "dpl-count" }, budget, make("span", { text: " network evaluations" }), estimate), slider),
+    make("span", { class: "dpl-count" }, budget, " ", make("span", { text: "network evaluations", "data-term": "evaluations" }), estimate), slider),
   goButton);
 
 const picture = () => {
@@ -85,7 +85,7 @@ const table = make("div", { class: "dpl-rows" },
 const truth = picture();
 const truthNote = make("span", { class: "dpl-note" });
 const goal = make("div", { class: "dpl-goal" },
-  truth, make("div", {}, make("b", { text: "the converged picture" }), truthNote));
+  truth, make("div", {}, make("b", {}, make("span", { text: "the converged picture", "data-term": "converged" })), truthNote));
 export const sentence = make("p", { class: "dpl-sentence", "data-testid": "landing-sentence", "aria-live": "polite" });
 export const plot = svg("svg", { class: "dpl-plot", role: "img", "data-testid": "landing-plot" });
 export const wantedSlider = make("input", {

@@ -93,13 +93,13 @@ export const scrub = make("input", {
   "data-testid": "player-scrub", "aria-label": "Network evaluations done",
 });
 export const ticks = make("span", { class: "dpm-ticks", "aria-hidden": "true" });
-/** @param {string} label @param {string} id */
-const readout = (label, id) => {
+/** @param {string} label @param {string} id @param {string | null} term */
+const readout = (label, id, term = null) => {
   const value = make("b", { "data-testid": id, text: "–" });
-  return { box: make("span", {}, make("span", { text: label }), value), value };
+  return { box: make("span", {}, make("span", { text: label, "data-term": term }), value), value };
 };
-export const nfe = readout("NFE", "player-nfe");
-export const lam = readout("λ", "player-lam");
+export const nfe = readout("NFE", "player-nfe", "evaluations");
+export const lam = readout("λ", "player-lam", "lambda");
 export const time = readout("t", "player-t");
 export const mark = make("span", { class: "dpm-mark", "data-testid": "player-mark" });
 const transport = make(

@@ -41,15 +41,16 @@ INTRO = r"""
 ### From a picture to noise, and back
 The **forward process** mixes a picture $x_0$ with noise $\varepsilon$:
 $\;x_\lambda = \alpha\,x_0 + \sigma\,\varepsilon$, with $\alpha^2 + \sigma^2 = 1$.
-One number says how noisy it is: $\lambda = \log(\alpha/\sigma)$, half the log of the
-signal-to-noise ratio.
+One number says how noisy it is, <dfn title="lambda">λ</dfn>: $\lambda = \log(\alpha/\sigma)$,
+half the log of the signal-to-noise ratio.
 """
 
 EVALUATION = r"""
 ### What an evaluation is
 A trained network looks at a noisy picture and $\lambda$ and predicts the clean one. One such look
 is **one evaluation**; nearly all the time of sampling goes into them, so cost is counted in
-evaluations (NFE), never in "steps". Between evaluations the solver only adds a few pictures up.
+evaluations (<dfn title="evaluations">NFE</dfn>), never in "steps". Between evaluations the solver
+only adds a few pictures up.
 
 Noise becomes a picture along the *probability-flow* equation. In $\hat x = x/\alpha$ and
 $\lambda$ it is $\;\dfrac{d\hat x}{d\lambda} = -e^{-\lambda}\,\hat\varepsilon(\hat x, \lambda)$,
@@ -59,8 +60,9 @@ DPM-Solver integrates the exponential exactly and only approximates the network'
 $\hat x_0$ along the step, as a polynomial through evaluations that it already has.
 
 ### What order means
-Order 1 holds the prediction constant (that is DDIM), order 2 draws a line through two evaluations,
-order 3 a parabola through three. Halve the step length, and the error falls by 2, 4 or 8.
+<dfn title="order">Order</dfn> 1 holds the prediction constant (that is DDIM), order 2 draws a
+line through two evaluations, order 3 a parabola through three. Halve the step length, and the
+error falls by 2, 4 or 8.
 *Multistep* methods reuse past evaluations, so a step costs one; *singlestep* methods spend two or
 three inside a step and need no past.
 """

@@ -40,7 +40,8 @@ OFFERED = (
 )
 
 INTRO = """
-**RMSE** and **PSNR** say how far a sample is from the converged sample of its own noise, **FD**
+**RMSE** and **PSNR** say how far a sample is from the
+<dfn title="converged">converged</dfn> sample of its own noise, **FD**
 (the Fréchet distance, called FID only with Inception's features) and **KID** how far the samples
 are from real pictures in the features of a classifier, and **IS** how sure and how varied that
 classifier finds them; RMSE, FD and KID are better low, PSNR and IS high.
