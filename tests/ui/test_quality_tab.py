@@ -459,7 +459,8 @@ def test_in_the_page_a_small_run_ends_with_a_figure_for_each_line_and_stop_leave
     budgets.fill("2, 3")
     page.locator("#quality-go").click()
     expect(note).to_contain_text("6 lines in")
-    choose_in(page, "now-metric", "FD (emoji features)")
+    expect(page.get_by_label("Metric", exact=True).locator("visible=true")).to_have_count(1)
+    choose_in(page, "quality-metric", "FD (emoji features)")
     expect(page.locator("#now-plot .ytitle")).to_have_text("FD (emoji features)")
     for k in range(6):
         cells = [page.locator(f"#now-table [data-testid=cell-{k}-{c}]").last for c in range(4)]
@@ -481,7 +482,7 @@ def test_a_small_run_of_one_visitor_leaves_anothers_figures_alone(
         guest.locator("#quality-go").click()
     for guest, nfe in ((page, "2"), (other, "3")):
         expect(guest.locator("#now-note")).to_contain_text("3 lines in")
-        choose_in(guest, "now-metric", "PSNR to the converged sample (dB)")
+        choose_in(guest, "quality-metric", "PSNR to the converged sample (dB)")
         expect(guest.locator("#now-plot .ytitle")).to_have_text(re.compile("PSNR"))
         expect(guest.locator("#now-text")).to_contain_text(f"At {nfe} evaluations")
     other.close()

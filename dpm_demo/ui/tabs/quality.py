@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -24,7 +25,7 @@ from dpm_demo.ui.tabs.quality_small import (
     run_small,
 )
 from dpm_demo.ui.widgets import advisor, links
-from dpm_demo.ui.widgets.board import Board
+from dpm_demo.ui.widgets.board import Board, metric_menu
 from dpm_demo.ui.widgets.controls import ANY, LabelControls
 from dpm_demo.ui.widgets.run_bar import RunBar
 
@@ -75,7 +76,7 @@ def build(
         with gr.Column(scale=1, min_width=280):
             landed.menus()
             widgets = _small_controls(serving, models, first)
-            now.menus()
+            now.menus(landed.metric)
         with gr.Column(scale=3, min_width=320, elem_classes="result-first"):
             bar = RunBar(serving, "quality", "Run a small sweep now")
             note = gr.Markdown(elem_id="now-note")
@@ -83,35 +84,45 @@ def build(
             noise = gr.Markdown(elem_id="now-noise")
             landed.results()
     gr.Markdown(INTRO)
-    _wire_landed(serving, tab, landed)
-    _wire_now(serving, bar, now, widgets, note, noise)
+    small = gr.State(None)  # this visitor's last results
+    _wire_landed(serving, tab, landed, small)
+    _wire_now(serving, bar, now, widgets, note, noise, landed.model, small)
     advisor.build(serving, models, first)
 
 
-def _wire_landed(serving: Serving, tab: gr.Tab, board: Board) -> None:
-    async def results_of(name: str) -> Results:
-        path = report.landed().get(name)
-        if path is None:
-            raise ValueError(f"results: there is no sweep of {name!r:.60}.")
-        return await serving.encode(Results.read, path)
+async def _landed(serving: Serving, name: str) -> Results:
+    path = report.landed().get(name)
+    if path is None:
+        raise ValueError(f"results: there is no sweep of {name!r:.60}.")
+    return await serving.encode(Results.read, path)
 
-    async def view(name: str, *values: Any) -> list[Any]:
+
+def _wire_landed(serving: Serving, tab: gr.Tab, board: Board, small: gr.State) -> None:
+    results_of = partial(_landed, serving)
+
+    async def view(now: Results | None, name: str, *values: Any) -> list[Any]:
         try:
             results = await results_of(name)
-            return await board.show(serving, results, values, await beside(name, results))
+            shown = await board.show(serving, results, values, await beside(name, results))
+            return [metric_menu(values[0], results, now), *shown]
         except BROKEN as error:
             sentence = str(error) if isinstance(error, ValueError) else type(error).__name__
-            return board.nothing(
+            nothing = board.nothing(
                 f"The sweep of {links.escape(str(name))} cannot be shown: "
                 f"{links.escape(sentence[:200])}"
             )
+            return [metric_menu(values[0], now), *nothing]
 
-    async def switched(name: str, metric: Any, solvers: Any, nfe: Any) -> list[Any]:
+    async def switched(
+        now: Results | None, name: str, metric: Any, solvers: Any, nfe: Any
+    ) -> list[Any]:
+        if not report.landed():
+            return [gr.skip()] * len(board.outputs)
         try:  # whoever wins at the new metric is drawn too
             best = (await results_of(name)).ranking(str(metric))[:1]
         except BROKEN:
             best = []
-        return await view(name, metric, [*(solvers or ()), *best], nfe)
+        return (await view(now, name, metric, [*(solvers or ()), *best], nfe))[1:]
 
     async def beside(name: str, results: Results) -> str:
         try:
@@ -119,13 +130,14 @@ def _wire_landed(serving: Serving, tab: gr.Tab, board: Board) -> None:
         except gr.Error:  # the figures are worth showing without their model
             return ""
 
-    async def opened(name: str | None, *values: Any) -> list[Any]:
+    async def opened(now: Results | None, name: str | None, *values: Any) -> list[Any]:
         names = list(report.landed())
         if not names:
-            return [gr.update(visible=False), *board.nothing(NONE_LANDED)]
+            shown = [metric_menu(values[0], now), *board.nothing(NONE_LANDED)]
+            return [gr.update(visible=False), *shown]
         name = name if name in names else names[0]
         menu = gr.update(choices=names, value=name, visible=True)
-        return [menu, *await view(name, *values)]
+        return [menu, *await view(now, name, *values)]
 
     async def files(name: str, *values: Any) -> list[Any]:
         try:
@@ -135,10 +147,11 @@ def _wire_landed(serving: Serving, tab: gr.Tab, board: Board) -> None:
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     inputs = [board.model, *board.choices]
-    tab.select(opened, inputs, [board.model, *board.outputs], **private)
-    board.metric.input(switched, inputs, board.outputs, **private)
+    outputs = [board.metric, *board.outputs]
+    tab.select(opened, [small, *inputs], [board.model, *outputs], **private)
+    board.metric.input(switched, [small, *inputs], board.outputs, **private)
     for menu in (board.model, board.solvers, board.nfe):
-        menu.input(view, inputs, board.outputs, **private)
+        menu.input(view, [small, *inputs], outputs, **private)
     board.make.click(files, inputs, board.downloads, api_visibility="private")
 
 
@@ -207,15 +220,16 @@ def _wire_now(
     widgets: SmallControls,
     note: gr.Markdown,
     noise: gr.Markdown,
+    landed: gr.Dropdown,
+    done: gr.State,
 ) -> None:
     labels = widgets.labels
-    done = gr.State(None)  # this visitor's last results
     n = len(labels.inputs)
 
     async def checked(args: tuple[Any, ...]) -> tuple[Comparison, Model]:
         values = labels.values(args[:n])
         model = await serving.model(str(values["model"]))
-        texts, words, count_, seed_ = args[n:]
+        texts, words, count_, seed_ = args[n : n + 4]
         try:
             values |= {"seed": seed_, "count": count_}
             return read_small(values, texts, words, model, serving.limits), model
@@ -223,7 +237,12 @@ def _wire_now(
             raise refuse(error) from error
 
     async def run(*args: Any) -> AsyncGenerator[Any, None]:
-        same = [gr.skip()] * (2 + len(board.outputs))
+        same = [gr.skip()] * (3 + len(board.outputs))
+        name, metric = args[-2:]
+        try:
+            beside = await _landed(serving, str(name))
+        except BROKEN:
+            beside = None
         async with aclosing(serving.telling(str(args[0]), checked(args))) as steps:
             async for step in steps:
                 if isinstance(step, str):
@@ -236,9 +255,10 @@ def _wire_now(
                 if news.results is None:
                     yield news.text, *same
                     continue
-                figures = await board.show(serving, news.results, (None, None, None))
+                figures = await board.show(serving, news.results, (metric, None, None))
                 said = noise_sentence(news.results)
-                yield news.text, said, news.results, *figures
+                menu = metric_menu(metric, beside, news.results)
+                yield news.text, said, news.results, menu, *figures
 
     async def view(results: Results | None, *values: Any) -> list[Any]:
         if results is None:
@@ -254,8 +274,8 @@ def _wire_now(
     bar.follows(
         bar.go.click(
             serving.stoppable("quality", run),
-            widgets.inputs,
-            [note, noise, done, *board.outputs],
+            [*widgets.inputs, landed, board.metric],
+            [note, noise, done, board.metric, *board.outputs],
             **serving.engine_event,
         )
     )

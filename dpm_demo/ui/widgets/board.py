@@ -122,6 +122,13 @@ def unmeasured(results: Results, choice: Choice) -> str:
     return f"Without {results.title(choice.metric)}, so not drawn: {names}." if names else ""
 
 
+def instead(results: Results, asked: Any, choice: Choice) -> str:
+    """Says that the metric that is asked for was not measured, and another is shown."""
+    if asked not in METRICS or asked == choice.metric:
+        return ""
+    return f"No {results.title(asked)} here so far."
+
+
 def _code(text: str) -> str:
     return "`" + text.replace("`", "'") + "`"
 
@@ -230,17 +237,32 @@ def make_files(results: Results, choice: Choice, stem: str, serving: Serving) ->
     return files
 
 
+def metric_menu(asked: Any, *every: Results | None) -> Any:
+    """The update of the menu of metrics: what any of these results has; hidden where none has."""
+    offered = {m: results.title(m) for results in every if results for m in results.measured()}
+    if not offered:
+        return gr.update(visible=False)
+    value = asked if asked in offered else next(iter(offered))
+    choices = [(title, m) for m, title in offered.items()]
+    return gr.update(choices=choices, value=value, visible=True)
+
+
 class Board:
-    """One metric of some results: a verdict, a plot, a table, and files of them."""
+    """One metric of some results: a verdict, a plot, a table, and files of them.
+
+    Which metric is a menu's choice, which several boards may share (`metric_menu`).
+    """
 
     def __init__(self, name: str, filters: bool) -> None:
         self.stem, self.filters = name, filters
 
-    def menus(self) -> None:
-        """What is chosen, in the current column."""
+    def menus(self, metric: gr.Dropdown | None = None) -> None:
+        """What is chosen, in the current column; `metric` is another board's menu."""
         name = self.stem
         self.model = gr.Dropdown([], label="Model", visible=False, elem_id=f"{name}-model")
-        self.metric = gr.Dropdown([], label="Metric", visible=False, elem_id=f"{name}-metric")
+        self.metric = metric or gr.Dropdown(
+            [], label="Metric", visible=False, elem_id=f"{name}-metric"
+        )
         self.nfe = gr.Dropdown(
             [EVERY],
             value=EVERY,
@@ -279,7 +301,6 @@ class Board:
     @property
     def outputs(self) -> list[gr.components.Component]:
         return [
-            self.metric,
             self.solvers,
             self.nfe,
             self.text,
@@ -312,14 +333,10 @@ class Board:
             verdict(results, choice),
             about(results, choice.metric),
             unmeasured(results, choice),
+            instead(results, values[0] if values else None, choice),
             more,
         ]
         return [
-            gr.update(
-                choices=[(results.title(m), m) for m in results.measured()],
-                value=choice.metric,
-                visible=True,
-            ),
             gr.update(choices=list(names), value=list(choice.solvers), visible=self.filters),
             gr.update(
                 choices=[EVERY, *map(str, budgets_of(results, choice.metric))],
