@@ -46,7 +46,9 @@ def psnr(error: float) -> float:
 
 
 def caption(value: Figures) -> str:
-    """Two short lines under a cell."""
+    """Two short lines under a cell; what nothing computed has one."""
+    if value.note and value.note != ANOTHER_TARGET:
+        return value.note
     cost = f"NFE {value.nfe}" + ("" if value.ms is None else f" · {value.ms:.0f} ms")
     if value.note:
         return f"{cost}\n{value.note}"

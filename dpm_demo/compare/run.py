@@ -295,7 +295,11 @@ class ComparisonRun(Measurement):
     ) -> None:
         self.comparison = comparison
         self.cells = layout(comparison, model)
-        self.values: dict[Cell, Figures] = {}
+        self.values: dict[Cell, Figures] = {
+            cell: Figures(cell.solver.nfe, note=cell.lacks)
+            for cell in self.cells.cells
+            if cell.lacks
+        }
         super().__init__(
             Checked.of(comparison.sample, model),
             self.cells.solvers,
@@ -315,14 +319,14 @@ class ComparisonRun(Measurement):
         """The same, or a ValueError if with its references it is larger than `limits`."""
         comparison.check(limits)  # before anything is made for each of its samples
         run = cls(comparison, model, references, **options)
-        solvers = [cell.solver for cell in run.cells.cells]
+        solvers = [cell.solver for cell in run.cells.computed]
         check_measured(limits, run.wanted, solvers, error_seeds=options.get("error_seeds"))
         return run
 
     def take(self, event: Event) -> Event:
         """Notes an event; `values` then has the figures of every cell whose samples have ended."""
         event = super().take(event)
-        for cell in self.cells.cells:
+        for cell in self.cells.computed:
             value = self.values.get(cell)
             if value is None or (value.rmse is None and not value.note):
                 value = self._figures(cell)
@@ -353,5 +357,5 @@ class ComparisonRun(Measurement):
     def outcome(self, event: Done) -> Outcome:
         """What the files of a finished comparison are made of."""
         rows = self.rows(event)
-        records = {cell: rows[cell.track][0] for cell in self.cells.cells}
+        records = {cell: rows[cell.track][0] for cell in self.cells.computed}
         return Outcome(self.comparison, self.cells, dict(self.values), records)

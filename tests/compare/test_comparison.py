@@ -26,6 +26,7 @@ from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.job import Track
 from dpm_demo.engine.scheduler import Scheduler
 from dpm_demo.engine.ticket import Ticket
+from dpm_demo.models.calibrated import Fit, with_fits
 from dpm_demo.models.exact import mixture_model
 from dpm_demo.models.model import Condition, Model, Words
 from dpm_demo.request.comparison import Comparison
@@ -310,3 +311,20 @@ def test_a_stopped_comparison_goes_on_with_what_is_missing_alone(calls, cells) -
             assert (mine.points, mine.decisions) == (its.points, its.decisions)
     figures = [[r.values[c].rmse for c in r.cells.cells] for r in (run, undisturbed)]
     assert figures[0] == figures[1]
+
+
+def test_a_budget_that_nothing_was_fitted_at_lacks_its_cell_and_no_other() -> None:
+    nodes = tuple(np.linspace(*MODEL.lam_span, 6))
+    fit = Fit(nodes, nodes[:-1], (0.5,) * 5, ((0.5,),) * 5, guidance=(1.0, 1.0))
+    fitted = with_fits(MODEL, (fit,))
+    asked = replace(BASE, rows=(Solver(order=1), Solver(schedule="calibrated")))
+    cells, _, values = _run(asked, fitted)
+    assert [(cell.row, cell.column) for cell in cells.cells if cell.lacks] == [(1, 1)]
+    said = [values[cell].note for cell in cells.cells]
+    assert said == ["", "", "", "not fitted at 10 evaluations"]
+    assert [values[cell].rmse is None for cell in cells.cells] == [False, False, False, True]
+    assert csv_text(asked, cells, values).count("not fitted at 10") == 1
+    blank = np.zeros((8, 8, 3), np.uint8)
+    assert grid_picture(asked, cells, values, {cells.cells[0]: blank}).shape[2] == 3
+    with pytest.raises(ValueError, match="is not fitted for 10 evaluations"):
+        layout(replace(asked, rows=asked.rows[1:], budgets=(10,)), fitted)

@@ -54,17 +54,26 @@ def test_a_fitted_solver_stands_beside_a_named_one_with_the_error_of_each(
         expect(tile).to_contain_text(re.compile(r"RMSE [\d.]+"))
 
 
-def test_what_was_not_fitted_is_refused_in_one_sentence_and_the_page_goes_on(
+def test_a_budget_that_nothing_was_fitted_at_lacks_its_cell_and_the_others_run(
     visitor: Visitor,
 ) -> None:
+    page = visitor.page
     visitor.asks("8, 9")
     visitor.drawer("Solver rows")
     visitor.choose("Schedule 1", "calibrated: fitted to this model")
-    visitor.page.locator("#compare-go").click()
-    refused = visitor.page.get_by_text("is not fitted for 9 evaluations")
-    expect(refused).to_be_visible(timeout=PATIENCE)
-    visitor.asks("8")
+    visitor.choose("Order 3", "off")
     run(visitor)
+    lacks = "not fitted at 9 evaluations"
+    tiles = visitor.at("compare", "tile")
+    for k, words in enumerate(("RMSE", lacks, "RMSE", "RMSE")):
+        expect(tiles.nth(k)).to_contain_text(words)
+    page.get_by_test_id("landing-budget").fill("1")
+    errors = page.get_by_test_id("landing-error").locator("visible=true")
+    expect(errors).to_have_text([lacks, re.compile(r"^0\.\d+$")])
+    visitor.asks("9")
+    visitor.choose("Order 2", "off")
+    page.locator("#compare-go").click()
+    expect(page.get_by_text("is not fitted for 9 evaluations")).to_be_visible(timeout=PATIENCE)
 
 
 def test_only_a_model_that_something_was_fitted_to_offers_it() -> None:

@@ -7,6 +7,7 @@ import { isNumber, isObject, list, number, read, text, whole } from "../player/r
 /** @typedef {{picture: (row: number, column: number) => ImageData | null,
  *   error: (row: number, column: number) => number | null,
  *   done: (row: number, column: number) => number,
+ *   lacks: (row: number, column: number) => string,
  *   truth: () => ImageData | null, noise: () => ImageData | null,
  *   way: (row: number, nfe: number) => (ImageData | null)[]}} Sources */
 /** @typedef {{rows: string[], budgets: number[], played: number[], recorded: string, title: string,
@@ -89,6 +90,7 @@ export function recordedScene(v, changed) {
     picture: (row, column) => picture(0, row * budgets.length + column),
     error: (row, column) => errors[row]?.[column] ?? null,
     done: (row, column) => budgets[column],
+    lacks: () => "",
     truth: () => picture(0, rows.length * budgets.length),
     noise: () => picture(0, rows.length * budgets.length + 1),
     way: (row, nfe) => {
@@ -162,6 +164,10 @@ export function takeLive(v, live, changed) {
     picture: (row, column) => live.pictures.get(row * columns + column) ?? null,
     error: (row, column) => errors[row * columns + column] ?? null,
     done: (row, column) => tiles[row * columns + column]?.nfe ?? 0,
+    lacks: (row, column) => {
+      const tile = tiles[row * columns + column];
+      return tile?.state === "absent" ? tile.caption : "";
+    },
     truth: () => live.truth,
     noise: () => null,
     way: () => [],

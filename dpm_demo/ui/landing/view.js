@@ -185,7 +185,10 @@ export function paint() {
     put(parts.map, !moving && sample && goalPixels ? distance(sample, goalPixels, SCALE) : null);
     parts.bar.style.width = moving || error === null ? "0" : `${(100 * error) / most}%`;
     const spent = scene.done(row, column);
-    setText(parts.value, moving || error === null ? (spent < nfe ? `${spent} of ${nfe}` : "…") : digits(error));
+    const lacks = scene.lacks(row, column);
+    const waits = spent < nfe ? `${spent} of ${nfe}` : "…";
+    setText(parts.value, lacks || (moving || error === null ? waits : digits(error)));
+    parts.node.classList.toggle("dpl-lacks", lacks !== "");
     const words = `${scene.rows[row]} after ${nfe} evaluations${error === null ? "" : `, error ${digits(error)}`}`;
     setAttribute(parts.canvas, "aria-label", words);
     setAttribute(parts.hold, "aria-label", `${words}. Opens it beside the converged picture`);

@@ -10,7 +10,7 @@ zoom and keyboard need no round trip. Python only ever sends it a JSON value:
      "columns": 4,
      "row_titles": [str], "column_titles": [str],      both: a grid (a cell is row-major); else null
      "fps": 12, "diff_scale": 4,                       optional
-     "tiles": [{"title": str, "caption": str, "state": "waiting|running|done|failed|stopped",
+     "tiles": [{"title": str, "caption": str, "state": "waiting|running|done|failed|stopped|absent",
                 "error": str, "nfe": 7, "budget": 20, "lam": -0.3, "t": 0.5, "best": bool,
                 "record": {"x0": uri, "x": uri, "diff": uri,
                            "points": [{"nfe", "lam", "t", "stage", "picture"}]}}],

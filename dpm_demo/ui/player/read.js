@@ -11,7 +11,7 @@
 const LIMIT = { tiles: 400, side: 2048, frames: 256, points: 4096, columns: 64, text: 400 };
 /** @type {View[]} */
 export const VIEWS = ["x0", "x", "diff"];
-const STATES = ["waiting", "running", "done", "failed", "stopped"];
+const STATES = ["waiting", "running", "done", "failed", "stopped", "absent"];
 
 /** @param {unknown} v @returns {v is Record<string, unknown>} */
 export const isObject = (v) => v !== null && typeof v === "object" && !Array.isArray(v);

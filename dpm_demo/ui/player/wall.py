@@ -35,7 +35,8 @@ class Wall:
     columns: int | None = None
     captions: dict[int, str] = field(default_factory=dict)
     best: set[int] = field(default_factory=set)
-    shown: Sequence[int] | None = None  # the engine's tile behind each tile shown; None: all
+    #: The engine's tile behind each tile shown, below 0 where nothing computes it; None: all.
+    shown: Sequence[int] | None = None
     truth: dict[int, np.ndarray] = field(default_factory=dict)  # uint8, by the engine's tile
     diff_scale: int | None = None  # adds |x0 - truth| x diff_scale to the final record
     run: str = field(default_factory=lambda: uuid4().hex)
@@ -51,7 +52,10 @@ class Wall:
         shown = self._shown(len(event.tiles))
         tiles = [k for k, number in enumerate(shown) if number in event.pictures]
         pictures = [event.pictures[shown[k]] for k in tiles]
-        self._newest = [self._tile(k, event.tiles[number]) for k, number in enumerate(shown)]
+        self._newest = [
+            self._absent(k) if number < 0 else self._tile(k, event.tiles[number])
+            for k, number in enumerate(shown)
+        ]
         value = self._value(event.seq, self._newest)
         if tiles:
             value["live"] = {
@@ -60,7 +64,7 @@ class Wall:
                 "x": _sheet([p.x for p in pictures]),
             }
         left = event.seconds * (event.budget - event.nfe) / event.nfe if event.nfe else None
-        spent = sum(event.tiles[number].nfe for number in set(shown))
+        spent = sum(event.tiles[number].nfe for number in set(shown) if number >= 0)
         value["status"] = self._status(spent, event.seconds, event.ms, left, others)
         value["status"]["text"] = event.note
         return value
@@ -73,6 +77,9 @@ class Wall:
         rows = [(t, row) for t, track in enumerate(event.tracks) for row in track.rows]
         tiles = []
         for k, number in enumerate(self._shown(len(rows))):
+            if number < 0:
+                tiles.append(self._absent(k))
+                continue
             track, row = rows[number]
             state = "failed" if row.error else "done" if row.sample is not None else "stopped"
             budget = self.job.tracks[track].budget
@@ -118,6 +125,10 @@ class Wall:
         if not tiles:  # a job that ended before it began
             return ()
         return range(tiles) if self.shown is None else self.shown
+
+    def _absent(self, k: int) -> dict[str, Any]:
+        """A tile that stays empty; its caption says why."""
+        return self._tile(k, Tile(0, k, "absent", 0, 0, math.nan))
 
     def _tile(self, k: int, tile: Tile) -> dict[str, Any]:
         return {

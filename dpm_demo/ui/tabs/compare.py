@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 import gradio as gr
 
 from dpm_demo.compare.figures import (
+    ANOTHER_TARGET,
     HEADERS,
     Outcome,
     best_cells,
@@ -100,7 +101,7 @@ class Painter:
     def truth(self) -> str:
         """The converged picture as a data URI; empty while it is not known."""
         if not self._truth:
-            cells = self.run.cells.cells
+            cells = self.run.cells.computed
             known = (self.run.truth(cell.track, self.run.seeds[0]) for cell in cells)
             found = next((truth for truth in known if truth is not None), None)
             if found is not None:
@@ -117,7 +118,7 @@ def painted(run: ComparisonRun, wall: Wall, event: Event, others: int) -> dict[s
     wall.best = {k for k, cell in enumerate(cells) if cell in best}
     if isinstance(event, Preview):
         return wall.live(event, others)
-    truths = {run.cells.tile(c): run.truth(c.track, run.seeds[0]) for c in cells}
+    truths = {run.cells.tile(c): run.truth(c.track, run.seeds[0]) for c in run.cells.computed}
     wall.truth = {tile: uint8(truth) for tile, truth in truths.items() if truth is not None}
     return wall.final(event, others)
 
@@ -455,10 +456,11 @@ def estimate_of(pace: Pace, asked: ComparisonRun, fresh: ComparisonRun) -> str:
 
 def _note(run: ComparisonRun, done: Done) -> str:
     cells = run.cells
-    shared = len(cells.cells) - len(cells.solvers)
-    text = f"{_orders(run)}{len(cells.cells)} cells in {done.seconds:.2f} s"
+    computed = len(cells.computed)
+    shared = computed - len(cells.solvers)
+    text = f"{_orders(run)}{computed} cells in {done.seconds:.2f} s"
     if run.done:
-        before = sum(cell.track in run.done for cell in cells.cells)
+        before = sum(cell.track in run.done for cell in cells.computed)
         text += f", of which {before} were there from before it was stopped"
     if shared:
         one, were = ("is", "was") if shared == 1 else ("are", "were")
@@ -466,7 +468,7 @@ def _note(run: ComparisonRun, done: Done) -> str:
     text += f". {run.reference}"
     if run.wanted.rows == 2:
         text += " With guidance, an evaluation computes two network rows."
-    if any(v.note for v in run.values.values()):
+    if any(v.note == ANOTHER_TARGET for v in run.values.values()):
         text += " *Another target*: a row with its own noise (η > 0) does not aim at the reference."
     if done.error:
         text += f" **{links.escape(done.error)}**"

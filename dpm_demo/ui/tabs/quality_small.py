@@ -103,7 +103,7 @@ async def run_small(
 
     def results(measured: Mapping[int, Scores | None], only_known: bool = False) -> Results:
         """The lines of all cells, or of those whose error is known by now."""
-        cells = [c for c in run.cells.cells if not only_known or c in run.values]
+        cells = [c for c in run.cells.computed if not only_known or c in run.values]
         lines = [
             line_of(
                 small.rows[cell.row],
