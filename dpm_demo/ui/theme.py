@@ -130,7 +130,8 @@ CSS = """
 .result-first { order: -1; }
 .estimate { margin: -4px 2px; } .estimate p { font-size: 12px; opacity: 0.8; }
 /* a note that is empty is not to be a region that scrolls */
-#compare-note, #generate-note, #video-note, #errors-note { overflow: visible !important; }
+:is(#compare-note, #generate-note, #video-note, #errors-note, .estimate) {
+  overflow: visible !important; }
 #errors-plot { min-height: 660px; }
 #errors-hops { min-height: 300px; }
 #errors-note h3 { font-size: 22px; line-height: 1.25; margin: 2px 0 4px; }
