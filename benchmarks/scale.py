@@ -329,7 +329,7 @@ class _Made:
     make: Callable[..., Any]
 
     def __call__(self) -> Any:
-        return self.make("cpu", False, "auto")
+        return self.make("cpu")
 
 
 HEAD = (

@@ -48,7 +48,7 @@ def load(
     diffusers of a family that docs/models.md lists; such a pipeline object is taken too, and its
     parts are shared. For those: `dtype` ("float32", "bfloat16", "float16"; bfloat16 on CUDA unless
     said), the `variant` of the weights ("fp16"), and `offload`: text encoders leave memory after
-    each prompt, pictures are decoded in slices.
+    each prompt, pictures are decoded in slices, and on a GPU the parts take turns (accelerate).
 
     `runtime` says what computes a checkpoint on a processor: "torch", "onnx" (ONNX Runtime), or
     "auto", the quicker of the two by measurement.

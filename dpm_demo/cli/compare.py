@@ -17,6 +17,7 @@ from dpm_demo.cli.options import (
     Label,
     Model,
     NegativePrompt,
+    Offload,
     Out,
     Prompt,
     Runtime,
@@ -55,6 +56,7 @@ def compare(
     no_taper: Annotated[bool, Option("--no-taper", help="No lower orders at the end.")] = False,
     device: Device = "auto",
     runtime: Runtime = "auto",
+    offload: Offload = False,
     out: Out = "out",
 ) -> dict[str, Any]:
     """Put solvers side by side: grid (PNG), plot (HTML and PNG) and table (CSV)."""
@@ -86,7 +88,7 @@ def compare(
     from dpm_demo.media.png import png
     from dpm_demo.request.job import condition_of
 
-    opened = api.load(model, device, runtime=runtime)
+    opened = api.load(model, device, runtime=runtime, offload=offload)
     comparison = replace(comparison, model=opened.name)
     condition_of(comparison.sample, opened)
     where = folder_for(out)

@@ -33,6 +33,10 @@ Runtime = Annotated[
     Literal["auto", "torch", "onnx"],
     Option(help="What computes networks on a processor; auto: whichever is quicker."),
 ]
+Offload = Annotated[
+    bool,
+    Option("--offload", help="Spare memory: a pipeline's parts leave it after use; slower."),
+]
 Out = Annotated[str, Option(help="Folder for the files.", metavar="FOLDER")]
 
 

@@ -16,6 +16,7 @@ from dpm_demo.cli.options import (
     Label,
     Model,
     NegativePrompt,
+    Offload,
     Out,
     Prompt,
     Runtime,
@@ -45,6 +46,7 @@ def sample(
     frames: Frames = "0",
     device: Device = "auto",
     runtime: Runtime = "auto",
+    offload: Offload = False,
     out: Out = "out",
 ) -> dict[str, Any]:
     """Draw samples: a PNG sheet and a GIF of the denoising, or MP4, GIF, WebP and ZIP of clips."""
@@ -67,7 +69,7 @@ def sample(
     from dpm_demo.request.files import Clips, clip_files, denoising_gif, sheet_png, stem_of
     from dpm_demo.request.job import checked, condition_of
 
-    opened = api.load(model, device, runtime=runtime)
+    opened = api.load(model, device, runtime=runtime, offload=offload)
     asked = read({**values, "model": opened.name})
     if not set(solver) - {"nfe"}:  # a budget at most: no solver is named
         condition = condition_of(asked, opened)

@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Option
 
 from dpm_demo.cli import output
-from dpm_demo.cli.options import Device, Runtime
+from dpm_demo.cli.options import Device, Offload, Runtime
 from dpm_demo.request.limits import Limits
 
 
@@ -21,6 +21,7 @@ def serve(
     ] = None,
     device: Device = "auto",
     runtime: Runtime = "auto",
+    offload: Offload = False,
     workers: Annotated[
         str,
         Option(
@@ -82,6 +83,7 @@ def serve(
         ),
         allow_hub,
         runtime,
+        offload=offload,
         ray=ray,
         workers=least,
         most_workers=most,

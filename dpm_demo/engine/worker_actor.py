@@ -22,7 +22,6 @@ from dpm_demo.engine.ticket import Ticket
 from dpm_demo.engine.worker import Engine
 from dpm_demo.models.device import pick_device
 from dpm_demo.models.library import ModelLibrary, weights_room
-from dpm_demo.models.runtime import Runtime
 
 __all__ = ["WorkerActor", "worker_library"]
 
@@ -110,12 +109,10 @@ class WorkerActor:
         return parts_of(model)[part.attribute]
 
 
-def worker_library(device: str, allow_hub: bool, runtime: Runtime) -> ModelLibrary:
-    """The models of a worker, on the device that it was given."""
+def worker_library(device: str, **options: Any) -> ModelLibrary:
+    """The models of a worker, on the device that it was given; `options` are the library's."""
     where = pick_device(device)
-    return ModelLibrary(
-        where, allow_hub=allow_hub, memory_bytes=weights_room(where), runtime=runtime
-    )
+    return ModelLibrary(where, memory_bytes=weights_room(where), **options)
 
 
 def _resident() -> int:

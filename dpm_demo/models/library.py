@@ -140,12 +140,13 @@ class ModelLibrary:
         allow_hub: bool = False,
         memory_bytes: int = MEMORY_BYTES,
         runtime: Runtime = "auto",
+        offload: bool = False,
     ) -> None:
         if memory_bytes < 1:
             raise ValueError(f"memory_bytes: {memory_bytes} is not a positive number of bytes.")
         self.device = torch.device(device)
         self.root, self.allow_hub, self.memory_bytes = root, allow_hub, memory_bytes
-        self.runtime = runtime
+        self.runtime, self.offload = runtime, offload
         self._built_in = {model.name: model for model in built_in}
         self._offered = {f"hub:{model.id}": model for model in offered}
         self._lock = threading.Lock()
@@ -324,13 +325,14 @@ class ModelLibrary:
                 revision=revision,
                 progress=lambda fraction: self._progress(name, fraction),
                 max_bytes=self.memory_bytes,
+                offload=self.offload,
             )
         if name not in self._folders():  # never a path of a visitor's
             raise CheckpointError(f"model: {name[:80]!r} is not offered here; choose another.")
         folder = self.root / name
         self._make_room(_needed(folder))
         if is_diffusers(folder):
-            return load_folder(folder, self.device)
+            return load_folder(folder, self.device, offload=self.offload)
         return load_checkpoint(folder, self.device, self.runtime)
 
     def _revision(self, name: str) -> str | None:

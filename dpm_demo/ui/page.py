@@ -208,6 +208,7 @@ def make_serving(
     allow_hub: bool = False,
     runtime: Runtime = "auto",
     *,
+    offload: bool = False,
     ray: str | None = None,
     workers: int = 0,
     most_workers: int = 0,
@@ -217,15 +218,13 @@ def make_serving(
     With the address of a Ray cluster, or a number of workers, they compute, and not this process.
     """
     limits = limits or Limits()
+    library: dict[str, Any] = {"allow_hub": allow_hub, "runtime": runtime, "offload": offload}
     if ray or workers:
-        where = ray or LOCAL
-        serving = serving_on_workers(
-            where, workers, device, limits, allow_hub, runtime, most_workers
-        )
+        serving = serving_on_workers(ray or LOCAL, workers, device, limits, most_workers, **library)
     elif zerogpu.available():
         serving = serving_on_zerogpu(limits)
     else:
-        serving = serving_on(pick_devices(device), limits, allow_hub, runtime)
+        serving = serving_on(pick_devices(device), limits, **library)
     for offer in sorted(serving.library.offered(), key=lambda offer: offer.frames > 1):
         try:
             return serving, serving.load(offer.name).result()
@@ -234,28 +233,19 @@ def make_serving(
     return serving, None
 
 
-def serving_on(
-    devices: Sequence[torch.device],
-    limits: Limits,
-    allow_hub: bool = False,
-    runtime: Runtime = "auto",
-) -> Serving:
-    """An engine and a library of models for each device."""
+def serving_on(devices: Sequence[torch.device], limits: Limits, **library: Any) -> Serving:
+    """An engine and a library of models for each device; `library` are its options."""
     # rounded up, so that together they admit at least what was asked for
     each = -(-limits.requests // len(devices))
     places = [
-        (
-            Engine(max_requests=each),
-            ModelLibrary(d, allow_hub=allow_hub, memory_bytes=weights_room(d), runtime=runtime),
-        )
+        (Engine(max_requests=each), ModelLibrary(d, memory_bytes=weights_room(d), **library))
         for d in devices
     ]
-    engine, library = places[0]
     if len(places) == 1:
-        return Serving(engine, library, limits, str(devices[0]))
+        return Serving(*places[0], limits, str(devices[0]))
     pool = Pool(places)
     note = "A request runs on the least busy of them."
-    return Serving(pool, library, limits, ", ".join(map(str, devices)), pool.load, note)
+    return Serving(pool, places[0][1], limits, ", ".join(map(str, devices)), pool.load, note)
 
 
 def serving_on_workers(
@@ -263,26 +253,23 @@ def serving_on_workers(
     workers: int,
     device: str,
     limits: Limits,
-    allow_hub: bool = False,
-    runtime: Runtime = "auto",
     most: int = 0,
+    **library: Any,
 ) -> Serving:
     """Workers of a Ray cluster, and a library here for what the page has to know of the models."""
     here = torch.device("cpu")
-    library = ModelLibrary(
-        here, allow_hub=allow_hub, memory_bytes=weights_room(here), runtime=runtime
-    )
+    known = ModelLibrary(here, memory_bytes=weights_room(here), **library)
     remote = Remote(
         address,
         workers,
-        library,
-        partial(worker_library, device, allow_hub, runtime),
+        known,
+        partial(worker_library, device, **library),
         limits.requests,
         device,
         most=most,
     )
     count = len(remote.workers())
-    return Serving(remote, library, limits, f"{count} workers", remote.load, NOTE)
+    return Serving(remote, known, limits, f"{count} workers", remote.load, NOTE)
 
 
 def serving_on_zerogpu(limits: Limits) -> Serving:
@@ -333,6 +320,7 @@ def run(
     allow_hub: bool = False,
     runtime: Runtime = "auto",
     *,
+    offload: bool = False,
     ray: str | None = None,
     workers: int = 0,
     most_workers: int = 0,
@@ -349,7 +337,14 @@ def run(
         handler.setFormatter(OneLine(FORMAT))
     logging.getLogger("httpx").setLevel(logging.WARNING)
     serving, first = make_serving(
-        device, limits, allow_hub, runtime, ray=ray, workers=workers, most_workers=most_workers
+        device,
+        limits,
+        allow_hub,
+        runtime,
+        offload=offload,
+        ray=ray,
+        workers=workers,
+        most_workers=most_workers,
     )
     auth = credentials(os.environ.get(AUTH))
     demo, address = serve(serving, first, auth=auth, quiet=quiet, **options)

@@ -29,12 +29,12 @@ def run(text: str, folder: Path, out: Path) -> None:
 
 def test_a_prompt_becomes_files_that_carry_it(folder: Path, tmp_path: Path) -> None:
     words = "--prompt 'a cat' --negative-prompt dog --guidance 3 --height 24"
-    run(f"sample {words} --nfe 3 --count 1", folder, tmp_path)
+    run(f"sample {words} --nfe 3 --count 1 --offload", folder, tmp_path)
     said = json.loads(png_text(next(tmp_path.glob("*.png")).read_bytes())["dpm-demo"])
     assert (said["prompt"], said["negative_prompt"], said["height"]) == ("a cat", "dog", 24)
 
 
 def test_solvers_are_compared_on_a_prompt(folder: Path, tmp_path: Path) -> None:
-    run("compare --prompt 'a cat' --nfe 4,8 --orders 1,2", folder, tmp_path)
+    run("compare --prompt 'a cat' --nfe 4,8 --orders 1,2 --offload", folder, tmp_path)
     table = next(tmp_path.glob("*.csv")).read_text(encoding="utf-8")
     assert len(table.strip().splitlines()) == 5

@@ -322,7 +322,8 @@ def test_a_family_above_the_limit_or_unknown_is_refused_before_its_weights(folde
 
 
 def test_the_library_lists_and_loads_a_family_in_its_folder(saved):
-    library = ModelLibrary(root=saved.parent, built_in=())
+    library = ModelLibrary(root=saved.parent, built_in=(), offload=True)
     (offer,) = library.offered()
     assert (offer.name, offer.frames) == ("tiny-sd", 1)
-    assert library.get("tiny-sd").prompted
+    model = library.get("tiny-sd")
+    assert model.prompted and model.latents.offload

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,17 @@ def component(
     return found
 
 
-def encoder_loader(folder: Path, name: str, encoders: tuple[str, ...], dtype: torch.dtype) -> Any:
-    """A function that loads those `encoders` that a pipeline object does not have."""
+def encoder_loader(
+    folder: Path,
+    name: str,
+    encoders: tuple[str, ...],
+    dtype: torch.dtype,
+    place: Callable[[torch.nn.Module], Any],
+) -> Any:
+    """A function that loads those `encoders` that a pipeline object does not have.
+
+    `place` is told of each, to bring it where it computes.
+    """
     index = read_json(folder / "model_index.json", name)
 
     def load(pipe: Any) -> None:
@@ -127,7 +137,7 @@ def encoder_loader(folder: Path, name: str, encoders: tuple[str, ...], dtype: to
             if getattr(pipe, part, None) is None and value and value[0] and value[1]:
                 found = component(folder, part, value, name, dtype=dtype)
                 if isinstance(found, torch.nn.Module):
-                    found = found.to(_device_of(pipe))
+                    place(found)
                 pipe.register_modules(**{part: found})
 
     return load
@@ -159,8 +169,3 @@ def digest(folder: Path) -> str:
             file.seek(max(0, size - 2**16))
             found.update(file.read(2**16))
     return found.hexdigest()[:16]
-
-
-def _device_of(pipe: Any) -> torch.device:
-    network = getattr(pipe, "unet", None) or pipe.transformer
-    return network.device

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from torch import Tensor
 from dpm_demo.models.diffusers.paths import Path, path_of
 from dpm_demo.models.diffusers.preview import LinearPreview
 from dpm_demo.models.model import Condition, Size, Words
+
+if TYPE_CHECKING:
+    from dpm_demo.models.diffusers.offload import Turns
 
 __all__ = ["Embeddings", "Family", "Given"]
 
@@ -59,11 +62,12 @@ class Family:
         name: str,
         load_encoders: Callable[[Any], None] | None = None,
         offload: bool = False,
+        turns: Turns | None = None,
     ) -> None:
-        self.pipe, self.name, self.offload = pipe, name, offload
+        self.pipe, self.name, self.offload, self._turns = pipe, name, offload, turns
         self._load_encoders = load_encoders
         self.network: Any = getattr(pipe, self.network_name)
-        self.device = torch.device(self.network.device)
+        self.device = torch.device(self.network.device) if turns is None else turns.device
         config = {**pipe.scheduler.config, "_class_name": type(pipe.scheduler).__name__}
         self.path: Path = path_of(config, self.device, name)
         self._encoded: OrderedDict[tuple[str, bool], Given] = OrderedDict()
@@ -135,6 +139,8 @@ class Family:
         """Lets the text encoders leave memory, where they can be loaded again."""
         if self._load_encoders is not None:
             for name in self.encoders:
+                if self._turns is not None:
+                    self._turns.forget(getattr(self.pipe, name, None))
                 if hasattr(self.pipe, name):
                     self.pipe.register_modules(**{name: None})
 

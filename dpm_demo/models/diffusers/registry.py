@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +24,9 @@ from dpm_demo.models.diffusers.text_to_video import AnimateDiff, TextToVideo
 from dpm_demo.models.diffusers.wan import Wan
 from dpm_demo.models.diffusers.z_image import ZImage
 from dpm_demo.models.model import CheckpointError, Model
+
+if TYPE_CHECKING:
+    from dpm_demo.models.diffusers.offload import Turns
 
 __all__ = [
     "FAMILIES",
@@ -117,7 +121,8 @@ def load_family(
     """The model in a pipeline's folder. Raises CheckpointError, one sentence, for any fault.
 
     dtype: bfloat16 on CUDA, float32 elsewhere, unless said. Text encoders are loaded by the first
-    prompt, and leave memory after it with `offload`, which also decodes in slices and tiles.
+    prompt, and leave memory after it with `offload`, which also decodes in slices and tiles, and
+    has the parts take turns on a GPU.
     """
     index = read_json(folder / "model_index.json", name)
     family = family_of(str(index.get("_class_name")), name)
@@ -127,9 +132,12 @@ def load_family(
     for part in (family.network_name, "scheduler"):
         if getattr(pipe, part, None) is None:
             raise CheckpointError(f"{name}: {part}/ is missing; fetch the folder again.")
-    pipe.to(device)
-    loader = encoder_loader(folder, name, family.encoders, dtype)
-    model = _model(family, pipe, name, loader, offload, digest(folder), title)
+    turns = _turns(device, name) if offload else None
+    if turns is None:
+        pipe.to(device)
+    place = (lambda part: part.to(device)) if turns is None else turns.add
+    loader = encoder_loader(folder, name, family.encoders, dtype, place)
+    model = _model(family, pipe, name, loader, offload, turns, digest(folder), title)
     for tiny in TINY:
         if (folder / tiny).is_dir():
             _use_tiny(model, folder / tiny, device, dtype)
@@ -143,7 +151,23 @@ def model_of_pipeline(pipe: Any, name: str = "", offload: bool = False) -> Model
     for part in getattr(pipe, "components", {}).values():
         if isinstance(part, torch.nn.Module):
             part.eval().requires_grad_(False)
-    return _model(family, pipe, name or kind, None, offload, "", "")
+    network = getattr(pipe, family.network_name)
+    turns = _turns(torch.device(network.device), name or kind) if offload else None
+    return _model(family, pipe, name or kind, None, offload, turns, "", "")
+
+
+def _turns(device: torch.device, name: str) -> Turns | None:
+    """What has a pipeline's parts take turns on a GPU; a processor has nowhere to send them."""
+    if device.type == "cpu":
+        return None
+    if find_spec("accelerate") is None:
+        raise CheckpointError(
+            f"{name}: with offload its parts take turns on {device}, which needs accelerate; "
+            "pip install 'dpm-demo[text-to-image]'."
+        )
+    from dpm_demo.models.diffusers.offload import Turns
+
+    return Turns(device)
 
 
 def _model(
@@ -152,6 +176,7 @@ def _model(
     name: str,
     loader: Any,
     offload: bool,
+    turns: Turns | None,
     weights: str,
     title: str,
 ) -> Model:
@@ -160,8 +185,12 @@ def _model(
         for switch in ("enable_slicing", "enable_tiling"):
             if hasattr(vae, switch):
                 getattr(vae, switch)()
+    if turns is not None:
+        for part in pipe.components.values():
+            if isinstance(part, torch.nn.Module):
+                turns.add(part)
     try:
-        family = kind(pipe, name, loader, offload)
+        family = kind(pipe, name, loader, offload, turns)
     except CheckpointError:
         raise
     except ValueError as error:
