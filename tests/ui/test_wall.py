@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 
+from dpm_demo.compare.references import References
+from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.engine.events import Cancelled, Done, Failed, Preview
-from dpm_demo.engine.inline import run_inline
+from dpm_demo.engine.inline import run_inline, run_to_end
 from dpm_demo.engine.job import Job, Track
 from dpm_demo.models.exact import mixture_model
+from dpm_demo.request.comparison import Comparison
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.wall import Wall
+from dpm_demo.ui.tabs.compare import Painter, wall_of
 
 MODEL = mixture_model(torch.device("cpu"))
 
@@ -48,3 +53,22 @@ def test_milliseconds_of_an_evaluation_are_told_of_one_setting_alone() -> None:
             assert isinstance(event, Preview | Done)
             values.append(wall.live(event) if isinstance(event, Preview) else wall.final(event))
         assert all((v["status"]["ms"] is None) == (len(budgets) > 1) for v in values)
+
+
+def test_a_comparison_that_goes_on_shows_what_was_there_before_in_its_place() -> None:
+    asked = Comparison(model="mixture", budgets=(3, 6), no_taper=True)
+    model = replace(MODEL, exact_solution=None, digest="blind")
+    before = ComparisonRun(asked, model, References())
+    ended = before.take(run_to_end(before.job))
+    assert isinstance(ended, Done)
+    done = {track: ended.tracks[track] for track in (0, 2, 4)}
+    run = ComparisonRun(asked, model, References(), done=done)
+    painter = Painter(run, wall_of(run))
+    values = [painter(run.take(event), 0) for event in run_inline(run.job)]
+    old = [k for k, cell in enumerate(run.cells.cells) if cell.track in done]
+    assert len(old) == 3 and len(run.job.tracks) == 4
+    assert all(values[0]["tiles"][k]["state"] == "done" for k in old)
+    whole = Painter(before, wall_of(before))(ended, 0)
+    tiles = [[(t["state"], t["nfe"], t["record"]) for t in v["tiles"]] for v in (values[-1], whole)]
+    assert tiles[0] == tiles[1]
+    assert values[-1]["errors"] == whole["errors"] and None not in whole["errors"]

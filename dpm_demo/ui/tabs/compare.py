@@ -64,7 +64,7 @@ def wall_of(run: ComparisonRun) -> Wall:
     """The player's tiles of a comparison: one a cell, of its first seed."""
     comparison, cells = run.comparison, run.cells
     return Wall(
-        run.job,
+        run.whole,
         device=str(run.model.device),
         row_titles=[brief(row_title(comparison, k)) for k in range(len(comparison.rows))],
         column_titles=[f"{nfe} NFE" for nfe in comparison.budgets],
