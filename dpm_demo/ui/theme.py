@@ -108,6 +108,7 @@ HEAD = f"{_FRAME}<script>{glossary.script()}</script>" + "".join(
         "widgets/address.js",
         "widgets/restore.js",
         "widgets/tabs.js",
+        "widgets/linked.js",
     )
 )
 
@@ -123,6 +124,8 @@ CSS = """
 #tabs > .tab-wrapper > [role="tablist"] { flex-wrap: nowrap; overflow-x: auto;
   scrollbar-width: none; background: none; overscroll-behavior-x: contain; }
 #tabs > .tab-wrapper [role="tab"] { flex: none; }
+#compare-table [data-lit="true"] > * { background: var(--color-accent-soft) !important;
+  box-shadow: inset 0 2px var(--color-accent), inset 0 -2px var(--color-accent); }
 /* The button of a tab: one of two in one place, and on a phone it stays. */
 .run-bar[data-running="true"] .run-go { display: none; }
 .run-bar:not([data-running="true"]) .run-stop { display: none; }

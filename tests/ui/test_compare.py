@@ -175,6 +175,17 @@ def test_a_cell_of_a_run_opens_beside_the_converged_one_and_lights_up_its_dot(
     page.get_by_test_id("landing-row").nth(2).hover()
     lit_tile = visitor.player("compare").locator(".dpm-tile.dpm-lit")
     expect(lit_tile).to_have_attribute("data-index", re.compile("[45]"))
+    visitor.drawer("Plots, table and files")
+    lines = page.locator("#compare-table .virtual-row")
+    lines.nth(2).hover()
+    expect(lit_tile).to_have_attribute("data-index", "2")
+    expect(lit).to_have_attribute("data-column", "0")
+    tile.hover()
+    expect(page.locator("#compare-table [data-lit=true]")).to_contain_text("order=2")
+    expect(page.locator("#compare-table [data-lit=true] [data-col='2']")).to_contain_text("9")
+    ticks = page.locator("#compare-axis .trace")
+    opaque = ticks.evaluate_all("all => all.map((one) => getComputedStyle(one).opacity)")
+    assert opaque == ["0.2", "1", "0.2"]
 
 
 def test_the_file_of_a_comparison_plays_from_disk_without_any_network(

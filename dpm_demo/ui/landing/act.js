@@ -5,7 +5,7 @@ import { icon, make, setAttribute, PAUSE, PLAY } from "../player/dom.js";
 import { isObject, list, text } from "../player/read.js";
 import { handOn, light, lit } from "../player/share.js";
 import { axesOf } from "./plot.js";
-import { openSplit, split, turn, turning } from "./split.js";
+import { openSplit, over, split } from "./split.js";
 import { recordedScene, takeLive } from "./scene.js";
 import {
   chips, goButton, playButton, plot, questions, root, rows, schedule, setColumn, show, slider, state,
@@ -217,12 +217,12 @@ root.addEventListener("keydown", (event) => {
   if (tag === "BUTTON" && (event.key === " " || event.key === "Enter")) return;
   /** @type {Record<string, () => void>} */
   const actions = {
-    " ": () => (split.open ? turn(!turning()) : setPlaying(!state.playing)),
+    " ": () => (split.open ? over.turn(!over.turning()) : setPlaying(!state.playing)),
     ArrowLeft: () => setColumn(state.column - 1),
     ArrowRight: () => setColumn(state.column + 1),
     f: () => {
       if (split.open) {
-        turn(!turning());
+        over.turn(!over.turning());
         return;
       }
       state.flicker = !state.flicker && !still.matches;

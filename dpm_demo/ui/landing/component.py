@@ -53,6 +53,7 @@ _MODULES = (
     "../player/dom.js",
     "../player/read.js",
     "../player/share.js",
+    "../player/over.js",
     "scene.js",
     "plot.js",
     "split.js",

@@ -2,16 +2,14 @@
 // Two pictures of one budget in one place: a border between them that one drags, or both in turn.
 
 import { make, setAttribute, setText } from "../player/dom.js";
+import { makeOver } from "../player/over.js";
 import { digits, put, schedule, state } from "./view.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 
 const CONVERGED = -1; // among rows
-const TURN = 450; // ms that one of the two is shown
 
 const sides = [0, CONVERGED]; // rows
-let inTurn = false; // without a border: one, then the other
-let shownSide = 0; // of the two, where one turns them by hand
 
 const canvases = sides.map(() => make("canvas", { role: "img" }));
 const selects = ["left", "right"].map((where, k) => {
@@ -41,37 +39,15 @@ export const split = make("dialog", { class: "dpl-split", "data-testid": "landin
   view, border,
   make("div", { class: "dpl-split-head" }, ...selects.map((select, k) => make("label", {}, select, errors[k]))));
 
+export const over = makeOver({ view, slider: border, button: turnButton, ready: () => split.open, changed: schedule });
+
 /** @param {number} row */
 export function openSplit(row) {
   [sides[0], sides[1]] = [row, CONVERGED];
   if (!split.open) split.showModal();
-  turn(false);
-  setBorder(50);
+  over.turn(false);
+  over.setBorder(50);
 }
-
-/** @param {number} percent */
-function setBorder(percent) {
-  const at = Math.min(100, Math.max(0, percent));
-  border.value = String(Math.round(at));
-  border.style.setProperty("--fill", `${at}%`);
-  view.style.setProperty("--border", `${at}%`);
-}
-
-/** Shows the two in turn; where motion is unwelcome each call shows the other one.
- * @param {boolean} on */
-export function turn(on) {
-  const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-  if (on && still) {
-    shownSide = 1 - shownSide;
-    setBorder(100 * (1 - shownSide));
-    return;
-  }
-  inTurn = on;
-  setAttribute(turnButton, "aria-pressed", String(on));
-  if (!on) setBorder(Number(border.value));
-  schedule();
-}
-export const turning = () => inTurn;
 
 /** What is on show, at the budget of the slider. @param {Scene} scene */
 export function paintSplit(scene) {
@@ -93,27 +69,11 @@ export function paintSplit(scene) {
     setAttribute(canvases[k], "aria-label", row === CONVERGED ? names[names.length - 1] : `${names[row]} after ${nfe} evaluations`);
   });
   view.style.aspectRatio = `${scene.width} / ${scene.height}`;
-  if (!inTurn) return;
-  view.style.setProperty("--border", Math.floor(performance.now() / TURN) % 2 ? "0%" : "100%");
-  schedule();
+  if (over.tick(performance.now())) schedule();
 }
 
-border.addEventListener("input", () => {
-  turn(false);
-  setBorder(Number(border.value));
-});
-/** @param {PointerEvent} event */
-const dragBorderOf = (event) => {
-  if (!(event.buttons & 1)) return;
-  turn(false);
-  const box = view.getBoundingClientRect();
-  setBorder(((event.clientX - box.left) / box.width) * 100);
-};
-view.addEventListener("pointerdown", dragBorderOf);
-view.addEventListener("pointermove", dragBorderOf);
-turnButton.addEventListener("click", () => turn(!inTurn));
 closeButton.addEventListener("click", () => split.close());
-split.addEventListener("close", () => turn(false));
+split.addEventListener("close", () => over.turn(false));
 split.addEventListener("click", (event) => {
   if (event.target === split) split.close(); // beside it
 });

@@ -3,6 +3,7 @@
 
 import { make, icon, setAttribute, setText, PLAY } from "../player/dom.js";
 import { MOST, distance, needed, nothingLive } from "./scene.js";
+import { whoseTurn } from "../player/over.js";
 import { paintSplit, split } from "./split.js";
 import { COLOURS, axesOf, drawAxes, drawMarks, svg } from "./plot.js";
 import { text } from "../player/read.js";
@@ -152,7 +153,7 @@ function sentenceOf(scene) {
 
 /** @param {Scene} scene @param {number} row */
 function shown(scene, row) {
-  if (state.held === row || (state.flicker && Math.floor(performance.now() / 450) % 2)) return scene.truth();
+  if (state.held === row || (state.flicker && whoseTurn(performance.now()))) return scene.truth();
   if (state.step < 0) return scene.picture(row, state.column);
   if (state.step === 0) return scene.noise();
   const way = scene.way(row, scene.budgets[state.column]);

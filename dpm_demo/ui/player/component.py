@@ -38,7 +38,7 @@ from dpm_demo.ui.player.script import CheapAttributes, script
 _HERE = Path(__file__).parent
 
 
-MODULES = ("dom.js", "read.js", "share.js", "layout.js", "paint.js", "pair.js", "input.js")
+MODULES = ("dom.js", "read.js", "share.js", "over.js", "layout.js", "paint.js", "input.js")
 
 
 class Player(CheapAttributes, gr.HTML):

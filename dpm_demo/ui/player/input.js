@@ -4,11 +4,10 @@
 // no picture.
 
 import { VIEWS, read, text } from "./read.js";
-import { setBorder, setFlicker } from "./pair.js";
 import { given, light, lit } from "./share.js";
 import { icon, setText, setAttribute, PLAY, PAUSE } from "./dom.js";
 import {
-  CONVERGED, bar, buildTile, buildWall, closeButton, controls, divider, empty, film, flickerButton, layout, loopButton, nameA, nameB,
+  CONVERGED, bar, buildTile, buildWall, closeButton, controls, divider, empty, film, flickerButton, layout, loopButton, nameA, nameB, over,
   pairSlider, pickButton, playButton, root, rowSelect, scaleText, scrub, stage, stageCanvas,
   stageCanvasB, stageCaption, stageTitle, state, stripButton, tileAt, timeScrub, updateTile,
   viewButtons, wall,
@@ -55,7 +54,7 @@ function showStage() {
   stage.classList.toggle("dpm-two", two);
   pairSlider.hidden = !two;
   for (const node of [stageCanvasB, divider, nameA, nameB, flickerButton]) node.hidden = !two;
-  if (!two) setFlicker(false);
+  if (!two) over.turn(false);
   /** @param {number} index */
   const name = (index) => {
     if (index === CONVERGED) return tileAt(index).data.title;
@@ -115,7 +114,7 @@ function pick(index) {
   if (state.pair.length === 2) {
     state.open = null;
     setPicking(false);
-    setBorder(50);
+    over.setBorder(50);
   }
   showStage();
   if (state.pair.length === 2) pairSlider.focus({ preventScroll: true });
@@ -186,9 +185,9 @@ root.addEventListener("keydown", (event) => {
       const names = availableViews();
       setView(names[(names.indexOf(state.view) + 1) % names.length]);
     },
-    f: () => (state.pair.length === 2 ? setFlicker(!state.flicker) : null),
-    a: () => (state.pair.length === 2 ? (setFlicker(false), setBorder(100)) : null),
-    b: () => (state.pair.length === 2 ? (setFlicker(false), setBorder(0)) : null),
+    f: () => (state.pair.length === 2 ? over.turn(!over.turning()) : null),
+    a: () => (state.pair.length === 2 ? (over.turn(false), over.setBorder(100)) : null),
+    b: () => (state.pair.length === 2 ? (over.turn(false), over.setBorder(0)) : null),
     Escape: () => (stage.hidden && !state.pair.length && !state.picking ? null : closeStage()),
   };
   actions.X = actions.x;

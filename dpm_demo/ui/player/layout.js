@@ -2,6 +2,8 @@
 // What is on the page, what it is to show, and how large.
 
 import { make, icon, setText, setAttribute, PLAY, PAUSE, STAR } from "./dom.js";
+import { makeOver } from "./over.js";
+import { schedule } from "./paint.js";
 import { VIEWS, text } from "./read.js";
 
 /** @typedef {import("./read.js").View} View */
@@ -178,13 +180,17 @@ export const state = {
   open: /** @type {number | null} */ (null), // number of the enlarged tile
   pair: /** @type {number[]} */ ([]), // numbers of the tiles picked for before/after
   converged: /** @type {Tile | null} */ (null), // the tile of that number in a pair
-  flicker: false, // of a pair: one, then the other
   picking: false,
   row: 0, // shown on a narrow screen
   narrow: false,
   order: 0, // of live sheets
   scheduled: false,
 };
+
+export const over = makeOver({
+  view: stageView, slider: pairSlider, button: flickerButton, ready: () => state.pair.length === 2,
+  changed: schedule,
+});
 
 // The largest integer number of device pixels for one picture pixel.
 const GAP = 14; // between tiles; the numbers here are player.css's

@@ -3,10 +3,9 @@
 // time, and none when nothing moves. Canvases hold the picture's own pixels; the style sheet
 // enlarges them.
 
-import { showTurn } from "./pair.js";
 import { make, icon, setText, setAttribute, PLAY, PAUSE } from "./dom.js";
 import {
-  CONVERGED, announcer, frameText, lam, mark, nfe, playButton, progress, progressShare, root, scrub,
+  CONVERGED, announcer, frameText, lam, mark, nfe, over, playButton, progress, progressShare, root, scrub,
   stage, stageCanvas, stageCanvasB, state, status, stripSize, tileAt, ticks, time, timeScrub, wall,
 } from "./layout.js";
 
@@ -259,8 +258,7 @@ function tick(now) {
   }
   const loops = state.looping && model.frames > 1 && !state.strip && root.clientWidth > 0;
   if (loops) state.frame = Math.floor(((now - state.loopStart) / 1000) * model.fps) % model.frames;
-  const turns = state.flicker && state.pair.length === 2;
-  if (turns) showTurn(now);
+  const turns = over.tick(now);
   paint();
   if (state.playing || loops || turns) schedule();
 }
