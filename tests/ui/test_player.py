@@ -517,6 +517,15 @@ def test_a_video_loops_and_its_time_scrubs_apart_from_its_evaluations(visit: Vis
     expect(visit.at("player-frame")).not_to_have_text("4 / 8")
 
 
+def test_a_clip_opens_beside_the_converged_one_at_the_same_frame(visit: Visit) -> None:
+    truth = code_sheet([1], [3], 8, "x0", 16)
+    visit.post(final_value("clip and truth", tiles=2, frames=8, size=16, truth=truth))
+    visit.at("player-tile").first.get_by_role("button").click()
+    visit.at("player-time").fill("5")
+    visit.expect_pixel(0, code(0, 20, 5, "x0"), "player-stage-canvas")
+    visit.expect_pixel(0, code(1, 3, 5, "x0"), "player-stage-canvas-b")
+
+
 def test_the_film_strip_shows_every_frame(visit: Visit) -> None:
     visit.post(final_value("strip", tiles=1, frames=8, size=16))
     visit.at("player-strip").click()

@@ -14,7 +14,7 @@ zoom and keyboard need no round trip. Python only ever sends it a JSON value:
                 "error": str, "nfe": 7, "budget": 20, "lam": -0.3, "t": 0.5, "best": bool,
                 "record": {"x0": uri, "x": uri, "diff": uri,
                            "points": [{"nfe", "lam", "t", "stage", "picture"}]}}],
-     "truth": uri,                    the converged picture: a cell that a click on another meets
+     "truth": uri,                    the converged picture or clip, which a click on a cell meets
      "live": {"index": [tile numbers], "x0": uri, "x": uri, "diff": uri},
      "status": {"text": str, "seconds", "ms", "left", "device": str, "others": int}}
 

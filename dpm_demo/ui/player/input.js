@@ -261,7 +261,7 @@ function update() {
     takeRecord(data, state.tiles[index]);
     updateTile(state.tiles[index], data, index);
   });
-  if (next.truth && next.frames === 1) {
+  if (next.truth) {
     const points = [{ nfe: 0, lam: null, t: null, stage: 0, picture: 0 }];
     const data = { ...converged, record: { uris: { x0: next.truth }, points } };
     state.converged ??= buildTile(data, CONVERGED, press);

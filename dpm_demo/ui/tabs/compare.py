@@ -33,6 +33,7 @@ from dpm_demo.compare.references import References
 from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.engine.events import Cancelled, Done, Event, Preview, TrackResult
 from dpm_demo.engine.forecast import Pace
+from dpm_demo.media.grid import sprite_sheet
 from dpm_demo.media.pixels import uint8
 from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.exact import DIGEST
@@ -99,14 +100,13 @@ class Painter:
 
     @property
     def truth(self) -> str:
-        """The converged picture as a data URI; empty while it is not known."""
+        """The converged picture, or a clip's frames in a row, as a data URI; empty until known."""
         if not self._truth:
             cells = self.run.cells.computed
             known = (self.run.truth(cell.track, self.run.seeds[0]) for cell in cells)
             found = next((truth for truth in known if truth is not None), None)
             if found is not None:
-                pixels = uint8(found)
-                self._truth = data_uri(png(pixels if pixels.ndim == 3 else pixels[0]))
+                self._truth = data_uri(png(sprite_sheet(uint8(found)[None])))
         return self._truth
 
 
