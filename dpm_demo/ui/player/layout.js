@@ -234,8 +234,8 @@ export function layout() {
   if (!model || room <= 0) return; // in a closed tab: the observer calls again
   const n = state.tiles.length;
   // one picture fills the first screen, beside all that stands above and under it
-  const one = Math.max(256, window.innerHeight - (model.frames > 1 ? ROUND_A_CLIP : ROUND_A_PICTURE));
-  const most = n === 1 ? one : n <= 4 ? 256 : 192;
+  const high = window.innerHeight - (model.frames > 1 ? ROUND_A_CLIP : ROUND_A_PICTURE);
+  const most = n === 1 ? Math.min(768, Math.max(256, high)) : n <= 4 ? 256 : 192;
   const least = room < 560 ? 100 : 56;
   state.narrow = model.grid && (room - ROW_TITLE) / model.columns - GRID_GAP < least;
   state.row = Math.min(state.row, Math.max(0, model.rowTitles.length - 1));
