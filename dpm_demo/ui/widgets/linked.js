@@ -5,6 +5,7 @@
 (() => {
   const ID = "compare";
   const LINE = `#${ID}-table .virtual-row`;
+  const AXIS = `#${ID}-axis .js-plotly-plot`;
   /** Evaluations of each column of the run on show. @returns {number[]} */
   const budgets = () => /** @type {any} */ (window).dpmGiven?.get(ID)?.budgets ?? [];
   /** @param {number} cell */
@@ -32,18 +33,23 @@
     });
   });
 
-  let last = -1;
-  document.addEventListener("pointermove", (event) => {
+  let mine = -1; // the cell that is lit from here
+  /** @param {number} cell */
+  const point = (cell) => {
+    if (cell !== mine) light(cell);
+    mine = cell;
+  };
+  document.addEventListener("pointerover", (event) => {
     const target = event.target instanceof Element ? event.target : null;
     const line = target?.closest(LINE);
-    const axis = /** @type {any} */ (target?.closest(`#${ID}-axis .js-plotly-plot`));
-    let cell = -1;
-    if (line) cell = cellOf(line);
-    else if (axis?._hoverdata?.length) { // the axis is of the most evaluations
-      const row = axis.data.length - 1 - axis._hoverdata[0].curveNumber;
-      cell = row * budgets().length + budgets().indexOf(Math.max(...budgets()));
-    }
-    if (cell !== last && (cell >= 0 || last >= 0)) light(cell);
-    last = cell;
+    if (line) point(cellOf(line));
+    else if (!target?.closest(AXIS)) point(-1);
+  }, { capture: true }); // before the pictures, which light their own
+  document.addEventListener("pointermove", (event) => {
+    const axis = /** @type {any} */ (event.target instanceof Element ? event.target.closest(AXIS) : null);
+    if (!axis) return;
+    const row = axis._hoverdata?.length ? axis.data.length - 1 - axis._hoverdata[0].curveNumber : -1;
+    // the axis is of the most evaluations
+    point(row < 0 ? -1 : row * budgets().length + budgets().indexOf(Math.max(...budgets())));
   });
 })();
