@@ -17,7 +17,7 @@ from dpm_demo.models.exact import mixture_model
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.wall import Wall
-from dpm_demo.ui.tabs.compare import Painter, wall_of
+from dpm_demo.ui.tabs.compare_runs import Painter, wall_of
 
 MODEL = mixture_model(torch.device("cpu"))
 

@@ -4,38 +4,21 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import gradio as gr
 
-from dpm_demo.compare.figures import (
-    ANOTHER_TARGET,
-    HEADERS,
-    Outcome,
-    best_cells,
-    brief,
-    caption,
-    row_title,
-    slope,
-    table,
-)
-from dpm_demo.compare.figures import rows_of as rows_of_figures
-from dpm_demo.compare.files import make_files, settings_of
+from dpm_demo.compare.figures import HEADERS, table
 from dpm_demo.compare.plots import convergence, lam_axis
-from dpm_demo.compare.questions import QUESTIONS, START, verdict
+from dpm_demo.compare.questions import QUESTIONS, START
 from dpm_demo.compare.references import References
 from dpm_demo.compare.run import ComparisonRun
-from dpm_demo.engine.events import Cancelled, Done, Event, Preview, TrackResult
-from dpm_demo.engine.forecast import Pace
-from dpm_demo.media.grid import sprite_sheet
-from dpm_demo.media.pixels import uint8
-from dpm_demo.media.png import data_uri, png
+from dpm_demo.engine.events import Cancelled, Done, Preview
 from dpm_demo.models.exact import DIGEST
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import (
@@ -46,122 +29,24 @@ from dpm_demo.request.codec import (
 from dpm_demo.request.comparison import COLUMNS_MAX, Comparison
 from dpm_demo.request.generate import SEED_MAX
 from dpm_demo.request.job import condition_of
-from dpm_demo.ui.alone.page import page
 from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.landing.component import CHANGED, FILLED, IDLE, LINKED, Landing
 from dpm_demo.ui.landing.scenes import read_answers, read_scenes
 from dpm_demo.ui.player.component import Player
-from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.serving import Serving, awaited, ended, refuse
+from dpm_demo.ui.tabs.compare_runs import (
+    Finished,
+    Painter,
+    Stopped,
+    estimate_of,
+    files_of,
+    note_of,
+    wall_of,
+)
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import ANY, LabelControls
-from dpm_demo.ui.widgets.estimate import TOLD, about
+from dpm_demo.ui.widgets.estimate import TOLD
 from dpm_demo.ui.widgets.solver_rows import MORE, SolverRows
-
-DIFF_SCALE = 8
-
-
-def wall_of(run: ComparisonRun) -> Wall:
-    """The player's tiles of a comparison: one a cell, of its first seed."""
-    comparison, cells = run.comparison, run.cells
-    return Wall(
-        run.whole,
-        device=str(run.model.device),
-        row_titles=[brief(row_title(comparison, k)) for k in range(len(comparison.rows))],
-        column_titles=[f"{nfe} NFE" for nfe in comparison.budgets],
-        columns=len(comparison.budgets),
-        shown=[cells.tile(cell) for cell in cells.cells],
-        diff_scale=DIFF_SCALE,
-    )
-
-
-class Painter:
-    """What the landing and the player show of a run (landing/component.py); for the encoder."""
-
-    def __init__(self, run: ComparisonRun, wall: Wall) -> None:
-        self.run, self.wall = run, wall
-        self._truth, self._goal = "", run.goal
-
-    def __call__(self, event: Event, others: int) -> dict[str, Any]:
-        """The value of an event, with the figures that are known."""
-        known = [self.run.values.get(cell) for cell in self.run.cells.cells]
-        return {
-            **painted(self.run, self.wall, event, others),
-            "budgets": list(self.run.comparison.budgets),
-            "errors": [None if figures is None else figures.rmse for figures in known],
-            "truth": self.truth,
-            "goal": self._goal,
-            "verdict": self.verdict if isinstance(event, Done) else "",
-        }
-
-    @property
-    def verdict(self) -> str:
-        return verdict(self.run.comparison, self.run.cells, self.run.values)
-
-    @property
-    def truth(self) -> str:
-        """The converged picture, or a clip's frames in a row, as a data URI; empty until known."""
-        if not self._truth:
-            cells = self.run.cells.computed
-            known = (self.run.truth(cell.track, self.run.seeds[0]) for cell in cells)
-            found = next((truth for truth in known if truth is not None), None)
-            if found is not None:
-                self._truth = data_uri(png(sprite_sheet(uint8(found)[None])))
-        return self._truth
-
-
-def painted(run: ComparisonRun, wall: Wall, event: Event, others: int) -> dict[str, Any]:
-    """The player's value of an event, with the figures that are known under its tiles."""
-    cells, values = run.cells.cells, run.values
-    best = best_cells(run.cells, values)
-    wall.captions = {k: caption(values[c]) for k, c in enumerate(cells) if c in values}
-    wall.best = {k for k, cell in enumerate(cells) if cell in best}
-    if isinstance(event, Preview):
-        return wall.live(event, others)
-    truths = {run.cells.tile(c): run.truth(c.track, run.seeds[0]) for c in run.cells.computed}
-    wall.truth = {tile: uint8(truth) for tile, truth in truths.items() if truth is not None}
-    return wall.final(event, others)
-
-
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """What a run's files are made of: its outcome, and the landing's last value as JSON."""
-
-    outcome: Outcome
-    value: bytes
-    reference: str
-
-
-@dataclass(frozen=True, eq=False)
-class Stopped:
-    """What a run that was stopped had finished, by which the same goes on."""
-
-    comparison: Comparison
-    weights: str
-    done: Mapping[int, TrackResult]
-
-    @classmethod
-    def of(cls, run: ComparisonRun, event: Cancelled) -> Stopped:
-        return cls(run.comparison, run.model.digest or run.model.name, run.finished(event))
-
-    def of_same(self, run: ComparisonRun) -> bool:
-        """Whether what a run asks for is the same."""
-        weights = run.model.digest or run.model.name
-        return (self.comparison, self.weights) == (run.comparison, weights)
-
-
-def files_of(finished: Finished, folder: Path) -> dict[str, Path]:
-    """The files of a comparison, and the page of it that plays alone."""
-    outcome = finished.outcome
-    asked = outcome.comparison
-    lines = table(asked, outcome.cells, outcome.values)
-    about = {**settings_of(asked), "reference": finished.reference}
-    title = f"{asked.model}, {asked.label}, seed {asked.seed}: solvers side by side"
-    whole = page(title, json.loads(finished.value), about, HEADERS, lines)
-    return make_files(outcome, folder, {"html": whole.encode()})
-
-
-# ---------------------------------------------------------------- the tab
 
 
 def build(
@@ -337,7 +222,7 @@ def build(
                 results.put(wall.run, Finished(outcome, shown.encode(), run.reference))
                 axes = await serving.plot(lam_axis, comparison, span, outcome.spans)
                 on = [gr.update(interactive=True), *same[6:-2]]
-                yield value, _note(run, event), news[0], axes, news[1], *on, gr.skip(), wall.run
+                yield value, note_of(run, event), news[0], axes, news[1], *on, gr.skip(), wall.run
 
     async def files(run_id: str) -> list[Any]:
         folder = serving.path("compare").parent
@@ -441,48 +326,6 @@ def build(
 
 def _new_seed() -> int:
     return random.randint(0, SEED_MAX)
-
-
-def estimate_of(pace: Pace, asked: ComparisonRun, fresh: ComparisonRun) -> str:
-    """Three lines: how long the run takes, how long one of other noise, and of what it consists."""
-    truths = sum(
-        track.budget * len(track.seeds) for track in fresh.job.tracks if not track.pictures
-    )
-    text = f"{fresh.job.budget - truths:,} evaluations of the cells"
-    if truths:
-        text += f" and {truths:,} of the converged sample, where it is not known yet"
-    return "\n".join([about(pace, asked.job), about(pace, fresh.job), text])
-
-
-def _note(run: ComparisonRun, done: Done) -> str:
-    cells = run.cells
-    computed = len(cells.computed)
-    shared = computed - len(cells.solvers)
-    text = f"{_orders(run)}{computed} cells in {done.seconds:.2f} s"
-    if run.done:
-        before = sum(cell.track in run.done for cell in cells.computed)
-        text += f", of which {before} were there from before it was stopped"
-    if shared:
-        one, were = ("is", "was") if shared == 1 else ("are", "were")
-        text += f"; {shared} of them {one} the same work as another and {were} computed once"
-    text += f". {run.reference}"
-    if run.wanted.rows == 2:
-        text += " With guidance, an evaluation computes two network rows."
-    if any(v.note == ANOTHER_TARGET for v in run.values.values()):
-        text += " *Another target*: a row with its own noise (η > 0) does not aim at the reference."
-    if done.error:
-        text += f" **{links.escape(done.error)}**"
-    return text
-
-
-def _orders(run: ComparisonRun) -> str:
-    """The measured order of each row that has three budgets or more, as a sentence."""
-    found = []
-    for row, known in rows_of_figures(run.cells, run.values):
-        order = slope([v.nfe for v in known], [v.rmse or 0.0 for v in known])
-        if order is not None and len(known) > 2:
-            found.append(f"{brief(row_title(run.comparison, row))}: {order:.1f}")
-    return f"**Measured order of convergence:** {'; '.join(found)}. " if found else ""
 
 
 def _whole(name: str, value: Any) -> int:
