@@ -22,19 +22,15 @@ from torch import nn
 from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints, load_checkpoint, read_config
 from dpm_demo.models.diffusers.fetch import fetch_pipeline
 from dpm_demo.models.diffusers.files import read_json
-from dpm_demo.models.diffusers.hub import (
-    OFFERED,
-    Offered,
-    answering,
-    is_diffusers,
-    on_disk,
-)
+from dpm_demo.models.diffusers.hub import answering, on_disk
+from dpm_demo.models.diffusers.offered import OFFERED, Offered
 from dpm_demo.models.diffusers.registry import (
     family_of,
     known_family,
     load_folder,
     load_from_hub,
 )
+from dpm_demo.models.diffusers.unconditional_folder import is_diffusers
 from dpm_demo.models.exact import (
     MIXTURE_NAME,
     VIDEO_MIXTURE_NAME,

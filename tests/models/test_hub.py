@@ -28,8 +28,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpm_demo.models import library
 from dpm_demo.models.diffusers import hub
-from dpm_demo.models.diffusers.hub import Offered, fetch_diffusers, load_diffusers
+from dpm_demo.models.diffusers.hub import fetch_diffusers
 from dpm_demo.models.diffusers.labels import LabelMap, schedule_lambdas
+from dpm_demo.models.diffusers.offered import OFFERED, Offered
+from dpm_demo.models.diffusers.unconditional import load_diffusers
 from dpm_demo.models.library import BuiltIn, ModelLibrary, model_bytes
 from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.solver import integrate
@@ -508,7 +510,7 @@ def test_a_hub_model_that_is_only_pickled_is_refused_with_the_command(plain, mon
     assert f"--out checkpoints/tiny --revision {HASH}`" in refusal(
         fetch_diffusers, "hub:owner/tiny", True, HASH
     )
-    offered = hub.OFFERED[1]
+    offered = OFFERED[1]
     assert "--revision" not in refusal(fetch_diffusers, offered.id, True, offered.revision)
     assert all(name.endswith(".json") for names in asked for name in names)
 
@@ -522,8 +524,8 @@ def test_a_network_that_fails_is_one_sentence(monkeypatch):
 
 
 def test_what_is_offered_names_its_licence_and_the_commit_that_is_loaded():
-    assert len({model.id for model in hub.OFFERED}) == len(hub.OFFERED) > 0
-    for model in hub.OFFERED:
+    assert len({model.id for model in OFFERED}) == len(OFFERED) > 0
+    for model in OFFERED:
         assert model.licence == "apache-2.0" and 32 <= model.pixels <= 256
         assert re.fullmatch("[0-9a-f]{40}", model.revision)
         assert re.fullmatch("([0-9a-f]{64})?", model.pickle_sha256)

@@ -18,8 +18,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from dpm_demo.engine.worker import Engine
 from dpm_demo.models import library
-from dpm_demo.models.diffusers.hub import load_diffusers
 from dpm_demo.models.diffusers.offered import Offered
+from dpm_demo.models.diffusers.unconditional import load_diffusers
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import CheckpointError
 from dpm_demo.ui.page import build, serve

@@ -20,22 +20,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dpm_demo.media.files import plain_modes
-from dpm_demo.models.diffusers.hub import (
+from dpm_demo.models.diffusers.files import reason
+from dpm_demo.models.diffusers.hub import MAX_DOWNLOAD, check_size, checked_id, listed, snapshot
+from dpm_demo.models.diffusers.offered import OFFERED, pinned
+from dpm_demo.models.diffusers.unconditional import network_of, sha256
+from dpm_demo.models.diffusers.unconditional_folder import (
     CONFIGS,
-    MAX_DOWNLOAD,
     WEIGHTS,
     Pipeline,
-    check_size,
-    checked_id,
-    listed,
-    network_of,
-    pinned,
     read_pipeline,
-    reason,
-    sha256,
-    snapshot,
 )
-from dpm_demo.models.diffusers.offered import OFFERED
 from dpm_demo.models.model import CheckpointError
 
 __all__ = ["convert"]

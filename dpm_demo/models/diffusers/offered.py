@@ -52,3 +52,8 @@ OFFERED: tuple[Offered, ...] = (
         "efff89712093ad060ce99d9b461bbe542b49d8dd4ce30f23fe5761dca292361d",
     ),
 )
+
+
+def pinned(ident: str) -> str | None:
+    """The revision at which `OFFERED` names that id; None if it does not."""
+    return next((model.revision for model in OFFERED if model.id == ident), None)

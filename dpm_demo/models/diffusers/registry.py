@@ -16,11 +16,12 @@ from dpm_demo.models.diffusers.family import Family
 from dpm_demo.models.diffusers.files import read_json
 from dpm_demo.models.diffusers.flux import Flux
 from dpm_demo.models.diffusers.guided import GuidedDenoiser
-from dpm_demo.models.diffusers.hub import checked_id, load_diffusers
+from dpm_demo.models.diffusers.hub import checked_id
 from dpm_demo.models.diffusers.pixart import PixArt
 from dpm_demo.models.diffusers.sd3 import StableDiffusion3
 from dpm_demo.models.diffusers.stable_diffusion import StableDiffusion, StableDiffusionXL
 from dpm_demo.models.diffusers.text_to_video import AnimateDiff, TextToVideo
+from dpm_demo.models.diffusers.unconditional import load_diffusers
 from dpm_demo.models.diffusers.wan import Wan
 from dpm_demo.models.diffusers.z_image import ZImage
 from dpm_demo.models.model import CheckpointError, Model
