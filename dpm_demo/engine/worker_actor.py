@@ -21,7 +21,8 @@ from dpm_demo.engine.shipping import Part, parts_of, unpack
 from dpm_demo.engine.ticket import Ticket
 from dpm_demo.engine.worker import Engine
 from dpm_demo.models.device import pick_device
-from dpm_demo.models.library import ModelLibrary, weights_room
+from dpm_demo.models.library import ModelLibrary
+from dpm_demo.models.memory import weights_room
 
 __all__ = ["WorkerActor", "worker_library"]
 

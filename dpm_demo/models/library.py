@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -16,9 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import nn
 
+from dpm_demo.models.built_in import EXACT, BuiltIn
 from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints, load_checkpoint, read_config
 from dpm_demo.models.diffusers.fetch import fetch_pipeline
 from dpm_demo.models.diffusers.files import read_json
@@ -31,27 +28,12 @@ from dpm_demo.models.diffusers.registry import (
     load_from_hub,
 )
 from dpm_demo.models.diffusers.unconditional_folder import is_diffusers
-from dpm_demo.models.exact import (
-    MIXTURE_NAME,
-    VIDEO_MIXTURE_NAME,
-    mixture_model,
-    mixture_video_model,
-)
+from dpm_demo.models.memory import MEMORY_BYTES, bytes_of_folder, model_bytes
 from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.models.runtime import Runtime
 
-__all__ = [
-    "MEMORY_BYTES",
-    "BuiltIn",
-    "ModelLibrary",
-    "Offer",
-    "State",
-    "model_bytes",
-    "weights_room",
-]
+__all__ = ["ModelLibrary", "Offer", "State"]
 
-#: Weights that are kept at most: four float32 models of 256 × 256, or all the embedded ones.
-MEMORY_BYTES = 2 * 2**30
 _ASK_AGAIN = 60.0  # seconds for which the hub's answer holds
 _FAILURES = 64  # sentences that are remembered, as visitors may choose the names
 
@@ -73,46 +55,12 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class BuiltIn:
-    """A model that needs no file; `make` builds it on a device."""
-
-    name: str
-    title: str
-    make: Callable[[torch.device], Model]
-    frames: int = 1
-
-
-EXACT = (
-    BuiltIn(MIXTURE_NAME, "mixture (exact)", mixture_model),
-    BuiltIn(VIDEO_MIXTURE_NAME, "mixture (exact), moving", mixture_video_model, frames=16),
-)
-
-
-@dataclass(frozen=True)
 class State:
     """Where a model stands; `fraction` is of its download, `sentence` says why it failed."""
 
     kind: Literal["unloaded", "loading", "ready", "failed"]
     fraction: float | None = None
     sentence: str = ""
-
-
-def weights_room(device: torch.device) -> int:
-    """Bytes that weights may take on a device: most of a GPU, half of the processor's memory."""
-    if device.type == "cuda":
-        return int(0.8 * torch.cuda.get_device_properties(device).total_memory)
-    pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    return max(MEMORY_BYTES, pages * os.sysconf("SC_PAGE_SIZE") // 2 if pages > 0 else 0)
-
-
-def model_bytes(model: Model) -> int:
-    """Bytes that the network of a model holds; 0 for a model without one."""
-    network = getattr(model.denoise_float32, "network", None)
-    pipe = getattr(model.latents, "pipe", None)
-    parts = [network] if pipe is None else list(pipe.components.values())
-    held = [part for part in parts if isinstance(part, nn.Module)]
-    tensors = (t for part in held for t in (*part.parameters(), *part.buffers()))
-    return sum(t.numel() * t.element_size() for t in tensors)
 
 
 class ModelLibrary:
@@ -326,7 +274,7 @@ class ModelLibrary:
         if name not in self._folders():  # never a path of a visitor's
             raise CheckpointError(f"model: {name[:80]!r} is not offered here; choose another.")
         folder = self.root / name
-        self._make_room(_needed(folder))
+        self._make_room(bytes_of_folder(folder))
         if is_diffusers(folder):
             return load_folder(folder, self.device, offload=self.offload)
         return load_checkpoint(folder, self.device, self.runtime)
@@ -386,16 +334,6 @@ class ModelLibrary:
                 found = answering([self._offered[name] for name in sorted(names)])
                 self._answered = time.monotonic(), frozenset(f"hub:{ident}" for ident in found)
             return self._answered[1] & names
-
-
-def _needed(folder: Path) -> int:
-    """Bytes that the weights of a folder take in float32, by their headers; 0 if not readable."""
-    total = 0
-    for path in folder.rglob("*.safetensors"):
-        with contextlib.suppress(SafetensorError, OSError), safe_open(path, framework="pt") as file:
-            names = file.keys()
-            total += sum(4 * math.prod(file.get_slice(name).get_shape()) for name in names)
-    return total
 
 
 def _sentence(name: str, error: BaseException) -> str:

@@ -23,8 +23,10 @@ from dpm_demo.engine.pool import Pool
 from dpm_demo.engine.remote import NOTE, Remote
 from dpm_demo.engine.worker import Engine
 from dpm_demo.engine.worker_actor import worker_library
+from dpm_demo.models.built_in import EXACT, BuiltIn
 from dpm_demo.models.device import pick_device, pick_devices
-from dpm_demo.models.library import EXACT, BuiltIn, ModelLibrary, weights_room
+from dpm_demo.models.library import ModelLibrary
+from dpm_demo.models.memory import weights_room
 from dpm_demo.models.model import Model
 from dpm_demo.models.runtime import Runtime
 from dpm_demo.request.limits import Limits

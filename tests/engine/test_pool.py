@@ -16,8 +16,9 @@ from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.job import Job, Track
 from dpm_demo.engine.pool import Pool
 from dpm_demo.engine.worker import Engine
+from dpm_demo.models.built_in import BuiltIn
 from dpm_demo.models.exact import mixture_model
-from dpm_demo.models.library import BuiltIn, ModelLibrary
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import Model
 from dpm_demo.solver.settings import Solver
 

@@ -24,8 +24,9 @@ from dpm_demo.engine.job import Job, Track
 from dpm_demo.engine.remote import RESTARTED, TWICE, Remote
 from dpm_demo.engine.ticket import Ticket
 from dpm_demo.engine.workforce import Place, Work, price
+from dpm_demo.models.built_in import BuiltIn
 from dpm_demo.models.exact import mixture_model
-from dpm_demo.models.library import BuiltIn, ModelLibrary
+from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import Model
 from dpm_demo.solver.settings import Solver
 

@@ -27,12 +27,14 @@ from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpm_demo.models import library
+from dpm_demo.models.built_in import BuiltIn
 from dpm_demo.models.diffusers import hub
 from dpm_demo.models.diffusers.hub import fetch_diffusers
 from dpm_demo.models.diffusers.labels import LabelMap, schedule_lambdas
 from dpm_demo.models.diffusers.offered import OFFERED, Offered
 from dpm_demo.models.diffusers.unconditional import load_diffusers
-from dpm_demo.models.library import BuiltIn, ModelLibrary, model_bytes
+from dpm_demo.models.library import ModelLibrary
+from dpm_demo.models.memory import model_bytes
 from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.solver import integrate
 from dpm_demo.solver.settings import Solver
