@@ -229,9 +229,13 @@ def make_serving(
         serving = serving_on(pick_devices(device), limits, **library)
     for offer in sorted(serving.library.offered(), key=lambda offer: offer.frames > 1):
         try:
-            return serving, serving.load(offer.name).result()
+            first = serving.load(offer.name).result()
         except ValueError as error:
             log.warning("%s", error)
+        else:
+            if isinstance(serving.engine, Engine | Pool):  # others may be slow to begin
+                serving.time_a_sample(first)
+            return serving, first
     return serving, None
 
 

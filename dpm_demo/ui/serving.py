@@ -28,8 +28,10 @@ from dpm_demo.engine.job import Job
 from dpm_demo.engine.ticket import Ticket
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import Model
-from dpm_demo.request.job import job_memory
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import Checked, job_memory
 from dpm_demo.request.limits import Limits
+from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.admission import Admission, Place, Refused
 from dpm_demo.ui.folder import own_folder
 from dpm_demo.ui.kept import Kept
@@ -285,6 +287,14 @@ class Serving:
         if self.loader is not None:
             return self.loader(name)
         return self.library.load(name, self.engine.call)
+
+    def time_a_sample(self, model: Model) -> None:
+        """One small sample: the first estimate of a run's time is then a measured one."""
+        request = GenerateRequest(model=model.name, solver=Solver(nfe=3), count=1)
+        job = Checked.of(request, model).job()
+        for event in self.engine.submit(job):
+            if isinstance(event, Preview):
+                self.pace.note(job, event)
 
     async def write(self, work: Callable[..., T], *args: Any) -> T:
         """`work`, which makes files, on a thread of its own. Raises gr.Error where many wait."""

@@ -20,6 +20,9 @@ from playwright.sync_api import Browser, Page, Route, expect
 from dpm_demo.engine.job import Job
 from dpm_demo.media.png import png_text
 from dpm_demo.request.codec import comparison_of_query, read
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import Checked
+from dpm_demo.ui.page import make_serving
 
 pytestmark = pytest.mark.browser
 
@@ -534,6 +537,16 @@ def test_a_phone_needs_no_sideways_scrolling(
     wide = guest.page.evaluate("() => document.documentElement.scrollWidth")
     guest.context.close()
     assert wide <= 390
+
+
+def test_a_server_has_timed_its_network_before_the_first_visitor() -> None:
+    serving, first = make_serving("cpu")
+    try:
+        assert first is not None
+        job = Checked.of(GenerateRequest(model=first.name, count=2), first).job()
+        assert 0 < (serving.pace.seconds(job) or 0) < 600
+    finally:
+        serving.close()
 
 
 def test_healthz_says_what_an_operator_asks(served: tuple[Any, str]) -> None:
