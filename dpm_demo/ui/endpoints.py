@@ -29,7 +29,8 @@ from dpm_demo.request.codec import (
 )
 from dpm_demo.request.files import FPS, Clips, stem_of, wall_of_clips
 from dpm_demo.request.job import Checked, checked
-from dpm_demo.ui.serving import Serving, refuse
+from dpm_demo.ui.sentences import refuse
+from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs import adaptive_runs as error_control
 
 __all__ = ["build"]

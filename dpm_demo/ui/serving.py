@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -33,20 +31,19 @@ from dpm_demo.request.job import Checked, job_memory
 from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.admission import Admission, Place, Refused
+from dpm_demo.ui.arrivals import Arrivals
 from dpm_demo.ui.folder import own_folder
 from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.metrics import Ledger
 from dpm_demo.ui.player.wall import Wall
-from dpm_demo.ui.widgets import links
+from dpm_demo.ui.sentences import refuse
+from dpm_demo.ui.stop import STOP, Left, Stop, stopping
 
 log = logging.getLogger("dpm_demo")
 T = TypeVar("T")
 
-_FETCHES = 4  # downloads at once
 SPARE = 32  # events that may ask for a place beside those that have one
 WRITING_MAX = 16  # runs whose files are being made or wait for it
-STOPPED = "Stopped."
-LOOK = 0.25  # seconds between looks at a model that is on its way; what is quicker says nothing
 
 
 class Runner(Protocol):
@@ -56,31 +53,6 @@ class Runner(Protocol):
     def call(self, function: Callable[[], T]) -> Future[T]: ...
     def stats(self) -> Stats: ...
     def close(self) -> None: ...
-
-
-class Stop:
-    """What the button Stop ends: the jobs of one visitor's run, and its wait for a model.
-
-    `place` is what admits it, and is held until its end.
-    """
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.asked = False
-        self.tickets: set[Ticket] = set()
-
-    def ask(self) -> None:
-        self.asked = True
-        for ticket in tuple(self.tickets):
-            ticket.cancel()
-
-
-class _Left(Exception):
-    """A run was stopped while it had no job."""
-
-
-# Gradio takes all steps of an event in one task, and tasks that it starts inherit what it knows.
-_STOP: ContextVar[Stop | None] = ContextVar("stop", default=None)
 
 
 @dataclass
@@ -105,9 +77,7 @@ class Serving:
         # and another one for files, which take seconds: previews do not wait for them
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="files")
         self._writing = 0
-        self._fetcher = ThreadPoolExecutor(_FETCHES, thread_name_prefix="fetch")
-        self._fetching: dict[str, Future[None]] = {}
-        self._ways: dict[Hashable, asyncio.Task[Model]] = {}
+        self.arrivals = Arrivals(self.library, self.load)
         self.files = own_folder() / "made"
         self.ledger = Ledger()
         self.pace = Pace()
@@ -136,13 +106,12 @@ class Serving:
     @property
     def others(self) -> int:
         """Runs under way beside the one that asks."""
-        return len(self._running) - (_STOP.get() in self._running)
+        return len(self._running) - (STOP.get() in self._running)
 
     @property
     def stopping(self) -> bool:
         """Whether the run that asks is to stop."""
-        stop = _STOP.get()
-        return stop is not None and stop.asked
+        return stopping()
 
     def stoppable(
         self, tab: str, handler: Callable[..., AsyncGenerator[Any, None]]
@@ -158,12 +127,12 @@ class Serving:
             with self._placed(request) as place:
                 stop = Stop(place)
                 self._stops.setdefault(of, set()).add(stop)
-                _STOP.set(stop)
+                STOP.set(stop)
                 try:
                     async with aclosing(handler(*args)) as steps:
                         async for step in steps:
                             yield step
-                except _Left:
+                except Left:
                     pass
                 finally:
                     self._stops[of].discard(stop)
@@ -204,83 +173,12 @@ class Serving:
         button.click(ask, None, None, queue=False, api_visibility="private")
 
     async def model(self, name: str) -> Model:
-        """The model of that name, loaded on first use. Raises gr.Error with one sentence."""
-        try:
-            if name.startswith("hub:"):
-                # shielded: who leaves ends neither the download nor the others' waiting for it
-                await asyncio.shield(asyncio.wrap_future(self._fetch(name)))
-            return await asyncio.wrap_future(self.load(name))
-        except ValueError as error:
-            raise refuse(error) from error
+        """`Arrivals.model`: loaded on first use. Raises gr.Error with one sentence."""
+        return await self.arrivals.model(name)
 
-    def _fetch(self, name: str) -> Future[None]:
-        """The download of a model, one for all who ask; it computes nothing, so the engine goes on.
-
-        For the event loop's thread.
-        """
-        future = self._fetching.get(name)
-        if future is None:
-            future = self._fetching[name] = self._fetcher.submit(self.library.fetch, name)
-            future.add_done_callback(lambda _: self._fetching.pop(name, None))
-        return future
-
-    async def telling(self, name: str, work: Awaitable[T]) -> AsyncGenerator[str | T, None]:
-        """The result of `work`, which waits for the model `name`, after sentences of its way.
-
-        A sentence is Markdown for the tab's note: how far the download is, then that it is being
-        loaded. None comes for a model that is there at once. If the work fails and sentences went
-        before, the last one is the reason; then the error is raised.
-        """
-        task = asyncio.ensure_future(work)
-        told = ""
-        try:
-            while not (await asyncio.wait({task}, timeout=LOOK))[0]:
-                if self.stopping:
-                    yield STOPPED
-                    raise _Left
-                if (sentence := self._standing(name)) not in ("", told):
-                    told = sentence
-                    yield sentence
-            if told and not task.cancelled() and (error := task.exception()) is not None:
-                yield f"**{links.escape(_sentence(error))}**"
-            yield task.result()
-        finally:
-            task.cancel()
-
-    async def way(self, name: str, of: Hashable) -> AsyncGenerator[str, None]:
-        """The sentences of `telling` alone, and an empty one where they end well.
-
-        For the event that a choice of a model makes. Of the ways with one `of` (a visitor's tab) a
-        newer one ends those before.
-        """
-        if (older := self._ways.get(of)) is not None:
-            older.cancel()
-        task = self._ways[of] = asyncio.ensure_future(self.model(name))
-        told = False
-        try:
-            async with aclosing(self.telling(name, task)) as steps:
-                async for step in steps:
-                    if isinstance(step, str):
-                        told = True
-                        yield step
-        except gr.Error:
-            return  # told; whatever needs the model raises it
-        except asyncio.CancelledError:
-            if not task.cancelled():  # it is this handler that is to end
-                raise
-        finally:
-            if self._ways.get(of) is task:
-                del self._ways[of]
-        if told:
-            yield ""
-
-    def _standing(self, name: str) -> str:
-        state, title = self.library.state(name), links.escape(self.library.title(name))
-        if state.kind in ("ready", "failed"):  # whoever asked for it says more in a moment
-            return ""
-        if state.fraction is None:
-            return f"loading {title} …"
-        return f"fetching {title}: {math.floor(100 * state.fraction)} %"
+    def telling(self, name: str, work: Awaitable[T]) -> AsyncGenerator[str | T, None]:
+        """`Arrivals.telling`: the result of `work`, after sentences of the model's way."""
+        return self.arrivals.telling(name, work)
 
     def load(self, name: str) -> Future[Model]:
         """The model of that name where the request for it is to run; a CheckpointError if none."""
@@ -330,12 +228,12 @@ class Serving:
         A closed tab leaves before the next tick; so does Stop, after a last event `Cancelled`.
         One log line a request.
         """
-        began, stop = time.perf_counter(), _STOP.get()
+        began, stop = time.perf_counter(), STOP.get()
         own = ExitStack()
         try:
             if stop is None:  # a task that has no Stop is a run all the same
                 stop = Stop(own.enter_context(self.admission.place()))
-                _STOP.set(stop)
+                STOP.set(stop)
             self.admission.hold(stop.place, job_memory(job))
             ticket: Ticket = self.engine.submit(job)
         except (Busy, Closed, Refused) as error:
@@ -366,7 +264,7 @@ class Serving:
                 self._running.discard(stop)
             own.close()
             if stop.place not in self.admission:
-                _STOP.set(None)  # it was of this job alone
+                STOP.set(None)  # it was of this job alone
             log.info("%s: %s in %.2f s", note, end, time.perf_counter() - began)
 
     async def measure(
@@ -407,31 +305,6 @@ class Serving:
 
     def close(self) -> None:
         self.engine.close()
-        for pool in (self._encoder, self._writer, self._fetcher):
+        for pool in (self._encoder, self._writer):
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _sentence(error: BaseException) -> str:
-    text = str(error).strip()
-    return text[:400] if text else type(error).__name__
-
-
-def awaited(measured: Measurement) -> str:
-    """What the note of a tab says while only the reference is under way."""
-    if (waiting := measured.waiting) is None:
-        return ""
-    spent, of = waiting
-    return f"computing the converged sample: {spent:,} of {of:,} evaluations …"
-
-
-def ended(event: Preview | Done | Failed | Cancelled | None) -> str:
-    """What the note of a tab says of a run's event: why it failed, that it was stopped."""
-    if isinstance(event, Cancelled):
-        return STOPPED
-    error = getattr(event, "error", None)
-    return f"**{links.escape(error)}**" if error else ""
-
-
-def refuse(error: BaseException) -> gr.Error:
-    """The one clear sentence that a visitor sees for bad input."""
-    return gr.Error(_sentence(error), print_exception=False)
+        self.arrivals.close()

@@ -100,7 +100,7 @@ def told(serving: Serving, act: Any = None) -> list[str]:
 
     async def wait() -> list[str]:
         found = []
-        async for sentence in serving.way(NAME, "tab"):
+        async for sentence in serving.arrivals.way(NAME, "tab"):
             found.append(sentence)
             act(len(found))
         return found
@@ -128,12 +128,12 @@ def test_visitors_share_one_download_and_who_leaves_does_not_end_it(
 
     async def both() -> Any:
         stays = asyncio.ensure_future(serving.model(NAME))
-        leaver = serving.way(NAME, "one")
+        leaver = serving.arrivals.way(NAME, "one")
         assert await anext(leaver) == "fetching CelebA-HQ faces: 0 %"
         await leaver.aclose()
-        other = serving.way(NAME, "two")
+        other = serving.arrivals.way(NAME, "two")
         assert await anext(other) == "fetching CelebA-HQ faces: 0 %"
-        newer = asyncio.ensure_future(anext(serving.way(NAME, "two")))
+        newer = asyncio.ensure_future(anext(serving.arrivals.way(NAME, "two")))
         assert await anext(other) == ""  # ended by the newer one of the same tab
         assert await newer == "fetching CelebA-HQ faces: 0 %"
         hub.send(1.0)

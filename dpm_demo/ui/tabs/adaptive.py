@@ -14,7 +14,8 @@ from dpm_demo.request.codec import read, read_leniently, to_query
 from dpm_demo.request.job import Checked, condition_of
 from dpm_demo.solver.settings import NFE_MAX, Solver
 from dpm_demo.ui.player.component import Player
-from dpm_demo.ui.serving import Serving, refuse
+from dpm_demo.ui.sentences import refuse
+from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs.adaptive_runs import (
     SAMPLES_MAX,
     TOLERANCES,

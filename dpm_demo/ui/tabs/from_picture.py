@@ -25,7 +25,8 @@ from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.job import request_of
 from dpm_demo.request.limits import check_cost
 from dpm_demo.ui.player.component import Player
-from dpm_demo.ui.serving import Serving, refuse
+from dpm_demo.ui.sentences import refuse
+from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.tabs.from_picture_runs import check_inversion, invert, lam_of_level, midway
 from dpm_demo.ui.widgets.controls import LabelControls, SolverControls

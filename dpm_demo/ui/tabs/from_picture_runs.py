@@ -26,7 +26,8 @@ from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.solver import add_noise, alpha, cosine_lam, cosine_time, initial_noise, sigma
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.wall import Wall
-from dpm_demo.ui.serving import Serving, ended
+from dpm_demo.ui.sentences import ended
+from dpm_demo.ui.serving import Serving
 
 # ---------------------------------------------------------------- midway
 

@@ -28,7 +28,8 @@ from dpm_demo.models.model import Model
 from dpm_demo.request.codec import read
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.limits import Limits, check_cost
-from dpm_demo.ui.serving import STOPPED, Serving, ended, refuse
+from dpm_demo.ui.sentences import STOPPED, ended, refuse
+from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import ANY, LabelControls
 

@@ -19,8 +19,9 @@ from dpm_demo.solver.settings import (
     REPLACED_BY_TABLE,
     Solver,
 )
+from dpm_demo.ui.arrivals import LOOK
 from dpm_demo.ui.kept import Newest
-from dpm_demo.ui.serving import LOOK, Serving
+from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.sessions import CAPACITY
 from dpm_demo.ui.widgets.prompts import PromptControls
 
@@ -340,7 +341,7 @@ class LabelControls:
         async def way(name: str, request: gr.Request) -> AsyncIterator[Any]:
             yield gr.skip()  # without any, Gradio would empty the note
             of = note._id, request.session_hash
-            async with aclosing(serving.way(str(name), of)) as sentences:
+            async with aclosing(serving.arrivals.way(str(name), of)) as sentences:
                 async for sentence in sentences:
                     yield sentence
 

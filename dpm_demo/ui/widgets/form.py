@@ -19,7 +19,8 @@ from dpm_demo.request.codec import read, read_leniently, to_query
 from dpm_demo.request.files import TEXT
 from dpm_demo.request.generate import SEED_MAX, GenerateRequest
 from dpm_demo.request.job import Checked, checked, condition_of
-from dpm_demo.ui.serving import Serving, refuse
+from dpm_demo.ui.sentences import refuse
+from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.code import KINDS, code_for
 from dpm_demo.ui.widgets.controls import ANY, Dial, LabelControls, SolverControls
