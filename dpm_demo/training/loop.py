@@ -33,7 +33,6 @@ class Recipe:
     minutes: float = 60.0
     batch: int = 16
     lr: float = 1e-3
-    words_lr: float = 4.0  # times lr, for the vectors of words: each is in few batches
     warmup: int = 300
     decay: float = 0.3  # the last share of the budget, over which the rate falls to nothing
     ema: float = 0.999
@@ -46,7 +45,7 @@ class Recipe:
     save_minutes: float = 3.0
 
     def __post_init__(self) -> None:
-        for field in ("minutes", "batch", "lr", "words_lr", "dim", "fold", "save_minutes"):
+        for field in ("minutes", "batch", "lr", "dim", "fold", "save_minutes"):
             value = getattr(self, field)
             if not value > 0 or not math.isfinite(value):
                 raise ValueError(f"{field}: {value!r} is not a positive number.")
@@ -219,12 +218,8 @@ def train(
     if start is not None:
         begin(network, start)
     average = copy.deepcopy(network).requires_grad_(False)
-    rest = [p for key, p in network.named_parameters() if not key.startswith("words.")]
-    groups = [{"params": rest}]
-    if network.words is not None:
-        groups.append({"params": list(network.words.parameters())})
     optimizer = torch.optim.AdamW(
-        groups, lr=recipe.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        network.parameters(), lr=recipe.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
     where = torch.device(device)
     precision = processor_precision(where)
@@ -275,8 +270,8 @@ def train(
     try:
         while seconds < 60 * recipe.minutes:
             tick = clock()
-            for group, times in zip(optimizer.param_groups, (1.0, recipe.words_lr), strict=False):
-                group["lr"] = times * _learning_rate(recipe, iteration, seconds)
+            for group in optimizer.param_groups:
+                group["lr"] = _learning_rate(recipe, iteration, seconds)
             x0, labels = draw(recipe.batch)
             labels = drop_labels(labels, axes, recipe.drop, draw.generator, len(seen.vocabulary))
             lam = draw_lam(recipe.batch, draw.generator)

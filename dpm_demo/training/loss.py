@@ -92,7 +92,7 @@ def _drop_words(
 
     Everything in `share` of the rows; the words of a further `share`, so that a label alone means
     something; each axis but the first in half of the rows, so that words alone do; and of the
-    words, in every second row, each one with a chance of a half, though never all.
+    words, in two rows of three, each one with a chance of a half, though never all.
     """
     n, width = choices.shape
     none = torch.tensor([*axes, *[words] * (width - len(axes))])
@@ -100,7 +100,7 @@ def _drop_words(
     def some(chance: float, columns: int = 1) -> Tensor:
         return torch.rand(n, columns, generator=generator) < chance
 
-    everything, silent, thinned = some(share), some(share), some(0.5)
+    everything, silent, thinned = some(share), some(share), some(2 / 3)
     axis = [some(0.5 if k else share) for k in range(len(axes))]
     told = choices[:, len(axes) :] != words
     keep = torch.rand(told.shape, generator=generator).masked_fill(~told, 2.0)

@@ -4,7 +4,6 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,24 +235,6 @@ def test_pictures_have_the_words_of_their_names_and_kinds(tmp_path: Path) -> Non
     again = open_data(tmp_path / "made.npz")
     assert again.vocabulary == pictures.vocabulary
     assert torch.equal(again.subset(held=True).choices, pictures.subset(held=True).choices)
-
-
-def test_the_vectors_of_words_learn_faster_by_the_recipe_s_factor(
-    folder: Path, tmp_path: Path
-) -> None:
-    plain = read_folder(folder, size=16)
-    pictures = replace(plain, words=torch.zeros(12, 1).long(), vocabulary=("thing",))
-    recipe = Recipe(minutes=0.05 / 60, words_lr=8.0, drop=0.0, **TINY)
-    rate = recipe.lr / recipe.warmup  # of the first step, of which Adam makes one this long
-    # of a fresh network the last layers are zero, and nothing reaches what is before them
-    before = {k: v + 0.1 for k, v in build_network(recipe, pictures).state_dict().items()}
-    steps: list[Progress] = []
-    train(pictures, tmp_path / "out", recipe, start=before, clock=Clock(), on_progress=steps.append)
-    assert len(steps) == 1
-    state = torch.load(tmp_path / "out" / "state.pt", weights_only=True)["network"]
-    for key, times in (("words.table.weight", 8), ("stem.weight", 1)):
-        moved = (state[key] - before[key]).abs().max() / rate
-        assert times * 0.9 < moved < times * 1.1, f"{key}: {moved}"
 
 
 def test_a_prompt_may_leave_out_each_part_of_what_is_known_of_a_picture() -> None:
