@@ -174,7 +174,7 @@ export function paint() {
   const most = Math.max(0.01, ...scene.rows.flatMap((_, row) => scene.budgets.map((__, k) => scene.error(row, k) ?? 0)));
   const goalPixels = scene.truth();
   put(truth, goalPixels);
-  setText(truthNote, goalPixels ? scene.goal : "is being computed …");
+  setText(truthNote, goalPixels ? scene.goal : state.running ? "is being computed …" : "is not computed yet");
   rows.forEach((parts, row) => {
     parts.node.hidden = row >= scene.rows.length;
     if (parts.node.hidden) return;
