@@ -128,7 +128,7 @@ def film(browser: Browser, address: str, path: Path, most_bytes: int = 2_000_000
         height = round(shots[0].height * width / shots[0].width)
         pages = [
             shot.resize((width, height), Image.Resampling.LANCZOS).quantize(
-                64, dither=Image.Dither.NONE
+                128, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
             )
             for shot in shots
         ]
