@@ -72,9 +72,9 @@ def test_teams_of_threads_wait_asleep_unless_one_says_otherwise(tmp_path: Path) 
 def test_the_runtime_that_is_asked_for_computes_or_is_refused(tmp_path: Path, monkeypatch) -> None:
     seen = []
 
-    def load(name: str, device: str, *, runtime: str) -> object:
+    def load(name: str, device: str, *, runtime: str, offload: bool) -> object:
         seen.append(runtime)
-        return real(name, device, runtime=runtime)
+        return real(name, device, runtime=runtime, offload=offload)
 
     real = api.load
     monkeypatch.setattr(api, "load", load)

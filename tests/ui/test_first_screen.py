@@ -47,6 +47,8 @@ def test_on_a_phone_the_tabs_are_a_row_that_finger_and_keys_move(
     page.mouse.move(200, (tabs.last.bounding_box() or {})["y"] + 5)
     page.mouse.wheel(-1000, 0)
     expect(tabs.first).to_be_in_viewport(ratio=0.99)
+    row = "document.querySelector('#tabs [role=tablist]')"
+    page.wait_for_function(f"{row}.scrollLeft === 0")  # the wheel has come to rest
     tabs.first.focus()
     for name in TABS[1:]:
         page.keyboard.press("ArrowRight")

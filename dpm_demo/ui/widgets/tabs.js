@@ -21,7 +21,9 @@
     const places = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: all.length - 1 };
     if (!Object.hasOwn(places, event.key)) return;
     event.preventDefault(); // the row would scroll by itself
-    all[(places[event.key] + all.length) % all.length].focus();
+    const next = all[(places[event.key] + all.length) % all.length];
+    next.focus({ preventScroll: true }); // which a wheel that still turns the row would undo
+    inSight(next);
   });
 
   const look = () => {
