@@ -49,6 +49,8 @@ def test_every_word_says_what_it_means_by_pointer_by_key_and_by_finger(
     says(page, "evaluations")
     expect(word).to_have_accessible_description(TERMS["evaluations"].text)
     guest.drawer("More solver settings")
+    # the drawer is drawn when it is opened, and its words are marked a frame later
+    expect(page.locator("[data-term=corrector]").locator("visible=true")).to_have_count(1)
     gather()
     guest.tab("How it works")
     expect(page.locator("dfn").first).to_have_attribute("data-term", "lambda")
