@@ -71,7 +71,7 @@ def entrants(model: Model, nfe: int, condition: Condition | None = None) -> list
 
 def _named(nfe: int) -> Iterator[tuple[str, Solver]]:
     for entry in SAMPLERS.values():
-        if not entry.noisy and entry.spent is not None:
+        if entry.comparable:
             for schedule in SPACINGS:
                 yield f"{entry.name} {schedule}", entry.solver(nfe, schedule=schedule)
     axes = ("order", "method", "prediction", "weights", "corrector")

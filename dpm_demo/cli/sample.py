@@ -67,13 +67,12 @@ def sample(
     from dpm_demo import api
     from dpm_demo.calibrate.defaults import default_solver
     from dpm_demo.request.files import Clips, clip_files, denoising_gif, sheet_png, stem_of
-    from dpm_demo.request.job import checked, condition_of
+    from dpm_demo.request.job import Checked, checked
 
     opened = api.load(model, device, runtime=runtime, offload=offload)
     asked = read({**values, "model": opened.name})
     if not set(solver) - {"nfe"}:  # a budget at most: no solver is named
-        condition = condition_of(asked, opened)
-        strength = asked.guidance if opened.rows(condition) == 2 else 1.0
+        strength = Checked.of(asked, opened).strength
         asked = replace(asked, solver=default_solver(asked.solver.nfe, strength, opened))
     wanted = checked(asked, opened, FREE)
     request = wanted.request

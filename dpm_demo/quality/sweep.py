@@ -78,7 +78,7 @@ def read_solvers(texts: Sequence[str], model: Model, known: Results | None) -> l
 
 
 def _catalogue(model: Model, schedule: str) -> list[Solver]:
-    entries = [e for e in SAMPLERS.values() if not e.noisy and e.spent is not None]
+    entries = [e for e in SAMPLERS.values() if e.comparable]
     solvers = [find(f"{e.name} {schedule}", NFE_OF_ROW) for e in entries]
     return list({work(solver, model.lam_span): solver for solver in reversed(solvers)}.values())
 

@@ -47,6 +47,11 @@ class Checked:
         return self.model.rows(self.condition)
 
     @property
+    def strength(self) -> float:
+        """The guidance that its rows are computed with: 1 where nothing is followed."""
+        return self.request.guidance if self.rows == 2 else 1.0
+
+    @property
     def cost(self) -> int:
         """What an evaluation of a sample costs: network rows times frames."""
         picture = self.model.picture_shape(self.shape)

@@ -45,6 +45,11 @@ class Entry:
         """Whether it solves the SDE."""
         return bool(self.settings.get("eta"))
 
+    @property
+    def comparable(self) -> bool:
+        """Whether it solves the ODE, whose sample is known, at a cost that is known before."""
+        return not self.noisy and self.spent is not None
+
     def solver(self, nfe: int | None = None, **more: Any) -> Solver:
         """The solver; `nfe` of None is the default of its method."""
         return Solver(**{**self.settings, **more}, nfe=nfe)  # type: ignore[arg-type]

@@ -12,15 +12,7 @@
       box.removeAttribute("aria-label");
     }
   };
-  let due = false;
-  new MutationObserver(() => {
-    if (due) return;
-    due = true;
-    window.requestAnimationFrame(() => {
-      due = false;
-      mend();
-    });
-  }).observe(document.documentElement, { childList: true, subtree: true });
+  /** @type {any} */ (window).dpmDrawn(mend);
 
   // a point of a plot that carries a link (plotly tells which one is under the pointer) opens it
   document.addEventListener("click", (event) => {

@@ -100,9 +100,11 @@ _FRAME = """<style>
 
 _HERE = Path(__file__).parent
 #: Scripts for the page's head, and that style.
-HEAD = f"{_FRAME}<script>{glossary.script()}</script>" + "".join(
+HEAD = f"{_FRAME}<script>{glossary.table()}</script>" + "".join(
     f"<script>{(_HERE / name).read_text(encoding='utf-8')}</script>"
     for name in (
+        "widgets/drawn.js",
+        "widgets/glossary.js",
         "mend.js",
         "widgets/run_bar.js",
         "widgets/address.js",

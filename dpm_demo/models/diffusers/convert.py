@@ -23,13 +23,14 @@ from dpm_demo.media.files import plain_modes
 from dpm_demo.models.diffusers.files import reason
 from dpm_demo.models.diffusers.hub import MAX_DOWNLOAD, check_size, checked_id, listed, snapshot
 from dpm_demo.models.diffusers.offered import OFFERED, pinned
-from dpm_demo.models.diffusers.unconditional import network_of, sha256
+from dpm_demo.models.diffusers.unconditional import network_of
 from dpm_demo.models.diffusers.unconditional_folder import (
     CONFIGS,
     WEIGHTS,
     Pipeline,
     read_pipeline,
 )
+from dpm_demo.models.graph import file_hash
 from dpm_demo.models.model import CheckpointError
 
 __all__ = ["convert"]
@@ -122,7 +123,7 @@ def _fetched(
     pipeline = read_pipeline(folder, name)
     if not pipeline.pickle.is_file():  # from a cache that has no more, as the hub did not answer
         raise CheckpointError(f"{name}: {pickled} could not be fetched; check the network.")
-    if (wanted := sums - {""}) and wanted != {sha256(pipeline.pickle)}:
+    if (wanted := sums - {""}) and wanted != {file_hash(pipeline.pickle)}:
         raise CheckpointError(
             f"{name}: {pickled} is not the file that is expected (another SHA-256); remove it "
             "from Hugging Face's cache and fetch it again."
@@ -194,7 +195,7 @@ def _write(pipeline: Pipeline, weights: dict[str, Tensor], out: Path, origin: st
         config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         (whole / "README.md").write_text(
             f"Converted with `python -m dpm_demo convert` from {origin}: the weights of "
-            f"`{pipeline.pickle.name}` (SHA-256 {sha256(pipeline.pickle)}) in float32. "
+            f"`{pipeline.pickle.name}` (SHA-256 {file_hash(pipeline.pickle)}) in float32. "
             "The licence is that of the source.\n",
             encoding="utf-8",
         )

@@ -2,8 +2,6 @@
 
 Configurations and safetensors are all that is read: no pickle, no code of the folder's, and no
 pipeline class. (`convert.py` makes safetensors of pickled weights when the operator asks.)
-A latent model would come in here too: its decoder belongs after the sampler, as one more field of
-`Model` that media is made through; the solver would not change.
 """
 
 from __future__ import annotations
@@ -30,9 +28,10 @@ from dpm_demo.models.diffusers.unconditional_folder import (
     read_pipeline,
     refusal_of_pickle,
 )
+from dpm_demo.models.graph import file_hash
 from dpm_demo.models.model import CheckpointError, Model
 
-__all__ = ["load_diffusers", "network_of", "sha256"]
+__all__ = ["load_diffusers", "network_of"]
 
 
 class _Plain(nn.Module):
@@ -91,20 +90,11 @@ def network_of(pipeline: Pipeline) -> _Plain:
     return _Plain(unet, pipeline.shape[0])
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _digest(pipeline: Pipeline) -> str:
     parts = sorted(pipeline.unet.glob("*.safetensors"))
     if len(parts) == 1:
-        return sha256(parts[0])[:16]
-    return hashlib.sha256("".join(map(sha256, parts)).encode()).hexdigest()[:16]
+        return file_hash(parts[0])[:16]
+    return hashlib.sha256("".join(map(file_hash, parts)).encode()).hexdigest()[:16]
 
 
 def load_diffusers(

@@ -155,12 +155,9 @@ class RequestForm:
     async def take_nearest(self, *args: Any) -> list[Any]:
         """Updates for `inputs` and the note: the solver measured best at this budget, and why."""
         wanted = await self.checked(args)
-        request, model = wanted.request, wanted.model
-        guided = model.rows(condition_of(request, model)) == 2
-        strength = request.guidance if guided else 1.0
-        solver = default_solver(request.solver.nfe, strength, model)
+        solver = default_solver(wanted.request.solver.nfe, wanted.strength, wanted.model)
         said = f"For {solver.nfe} evaluations: {why(solver)} Press Generate."
-        return [*self.show(replace(request, solver=solver), model), said]
+        return [*self.show(replace(wanted.request, solver=solver), wanted.model), said]
 
     async def follow(self, kind: str, *args: Any) -> Any:
         """The settings as code, and about how long a run of them takes."""

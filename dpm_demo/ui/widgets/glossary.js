@@ -44,15 +44,7 @@ const terms = TERMS;
       if (word.tagName !== "DFN") word.setAttribute("role", "term");
     }
   };
-  let due = false;
-  new MutationObserver(() => {
-    if (due) return;
-    due = true;
-    window.requestAnimationFrame(() => {
-      due = false;
-      mark();
-    });
-  }).observe(document.documentElement, { childList: true, subtree: true });
+  /** @type {any} */ (window).dpmDrawn(mark);
 
   /** @type {Element | null} */
   let open = null;

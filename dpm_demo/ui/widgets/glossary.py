@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,7 @@ TERMS = {
     ),
 }
 
-_SCRIPT = Path(__file__).parent / "glossary.js"
 
-
-def script() -> str:
-    """The script for the page's head, with the table in it."""
-    table = json.dumps({name: asdict(term) for name, term in TERMS.items()})
-    return f"const TERMS = {table};\n{_SCRIPT.read_text(encoding='utf-8')}"
+def table() -> str:
+    """The table as a script for the page's head, before glossary.js, which reads it."""
+    return f"const TERMS = {json.dumps({name: asdict(term) for name, term in TERMS.items()})};"
