@@ -157,8 +157,8 @@ def test_a_damaged_recording_is_left_out(tmp_path, caplog):
 
 def test_the_page_asks_for_the_password_of_the_environment_and_health_stays_open(locked):
     with pytest.raises(HTTPError, match="401"):
-        urlopen(f"{locked}config", timeout=30)
-    with urlopen(f"{locked}healthz", timeout=30) as answer:
+        urlopen(f"{locked}config", timeout=120)
+    with urlopen(f"{locked}healthz", timeout=120) as answer:
         assert json.load(answer)["status"] == "ok"
     with pytest.raises(ValueError, match="Could not login"):
         Client(locked, auth=("ada", "guess"), verbose=False)

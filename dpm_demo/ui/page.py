@@ -173,6 +173,7 @@ def serve(
         run_history=False,  # it keeps every frame in the browser's storage
         prevent_thread_lock=True,
         quiet=quiet,
+        _frontend=False,  # no look at its own page, which a busy machine answers too late
         show_error=True,
         allowed_paths=[str(serving.files)],
         state_session_capacity=CAPACITY,

@@ -43,7 +43,7 @@ class Places:
 
         def denoise(x, lam, cond=None):
             self.threads[device].add(threading.get_ident())
-            assert self.go.wait(30)
+            assert self.go.wait(120)
             return model.denoise_float32(x, lam)
 
         return replace(model, denoise=denoise)

@@ -285,7 +285,7 @@ def test_the_page_streams_from_a_forked_process_and_says_how_requests_are_run(mo
         demo, address = serve(serving, first, quiet=True)
     try:
         assert torch_in_the_parent.seen == []
-        with urllib.request.urlopen(f"{address}config", timeout=30) as answer:
+        with urllib.request.urlopen(f"{address}config", timeout=120) as answer:
             assert zerogpu.NOTE in json.dumps(json.load(answer), ensure_ascii=False)
         client = Client(address, verbose=False)
         solver = {"nfe": 5, "order": 2}

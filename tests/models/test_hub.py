@@ -614,7 +614,7 @@ class Slow:
     def __call__(self, device: torch.device) -> Model:
         self.count += 1
         self.begun.set()
-        assert self.go.wait(10)
+        assert self.go.wait(120)
         if self.error:
             raise self.error
         return small_model()
@@ -640,7 +640,7 @@ def test_threads_that_ask_for_one_model_share_one_load(root, error):
     slow = Slow(error)
     models = make_library(root, built_in=(BuiltIn("slow", "Slow", slow),))
     threads, results = in_threads(6, lambda: models.get("slow"))
-    assert slow.begun.wait(10)
+    assert slow.begun.wait(120)
     assert models.state("slow").kind == "loading"
     assert models.get("a").name == "a"  # another name is not held up
     slow.go.set()

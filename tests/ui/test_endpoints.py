@@ -128,7 +128,7 @@ def test_plain_http_streams_the_same_and_refuses_the_same(served: tuple[Any, str
     def called(name: str, data: list[Any]) -> list[tuple[str, Any]]:
         event = httpx.post(address + name, json={"data": data}).json()["event_id"]
         found, kind = [], ""
-        with httpx.stream("GET", f"{address}{name}/{event}", timeout=60) as answer:
+        with httpx.stream("GET", f"{address}{name}/{event}", timeout=120) as answer:
             for line in answer.iter_lines():
                 field, _, value = line.partition(": ")
                 if field == "event":
@@ -162,7 +162,7 @@ def test_plain_http_streams_the_same_and_refuses_the_same(served: tuple[Any, str
 def test_whatever_else_is_asked_has_an_answer_without_a_fault(
     served: tuple[Any, str], method: str, path: str, body: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with httpx.stream(method, served[1] + path, json=body, timeout=30) as answer:
+    with httpx.stream(method, served[1] + path, json=body, timeout=120) as answer:
         assert 400 <= answer.status_code < 500 or path.endswith("nobody")
     assert "Traceback" not in capfd.readouterr().err
 
@@ -199,7 +199,7 @@ def test_a_forwarded_address_counts_only_where_the_operator_says_so(
     url = f"{address}gradio_api/call/generate"
     data = {"data": ["mixture", "any", 1, 0, 1, {"nfe": 1}, "", "", 0, 0, 0]}
     event = httpx.post(url, json=data, headers={"X-Forwarded-For": "10.1.2.3"}).json()["event_id"]
-    assert "complete" in httpx.get(f"{url}/{event}", timeout=60).text
+    assert "complete" in httpx.get(f"{url}/{event}", timeout=120).text
     assert seen == [host]
     demo.close()
     serving.close()

@@ -278,7 +278,11 @@ def page(serving: Serving, browser: Browser) -> Iterator[Page]:
     with gr.Blocks(analytics_enabled=False) as demo:
         tab.build(serving, serving.library.choices(), MODEL, demo)
     _, url, _ = demo.queue().launch(
-        prevent_thread_lock=True, ssr_mode=False, quiet=True, server_name="127.0.0.1"
+        prevent_thread_lock=True,
+        ssr_mode=False,
+        _frontend=False,
+        quiet=True,
+        server_name="127.0.0.1",
     )
     view = browser.new_page()
     view.set_default_timeout(PATIENCE)

@@ -57,11 +57,11 @@ class StandIn:
                 if self.fails:
                     raise CheckpointError(f"{name} could not be fetched; check the network.")
                 progress(self.fraction)
-                assert self.changed.wait(60)
+                assert self.changed.wait(120)
         return self.folder
 
     def load(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        assert self.loads.wait(60)
+        assert self.loads.wait(120)
         return load_diffusers(self.folder)
 
 

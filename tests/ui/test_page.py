@@ -319,7 +319,7 @@ def test_the_api_streams_every_state_and_ends_with_the_samples(served: tuple[Any
     job = Client(served[1], verbose=False).submit(
         model="emoji-image", count=2, solver={"nfe": 12, "order": 3}, api_name="/generate"
     )
-    job.result(timeout=60)
+    job.result(timeout=120)
     steps = job.outputs()
     assert len(steps) >= 3 and [s["final"] for s in steps] == [False] * (len(steps) - 1) + [True]
     counts = [s["nfe"] for s in steps]

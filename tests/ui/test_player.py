@@ -169,6 +169,7 @@ def address() -> Iterator[str]:
     _, url, _ = page.queue().launch(
         prevent_thread_lock=True,
         ssr_mode=False,
+        _frontend=False,
         quiet=True,
         server_name="127.0.0.1",
         run_history=False,  # it would keep every value in the browser's storage, all pictures

@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        backend = http.client.HTTPConnection(self.server.target, timeout=60)
+        backend = http.client.HTTPConnection(self.server.target, timeout=120)
         # the Host of the visitor stays, as `proxy_set_header Host $host` has it
         headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP}
         headers["X-Forwarded-Proto"] = "http"
@@ -91,7 +91,7 @@ def proxy() -> Iterator[Proxy]:
 
 
 def get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=120) as answer:
         return answer.read()
 
 

@@ -354,7 +354,11 @@ def address(serving: Serving) -> Iterator[str]:
         with gr.Tab("Quality") as tab:
             quality.build(serving, serving.library.choices(video=False), MODEL, tab)
     _, where, _ = demo.queue(default_concurrency_limit=32).launch(
-        prevent_thread_lock=True, ssr_mode=False, quiet=True, allowed_paths=[str(serving.files)]
+        prevent_thread_lock=True,
+        ssr_mode=False,
+        _frontend=False,
+        quiet=True,
+        allowed_paths=[str(serving.files)],
     )
     yield where
     demo.close()

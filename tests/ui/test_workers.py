@@ -31,7 +31,7 @@ def served_by_two(cluster: Any) -> Iterator[tuple[Any, str]]:
 
 
 def asked(address: str, path: str) -> str:
-    with urllib.request.urlopen(f"{address}{path}", timeout=60) as answer:
+    with urllib.request.urlopen(f"{address}{path}", timeout=120) as answer:
         return str(answer.read().decode())
 
 
