@@ -26,6 +26,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dpm_demo.models.calibrated import Fit
 from dpm_demo.models.model import Condition
+from dpm_demo.request.codec import solver_text
 from dpm_demo.solver import plan
 from dpm_demo.solver.settings import Solver
 
@@ -72,6 +73,20 @@ class Fitted(nn.Module):
         self.told = nn.Parameter(torch.zeros(steps, dtype=torch.float64))
         self.added = nn.Parameter(torch.zeros(steps, HISTORY, dtype=torch.float64))
 
+    @classmethod
+    def like(cls, fit: Fit, lam_span: tuple[float, float]) -> Fitted:
+        """What starts as `fit` does, its nodes stretched to `lam_span` where that is another."""
+        made = cls(Solver(nfe=fit.nfe, order=2), lam_span)
+        lam = torch.tensor(fit.lambdas, dtype=torch.float64)
+        with torch.no_grad():
+            made.increments.copy_(lam.diff().log())
+            made.told.copy_(torch.tensor(fit.told, dtype=torch.float64) - lam[:-1])
+            for i, (_, _, weights) in enumerate(made.steps()):
+                own, other = (gain(nodes[i], nodes[i + 1]) for nodes in (made.nodes(), lam))
+                wanted = torch.tensor(fit.weights[i][:HISTORY], dtype=torch.float64) / other
+                made.added[i, : len(wanted)] = wanted - (weights / own)[: len(wanted)]
+        return made
+
     def nodes(self) -> Tensor:
         """λ of the nodes `(steps + 1,)`: fixed ends, and the shares between them a softmax."""
         shares = torch.softmax(self.increments, dim=0).cumsum(0)
@@ -90,8 +105,8 @@ class Fitted(nn.Module):
             weights = torch.cat([weights, weights.new_zeros(reach - len(weights))])
             alpha = torch.sigmoid(2 * lam[i : i + 2]).sqrt()
             scale = alpha[1] / alpha[0] * torch.exp(-h)
-            factor = alpha[1] * -torch.expm1(-h)
-            yield lam[i] + self.told[i], scale, factor * (weights + self.added[i, :reach])
+            weights = gain(lam[i], lam[i + 1]) * (weights + self.added[i, :reach])
+            yield lam[i] + self.told[i], scale, weights
 
     def forward(self, samples: Samples) -> Tensor:
         """RMSE of each of `samples` to its converged one."""
@@ -115,6 +130,11 @@ class Fitted(nn.Module):
             ]
             told, scales, weights = zip(*rows, strict=True)
             return Fit(tuple(self.nodes().tolist()), told, scales, weights, guidance)
+
+
+def gain(lam: Tensor, to: Tensor) -> Tensor:
+    """α' (1 − e^{−h}): what a step weighs a data prediction with that does not change."""
+    return torch.sigmoid(2 * to).sqrt() * -torch.expm1(lam - to)
 
 
 def exact_weights(r: Tensor, z: Tensor) -> Tensor:
@@ -191,12 +211,18 @@ def fit(
 
 
 def best_start(
-    nfe: int, lam_span: tuple[float, float], samples: Samples, starts: Sequence[Solver]
-) -> tuple[Fitted, Solver, float]:
-    """What starts from the best of `starts` on `samples`, that setting, and its mean error."""
-    tried = []
-    for solver in (replace(start, nfe=nfe) for start in starts):
-        fitted = Fitted(solver, lam_span)
-        tried.append((errors(fitted, samples).mean().item(), solver, fitted))
-    error, solver, fitted = min(tried, key=lambda one: one[0])
-    return fitted, solver, error
+    nfe: int,
+    lam_span: tuple[float, float],
+    samples: Samples,
+    starts: Sequence[Solver],
+    like: Sequence[Fit] = (),
+) -> tuple[Fitted, str, float]:
+    """The best of `starts` and of fits `like` it on `samples`, what it is called, its mean error."""
+    tried: list[tuple[str, Fitted]] = [
+        (solver_text(solver), Fitted(solver, lam_span))
+        for solver in (replace(start, nfe=nfe) for start in starts)
+    ]
+    tried += [("another model's table", Fitted.like(fit, lam_span)) for fit in like]
+    found = [(errors(fitted, samples).mean().item(), name, fitted) for name, fitted in tried]
+    error, name, fitted = min(found, key=lambda one: one[0])
+    return fitted, name, error

@@ -20,7 +20,6 @@ from dpm_demo.media.files import write_text
 from dpm_demo.models.calibrated import FILE, Fit, read_fits
 from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints
 from dpm_demo.models.model import CheckpointError, Condition, Model
-from dpm_demo.request.codec import solver_text
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
 
@@ -40,6 +39,8 @@ class Plan:
     """What is fitted: budgets, guidance ranges, and to how many samples.
 
     `truth_nfe` evaluations of order 3 count as converged for fitting, `held_nfe` for measuring.
+    A fit may begin as one of `like`, which are another model's, of as many evaluations at a
+    guidance in common.
     """
 
     budgets: tuple[int, ...] = (5, 6, 8, 10)
@@ -50,6 +51,7 @@ class Plan:
     held_nfe: int = 200
     recipe: Recipe = field(default_factory=Recipe)
     prompts: tuple[str, ...] = ()
+    like: tuple[Fit, ...] = ()
 
     def __post_init__(self) -> None:
         for nfe in self.budgets:
@@ -64,7 +66,9 @@ class Plan:
         """What makes a fit of this plan this one, beside its budget and range."""
         what = "nodes" if self.recipe.nodes_only else "nodes and weights"
         words = f", {len(self.prompts)} prompts" if self.prompts else ""
-        return f"{what}, {self.recipe.iterations} iterations on {self.samples} samples{words}"
+        size = "" if self.recipe.batch == Recipe.batch else f" of {self.recipe.batch}"
+        steps = f"{self.recipe.iterations} iterations{size}"
+        return f"{what}, {steps} on {self.samples} samples{words}"
 
 
 def conditions_for(
@@ -166,7 +170,7 @@ def calibrate(
             def part(what: str, share: float, before: int = done) -> None:
                 on_progress(Progress(what, before + share, total))
 
-            known.append(_one(model, nfe, ends, samples, held, plan.recipe, part))
+            known.append(_one(model, nfe, ends, samples, held, plan, part))
             known[-1] = replace(known[-1], recipe=plan.text)
             write(out, model.digest, known)
             done += 1
@@ -215,17 +219,19 @@ def _one(
     ends: tuple[float, float],
     samples: Samples,
     held: Samples,
-    recipe: Recipe,
+    plan: Plan,
     on_progress: Callable[[str, float], None],
 ) -> Fit:
     what = f"{nfe} evaluations, guidance {ends[0]:g} to {ends[1]:g}"
     some = samples.pick(torch.arange(min(TRIED, len(samples))))
-    fitted, start, _ = best_start(nfe, model.lam_span, some, STARTS)
+    like = [one for one in plan.like if one.nfe == nfe and _meet(one.guidance, ends)]
+    recipe = plan.recipe
+    fitted, start, _ = best_start(nfe, model.lam_span, some, STARTS, like)
     before = errors(fitted, held).mean().item()
     fit(fitted, samples, recipe, lambda k, loss: on_progress(what, k / recipe.iterations))
     after = errors(fitted, held).mean().item()
     made = fitted.frozen(ends)
-    return replace(made, rmse=after, plain_rmse=before, start=solver_text(start))
+    return replace(made, rmse=after, plain_rmse=before, start=start)
 
 
 def _known(out: Path, digest: str) -> tuple[Fit, ...]:
@@ -235,6 +241,10 @@ def _known(out: Path, digest: str) -> tuple[Fit, ...]:
     if found != digest:
         raise CheckpointError(f"{out} was fitted to other weights; remove it, or write elsewhere.")
     return fits
+
+
+def _meet(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return max(one[0], other[0]) <= min(one[1], other[1])
 
 
 def _same(one: Fit, nfe: int, ends: tuple[float, float]) -> bool:

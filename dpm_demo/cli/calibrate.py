@@ -19,11 +19,19 @@ def calibrate(
         Path | None, Option(help="File; an unfinished one goes on (default: beside the weights).")
     ] = None,
     iterations: Annotated[int, Option(help="Of each table.")] = 300,
+    batch: Annotated[int, Option(help="Samples of an iteration.")] = 16,
     samples: Annotated[int, Option(help="Converged samples that are fitted to.")] = 256,
     held: Annotated[int, Option(help="Others that its error is measured on.")] = 48,
     nodes_only: Annotated[
         bool, Option("--nodes-only", help="Fit nodes alone: sigmas that other programs take.")
     ] = False,
+    guided: Annotated[
+        bool | None,
+        Option("--guided/--plain", help="Guidance of 1.5 to 5 alone, or none at all (both)."),
+    ] = None,
+    like: Annotated[
+        str | None, Option(help="A model whose tables a fit may begin as, of the same family.")
+    ] = None,
     prompts: Annotated[
         Path | None, Option(help="A prompt a line, for a model that takes words.")
     ] = None,
@@ -36,12 +44,16 @@ def calibrate(
     from dpm_demo.calibrate import run
     from dpm_demo.calibrate.fit import Recipe
 
-    recipe = Recipe(iterations=iterations, nodes_only=nodes_only)
+    recipe = Recipe(iterations=iterations, batch=batch, nodes_only=nodes_only)
     plan = run.Plan(
         budgets=tuple(budgets),
         samples=samples,
         held=held,
         recipe=recipe,
+        ranges=(run.PLAIN, run.GUIDED)
+        if guided is None
+        else (run.GUIDED if guided else run.PLAIN,),
+        like=() if like is None else api.load(like, device).fits,
         prompts=() if prompts is None else run.read_prompts(prompts),
     )
     opened = api.load(model, device)

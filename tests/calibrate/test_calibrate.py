@@ -64,6 +64,26 @@ def test_what_was_measured_while_fitting_is_what_the_schedule_calibrated_does(
     assert float(found) == pytest.approx(fitted[1].rmse, rel=1e-3)
 
 
+def test_a_fit_may_begin_as_another_models_and_is_that_at_first(mixture: Model, fitted):
+    begun = Fitted.like(fitted[1], mixture.lam_span).frozen(PLAIN)
+    assert begun.lambdas == pytest.approx(fitted[1].lambdas)
+    assert begun.told == pytest.approx(fitted[1].told)
+    assert [pytest.approx(w, abs=1e-12) for w in fitted[1].weights] == list(begun.weights)
+
+
+def test_the_better_start_of_another_model_is_taken(
+    mixture: Model, fitted: tuple[Path, Fit], tmp_path: Path
+):
+    one = Recipe(iterations=1, batch=12)
+    from_it = replace(SMALL, recipe=one, like=(fitted[1],))
+    made = calibrate(mixture, tmp_path / "like.json", from_it)[0]
+    assert made.start == "another model's table"
+    assert made.plain_rmse == pytest.approx(fitted[1].rmse, rel=1e-4)
+    elsewhere = replace(fitted[1], guidance=GUIDED)
+    made = calibrate(mixture, tmp_path / "not.json", replace(from_it, like=(elsewhere,)))[0]
+    assert made.start.startswith("order=")
+
+
 def test_the_same_fit_twice_is_the_same(mixture: Model, fitted: tuple[Path, Fit], tmp_path: Path):
     again = calibrate(mixture, tmp_path / "calibrated.json", SMALL)[0]
     assert again.lambdas == pytest.approx(fitted[1].lambdas, abs=1e-5)

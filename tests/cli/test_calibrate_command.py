@@ -40,7 +40,9 @@ def test_an_unfinished_file_goes_on(fitted: tuple[Path, dict], capsys):
     assert [fit.nfe for fit in fits] == [2, 3] and fits[1] == first
 
 
-@pytest.mark.parametrize("other", [["--iterations", "3"], ["--samples", "5"], ["--nodes-only"]])
+@pytest.mark.parametrize(
+    "other", [["--iterations", "3"], ["--samples", "5"], ["--nodes-only"], ["--batch", "3"]]
+)
 def test_a_file_of_fits_made_in_another_way_is_refused(
     fitted: tuple[Path, dict], other: list[str], capsys
 ):
@@ -50,6 +52,12 @@ def test_a_file_of_fits_made_in_another_way_is_refused(
     said = capsys.readouterr().err
     assert "3 evaluations fitted in another way (nodes and weights, 2 iterations on 4" in said
     assert out.read_bytes() == before
+
+
+def test_a_fit_begins_as_that_of_a_model_that_it_is_like(tmp_path: Path, capsys):
+    words = ["--model", "mixture", "--nfe", "5", *FEW, "--plain", "--like", "mixture", "--json"]
+    assert main(["calibrate", *words, "--out", str(tmp_path / "fits.json")]) == 0
+    assert json.loads(capsys.readouterr().out)["fits"][0]["start"] == "another model's table"
 
 
 def test_nodes_alone_are_printed_as_sigmas_and_leave_the_weights_exact(tmp_path: Path, capsys):
