@@ -217,7 +217,7 @@ def best_start(
     starts: Sequence[Solver],
     like: Sequence[Fit] = (),
 ) -> tuple[Fitted, str, float]:
-    """The best of `starts` and of fits `like` it on `samples`, what it is called, its mean error."""
+    """The best of `starts` and of the fits `like` it on `samples`, its name, its mean error."""
     tried: list[tuple[str, Fitted]] = [
         (solver_text(solver), Fitted(solver, lam_span))
         for solver in (replace(start, nfe=nfe) for start in starts)
