@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 import dpm_demo as dpm
-from dpm_demo.calibrate.race import Entrant, Race, entrants, ratio
+from dpm_demo.calibrate.race import Entrant, Race, entrants
 from dpm_demo.calibrate.run import GUIDED, HELD_SEED, PLAIN, conditions_for
+from dpm_demo.compare.paired import ratio
 from dpm_demo.models.calibrated import load_fits, with_fits
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import solver_of_text, solver_text

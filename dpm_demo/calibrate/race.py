@@ -19,6 +19,7 @@ import numpy as np
 
 from dpm_demo.compare.figures import rmse
 from dpm_demo.compare.layout import work
+from dpm_demo.compare.paired import ratios
 from dpm_demo.compare.references import reference_solver
 from dpm_demo.engine.events import Done, Failed
 from dpm_demo.engine.inline import run_inline
@@ -31,7 +32,6 @@ from dpm_demo.solver.settings import CHOICES, SCHEDULES, Solver
 ROWS = 192  # of one job, so that a race can be stopped between two
 FINALISTS = 8
 KEPT = (4, 3, 2)  # after each round one of so many goes on
-RESAMPLES, LEVEL = 2000, 95
 
 #: Names of one and the same nodes, or of nodes that depend on more than the span.
 _TWINS = frozenset({"exponential", "polyexponential", "normal", "sgm_uniform", "simple"})
@@ -250,31 +250,6 @@ class Race:
                 low, high = interval.get(k, (np.nan, np.nan))
                 lines.append(Ranked(entrant.name, entrant.solver, mean, int(counts[k]), low, high))
         return sorted(lines, key=lambda line: (-line.seeds, line.rmse))
-
-
-def ratios(errors: np.ndarray) -> list[tuple[float, float]]:
-    """95 % intervals of each row's mean over that of the best row, seeds drawn again in pairs.
-
-    `errors` (solvers, seeds). Rows whose error is not finite have no interval (NaN).
-    """
-    errors = errors[:, np.isfinite(errors).all(axis=0)]
-    if not errors.size:
-        return [(np.nan, np.nan)] * len(errors)
-    best = errors[errors.mean(axis=1).argmin()]
-    found = []
-    for row in errors:
-        low, high = ratio(row, best)
-        found.append((low, high))
-    return found
-
-
-def ratio(errors: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """95 % interval of mean(errors) / mean(other) over the same seeds, by a paired bootstrap."""
-    draws = np.random.default_rng(0).integers(len(errors), size=(RESAMPLES, len(errors)))
-    found = errors[draws].mean(axis=1) / other[draws].mean(axis=1)
-    tail = (100 - LEVEL) / 2
-    low, high = np.percentile(found, [tail, 100 - tail])
-    return float(low), float(high)
 
 
 def _parts(numbers: list[int], size: int) -> list[list[int]]:

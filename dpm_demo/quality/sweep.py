@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from dpm_demo.compare.layout import work
+from dpm_demo.compare.paired import ratio
 from dpm_demo.compare.references import REFERENCE_NFE, reference_solver
 from dpm_demo.models.model import Model
 from dpm_demo.quality.metrics import scores
@@ -95,7 +96,7 @@ def line(
     rows = [known[seed] for seed in seeds if seed in known]
     if not rows:
         return None
-    squares = [float(known.get(seed, {}).get("square", np.nan)) for seed in seeds[:n_error]]
+    squares = _squares(store, solver, seeds[:n_error])
     figures: dict[str, Any] = {}
     if solver != reference_solver(solver):
         figures.update(error_figures([square for square in squares if np.isfinite(square)]))
@@ -113,6 +114,33 @@ def line(
     return Line(solver_text(solver), spent, **figures) if figures else None
 
 
+def _squares(store: Store, solver: Solver, seeds: Sequence[int]) -> list[float]:
+    """The mean square error of each seed, NaN where it is not known."""
+    known = store.rows(solver, seeds)
+    return [float(known.get(seed, {}).get("square", np.nan)) for seed in seeds]
+
+
+def _beside_the_nearest(
+    store: Store, lines: Mapping[Solver, Line], seeds: Sequence[int]
+) -> dict[Solver, Line]:
+    """The lines with how far each is behind the nearest one at its budget, over the same seeds."""
+    found = dict(lines)
+    for nfe in {made.nfe for made in lines.values()}:
+        errors = {
+            solver: np.array(_squares(store, solver, seeds))
+            for solver, made in lines.items()
+            if made.nfe == nfe and made.rmse and made.n_error == len(seeds) > 1
+        }
+        nearest = min(errors, key=lambda solver: errors[solver].mean(), default=None)
+        for solver, own in errors.items():
+            if nearest is not None:
+                low, high = map(float, np.sqrt(ratio(own, errors[nearest])))
+                found[solver] = replace(
+                    found[solver], low=low, high=high, than=solver_text(nearest)
+                )
+    return found
+
+
 def results(
     store: Store,
     solvers: Sequence[Solver],
@@ -122,7 +150,8 @@ def results(
     held_out: Line | None = None,
 ) -> Results:
     """All that the store knows of these solvers (with their budgets) over these seeds."""
-    lines = [line(store, solver, seeds, n_error, real) for solver in solvers]
+    made = {solver: line(store, solver, seeds, n_error, real) for solver in solvers}
+    known = {solver: one for solver, one in made.items() if one is not None}
     fast = [s for s in solvers if any("fast" in row for row in store.rows(s, seeds).values())]
     return Results(
         model=store.model.name,
@@ -131,7 +160,7 @@ def results(
         guidance=store.guidance,
         features=store.look.name if store.look else "no features",
         reference_nfe=REFERENCE_NFE,
-        lines=tuple(x for x in lines if x is not None),
+        lines=tuple(_beside_the_nearest(store, known, seeds[:n_error]).values()),
         held_out=held_out,
         notes={"fast precision": f"samples of {len(fast)} settings"} if fast else {},
     )

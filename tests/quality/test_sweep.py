@@ -85,6 +85,26 @@ def test_the_error_is_that_of_the_samples(model: Model, tmp_path: Path) -> None:
     assert got.fd is None
 
 
+def test_each_line_says_how_far_it_is_behind_the_nearest_at_its_budget(
+    model: Model, tmp_path: Path
+) -> None:
+    store = Store(tmp_path, model)
+    solvers = with_budgets([Solver(order=2), Solver(order=1)], [4, 8])
+    for solver in solvers:
+        run(store, solver, range(6), 6)
+    later = Solver(nfe=8, order=3)
+    run(store, later, range(3), 3)
+    found = {(x.solver, x.nfe): x for x in results(store, [*solvers, later], range(6), 6).lines}
+    for nfe in (4, 8):
+        nearest, other = found["order=2", nfe], found["order=1", nfe]
+        assert nearest.rmse is not None and other.rmse is not None
+        assert (nearest.low, nearest.high, nearest.than) == (1, 1, "order=2")
+        assert other.low is not None and other.high is not None
+        assert 1 < other.low <= other.rmse / nearest.rmse <= other.high
+        assert other.than == "order=2"
+    assert found["order=3", 8].low is None  # of fewer seeds
+
+
 def test_psnr_is_torchmetrics(model: Model, tmp_path: Path) -> None:
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
