@@ -20,10 +20,10 @@ import torch
 
 import dpm_demo as dpm
 from benchmarks import network_calls, service, startup
+from benchmarks.document import write
 from benchmarks.figure import Figure, table
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- figures: python -m benchmarks.performance --write -->", "<!-- end of figures -->"
 PARTS = ("calls", "http", "start")
 AIMS = {1: None, 8: 1.6, 32: 1.6, 100: 1.5}
 IDLE = 0.5  # of a core, in use by others at the start
@@ -81,14 +81,6 @@ def about() -> str:
     )
 
 
-def write(text: str) -> None:
-    """Puts the text between the two marks of the document."""
-    old = DOCUMENT.read_text(encoding="utf-8")
-    head, _, rest = old.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    DOCUMENT.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
@@ -116,7 +108,7 @@ def main() -> None:
     print(said + "\n")
     text = table(measured())
     if options.write:
-        write(f"{said}\n\n{text}")
+        write(DOCUMENT, {"performance": f"\n{said}\n\n{text}\n"})
 
 
 if __name__ == "__main__":

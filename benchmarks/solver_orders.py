@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.document import write
 from dpm_demo.models.exact import MIXTURE, Gaussian
 from dpm_demo.solver import Decision, Evaluation, Measure, alpha, integrate, plan, trajectory
 from dpm_demo.solver.fixed import fixed
@@ -289,17 +289,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "stability": stability,
     "picard": picard,
 }
-
-
-def write(document: Path, tables: dict[str, str]) -> None:
-    """Put each table between its marks, `<!-- figures: NAME -->` and `<!-- end -->`."""
-    text = document.read_text(encoding="utf-8")
-    for name, body in tables.items():
-        pattern = rf"(<!-- figures: {name} -->\n).*?(<!-- end -->)"
-        text, found = re.subn(pattern, rf"\g<1>{body}\n\g<2>", text, flags=re.S)
-        if found != 1:
-            raise SystemExit(f"{document} must have one mark <!-- figures: {name} -->, not {found}")
-    document.write_text(text, encoding="utf-8")
 
 
 def main() -> None:

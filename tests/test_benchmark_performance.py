@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks import performance
+from benchmarks.document import filled
 from benchmarks.figure import Figure, paired, table
 
 
@@ -20,15 +23,17 @@ def test_two_things_are_run_in_turns_after_one_of_each() -> None:
     assert order == ["now", "before"] * 4 and found.ratio is not None and found.ratio > 0
 
 
-def test_writing_replaces_the_figures_and_keeps_the_text(tmp_path, monkeypatch) -> None:
-    document = tmp_path / "performance.md"
+def test_writing_replaces_the_figures_and_keeps_the_text() -> None:
     text = performance.DOCUMENT.read_text(encoding="utf-8")
-    head, tail = text.split(performance.BEGIN)[0], text.split(performance.END)[1]
-    document.write_text(text, encoding="utf-8")
-    monkeypatch.setattr(performance, "DOCUMENT", document)
+    head, tail = text.split("<!-- figures: performance -->")[0], text.split("<!-- end -->")[1]
     for now in ("1 ms", "2 ms"):
-        performance.write(table([Figure("a call", "b: 4 ms", now, 0.5, 0.4)]))
-    written = document.read_text(encoding="utf-8")
-    assert written.startswith(head) and written.endswith(tail)
-    assert "| a call | b: 4 ms | 2 ms | 0.50 | ≤ 0.4 | **missed** |" in written
-    assert "1 ms" not in written.split(performance.BEGIN)[1]
+        text = filled(text, {"performance": table([Figure("a call", "b: 4 ms", now, 0.5, 0.4)])})
+    assert text.startswith(head) and text.endswith(tail)
+    assert "| a call | b: 4 ms | 2 ms | 0.50 | ≤ 0.4 | **missed** |" in text
+    assert "1 ms" not in text.removeprefix(head).removesuffix(tail)
+
+
+def test_a_table_that_has_no_marks_is_refused_and_a_backslash_stays() -> None:
+    assert filled("<!-- figures: a -->\n<!-- end -->", {"a": r"\1"}).splitlines()[1] == r"\1"
+    with pytest.raises(ValueError, match="one mark <!-- figures: b --> is needed, not 0"):
+        filled("", {"b": ""})

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks import quality
+from benchmarks.document import filled
 from dpm_demo.models.checkpoint import CHECKPOINTS
 from dpm_demo.quality.results import ENOUGH, Line, Results, geometric_mean, landed, warning
 
@@ -120,3 +122,9 @@ def test_every_landed_sweep_is_of_the_weights_beside_it() -> None:
         assert found.model == name
         assert found.digest == hashlib.sha256(weights).hexdigest()[:16], f"{name}: sweep it again"
         assert found.lines
+
+
+def test_the_tables_of_the_document_are_of_the_landed_sweep() -> None:
+    made = quality.tables(Results.read(landed()["emoji-image"]))
+    text = quality.DOCUMENT.read_text(encoding="utf-8")
+    assert filled(text, made) == text
