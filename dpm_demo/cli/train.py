@@ -49,7 +49,7 @@ def train(
     """Train a network on a prepared data set or on a folder of pictures."""
     from dpm_demo.models.checkpoint import load_weights, read_config, weights_digest
     from dpm_demo.models.device import pick_device
-    from dpm_demo.training.loop import Recipe, weights_for
+    from dpm_demo.training.loop import Recipe, held_out_loss, weights_for
     from dpm_demo.training.loop import train as run
     from dpm_demo.training.loss import autoguided
     from dpm_demo.training.sheet import write_sheet
@@ -90,7 +90,7 @@ def train(
             )
             bar.update(min(round(p.seconds), bar.total) - bar.n)
 
-        run(
+        network = run(
             pictures,
             out,
             recipe,
@@ -102,8 +102,11 @@ def train(
             on_save=write_sheet,
         )
     output.say(f"{out}: config.json, model.safetensors and a sheet of samples")
+    held = held_out_loss(network, pictures.subset(held=True), recipe.target)
+    output.say(f"loss on pictures that were held out: {held:.4f}")
     output.say(state_note(out))
     return {
+        "held_out_loss": held,
         "out": out,
         "iterations": None if last is None else last.iteration,
         "loss": None if last is None else last.loss,

@@ -76,13 +76,14 @@ def held_out_loss(
 ) -> float:
     """The loss over held-out pictures with lam and noise that are the same at every call."""
     generator = torch.Generator().manual_seed(0)
+    device = next(network.parameters()).device
     total, n, choices = 0.0, min(limit, len(pictures)), pictures.choices
     with torch.no_grad():
         for rows in torch.arange(n).split(32):
             x0 = from_levels(pictures.data[rows])
             lam = draw_lam(len(rows), generator)
             noise = torch.randn(x0.shape, generator=generator)
-            labels = choices[rows]
+            x0, lam, noise, labels = (v.to(device) for v in (x0, lam, noise, choices[rows]))
             loss = denoising_loss(network, x0, lam, noise, labels, target)
             total += loss.item() * len(rows)
     return total / max(n, 1)
