@@ -168,9 +168,9 @@ def build(
     )
     bar.watches(inputs)
     links.follows(inputs, query, link)
-    demo.load(open_link, None, [*inputs, note], api_visibility="private").then(
-        None, None, None, js=links.RUN.replace("TAB", "errors"), api_visibility="private"
-    )
+    demo.load(
+        open_link, None, [*inputs, note], show_progress="hidden", api_visibility="private"
+    ).then(None, None, None, js=links.RUN.replace("TAB", "errors"), api_visibility="private")
     labels.model.input(
         relabel, labels.model, [*labels.axes, labels.guidance], api_visibility="private"
     )

@@ -320,7 +320,7 @@ def build(
     line.change(None, line, None, js=TOLD.replace("TAB", "compare"), **private)
     labels.follow(serving, note, rows.menus)
     make.click(files, done_run, list(downloads.values()), **private)
-    demo.load(open_link, None, form, **private).then(
+    demo.load(open_link, None, form, show_progress="hidden", **private).then(
         None, None, None, js=LINKED.replace("TAB", "compare"), **private
     )
 

@@ -191,9 +191,9 @@ class RequestForm:
         bar.watches(self.inputs)
         bar.go.click(None, None, None, js=_TO_PLAYER.replace("TAB", self.tab), **private)
         links.written_by(started.success, self.query, self.inputs, link)
-        demo.load(self.open_link, None, [*self.inputs, note], **private).then(
-            None, None, None, js=links.RUN.replace("TAB", self.tab), **private
-        )
+        demo.load(
+            self.open_link, None, [*self.inputs, note], show_progress="hidden", **private
+        ).then(None, None, None, js=links.RUN.replace("TAB", self.tab), **private)
         links.follows(self.inputs, self.query, link)
         self.labels.follow(self.serving, note, self.solver.menus)
         self.nearest.click(self.take_nearest, self.inputs, [*self.inputs, note], **private)
