@@ -32,6 +32,7 @@ LABELLED = 6  # lines that have their names beside them; more have a legend
 EVERY = "all"  # in the menu of budgets
 DISTANCES = ("fd", "kid")
 KINDS = ("csv", "json", "png", "html")
+BEHIND = "× the nearest (95 %)"  # over the seeds in pairs, of its sweep at this budget
 # of the table's columns, without ± and with it; so a phone shows more than the first
 WIDTHS = {4: ["46%", "15%", "22%", "17%"], 5: ["36%", "13%", "19%", "17%", "15%"]}
 
@@ -68,7 +69,7 @@ def budgets_of(results: Results, metric: str) -> list[int]:
 
 
 def table(results: Results, choice: Choice) -> tuple[list[str], list[list[Any]]]:
-    """Headers and a row a line, by budget, the best first; ± is there for metrics that have one."""
+    """Headers and a row a line, by budget, the best first, with how sure a figure is if known."""
     metric = choice.metric
     deviation = report.DEVIATION.get(metric)
     known = [
@@ -80,13 +81,17 @@ def table(results: Results, choice: Choice) -> tuple[list[str], list[list[Any]]]
     ]
     sign = 1 if METRICS[metric].lower_is_better else -1
     rows = []
+    behind = metric == "rmse" and any(line.low is not None for line in known)
     for line in sorted(known, key=lambda x: (x.nfe, sign * getattr(x, metric))):
         row = [line.solver, line.nfe, float(f"{getattr(line, metric):.4g}")]
         if deviation:
             spread = getattr(line, deviation)
             row.append(None if spread is None else float(f"{spread:.2g}"))
+        if behind:
+            row.append("" if line.low is None else f"{line.low:.2f} to {line.high:.2f}")
         rows.append([*row, count_of(line, metric)])
-    return ["solver", "NFE", results.title(metric), *(["±"] if deviation else []), "n"], rows
+    spreads = ["±"] * bool(deviation) + [BEHIND] * behind
+    return ["solver", "NFE", results.title(metric), *spreads, "n"], rows
 
 
 def column(title: str) -> str:
