@@ -86,7 +86,8 @@ HOPS = (
 def _arc(start: float, length: float, lane: int, longest: float) -> tuple[list[float], list[float]]:
     turn = np.linspace(0, np.pi, 13)
     x = start + length * (1 - np.cos(turn)) / 2
-    return x.tolist(), (lane + 0.85 * length / longest * np.sin(turn)).tolist()
+    y = lane + 0.85 * length / longest * np.sin(turn)
+    return x.round(4).tolist(), y.round(4).tolist()
 
 
 def _hops(

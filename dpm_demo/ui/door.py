@@ -14,6 +14,7 @@ import traceback
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import BlocksConfigDict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dpm_demo.ui.lines import one_line
@@ -24,6 +25,7 @@ log = logging.getLogger("dpm_demo")
 
 TYPE = re.compile(r" \(type: <class '[^']*'>\)")
 SHAPE = "what was sent does not fit the fields of this call; the page 'Use via API' names them."
+SCHEMAS = {"api_info", "api_info_as_input", "api_info_as_output"}
 FAULT = "Something went wrong here, and the log says what; please try again."
 
 
@@ -51,6 +53,20 @@ class Page(gr.Blocks):
             log.error("an event failed: %s", one_line(_where(error), 300))
             log.debug("its traceback", exc_info=error)
             raise gr.Error(FAULT, print_exception=False) from error
+
+    def get_config_file(self) -> BlocksConfigDict:
+        """What a browser is sent, without the schemas of what only the page's own events use."""
+        config = super().get_config_file()
+        public = {
+            part
+            for event in config["dependencies"]
+            if event["api_visibility"] != "private"
+            for part in (*event["inputs"], *event["outputs"])
+        }
+        for component in config["components"]:
+            if component["id"] not in public:
+                component.update((name, {}) for name in SCHEMAS & component.keys())
+        return config
 
     def short_queue(self) -> None:
         """Gives the queue's own refusal the words that a person can use."""

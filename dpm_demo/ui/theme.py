@@ -11,6 +11,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils import sizes
 
+from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.widgets import glossary
 
 # the reader's own fonts: nothing is fetched, and nothing odd is picked for "sans-serif"
@@ -100,7 +101,7 @@ _FRAME = """<style>
 
 _HERE = Path(__file__).parent
 #: Scripts for the page's head, and that style.
-HEAD = f"{_FRAME}<script>{glossary.table()}</script>" + "".join(
+HEAD = f"{_FRAME}{Player.page_script()}<script>{glossary.table()}</script>" + "".join(
     f"<script>{(_HERE / name).read_text(encoding='utf-8')}</script>"
     for name in (
         "widgets/drawn.js",

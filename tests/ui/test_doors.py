@@ -134,7 +134,7 @@ def command(request: GenerateRequest, monkeypatch: pytest.MonkeyPatch) -> Genera
 @hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_a_wantedmeans_the_same_through_every_door(
+def test_a_request_means_the_same_through_every_door(
     controls: SolverControls, monkeypatch: pytest.MonkeyPatch, wanted: GenerateRequest
 ) -> None:
     pairs = dict(parse_qsl(to_query(wanted), keep_blank_values=True))

@@ -33,6 +33,7 @@ from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.limits import Limits, memory_needed
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
+from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs import adaptive as tab
 from dpm_demo.ui.tabs import adaptive_runs as errors
@@ -278,6 +279,7 @@ def page(serving: Serving, browser: Browser) -> Iterator[Page]:
     with gr.Blocks(analytics_enabled=False) as demo:
         tab.build(serving, serving.library.choices(), MODEL, demo)
     _, url, _ = demo.queue().launch(
+        head=Player.page_script(),
         prevent_thread_lock=True,
         ssr_mode=False,
         _frontend=False,

@@ -167,6 +167,7 @@ def build_page() -> gr.Blocks:
 def address() -> Iterator[str]:
     page = build_page()
     _, url, _ = page.queue().launch(
+        head=Player.page_script(),
         prevent_thread_lock=True,
         ssr_mode=False,
         _frontend=False,

@@ -101,6 +101,17 @@ def test_the_served_page_has_light_sessions(served, configured):
     assert configured == []
 
 
+def test_a_browser_is_sent_the_players_script_once_and_schemas_of_the_api_alone(served):
+    _, address = served
+    page = httpx.get(address, timeout=120).text
+    assert page.count("window.dpmPlayer = (") == 1 and len(page) < 1_000_000
+    config = httpx.get(f"{address}config", timeout=120).json()
+    told = {c["id"] for c in config["components"] if c.get("api_info")}
+    public = [d for d in config["dependencies"] if d["api_visibility"] == "public"]
+    assert told and told <= {part for d in public for part in (*d["inputs"], *d["outputs"])}
+    assert httpx.get(f"{address}gradio_api/info?all_endpoints=true", timeout=120).is_success
+
+
 def test_a_call_that_is_refused_leaves_a_light_session_and_nothing_else(served):
     _, address = served
     url = f"{address}gradio_api/call/generate"

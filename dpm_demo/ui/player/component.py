@@ -38,6 +38,8 @@ from dpm_demo.ui.player.script import CheapAttributes, script
 _HERE = Path(__file__).parent
 
 
+#: What runs the script of the page's head.
+RUN = "window.dpmPlayer(element, props, trigger, watch)"
 MODULES = ("dom.js", "read.js", "share.js", "over.js", "layout.js", "paint.js", "input.js")
 
 
@@ -51,6 +53,8 @@ class Player(CheapAttributes, gr.HTML):
         follow: `tab` of a landing whose runs it shows, instead of a value of its own.
         **options: passed on to `gr.HTML` (`elem_id`, `visible`, `scale`, ...).
 
+    A page that has players has `page_script()` in its head, so that seven of them load one script.
+
     Events that paint into it want `show_progress="hidden"`: Gradio dims a pending component.
     """
 
@@ -60,6 +64,12 @@ class Player(CheapAttributes, gr.HTML):
     def source() -> str:
         """Its script."""
         return script(_HERE, MODULES, "player.css")
+
+    @classmethod
+    def page_script(cls) -> str:
+        """The script for the head of a page."""
+        start = f"window.dpmPlayer = ({RUN.partition('(')[2][:-1]}) => {{"
+        return f"<script>{start}\n{cls.source()}\n}};</script>"
 
     def __init__(
         self,
@@ -76,7 +86,7 @@ class Player(CheapAttributes, gr.HTML):
             label=label,
             html_template=self.TEMPLATE,
             css_template="",
-            js_on_load=self.source(),
+            js_on_load=RUN,
             apply_default_css=False,
             placeholder=placeholder,
             follow=follow,
