@@ -25,7 +25,7 @@ from dpm_demo.request.codec import (
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.limits import Limits, memory_needed
-from dpm_demo.solver.settings import CHOICES, Solver
+from dpm_demo.solver.settings import ADAPTIVE_FIELDS, CHOICES, FIXED_FIELDS, Solver
 
 
 def _solver(**values: object) -> Solver | None:
@@ -35,14 +35,23 @@ def _solver(**values: object) -> Solver | None:
         return None
 
 
-solvers = st.builds(
-    _solver,
-    nfe=st.integers(1, 1000),
-    eta=st.sampled_from([0.0, 0.25, 1.0]),
-    window=st.sampled_from([0, 0, 2, 8]),
-    tolerance=st.sampled_from([0.05, 0.001]),
-    **{name: st.sampled_from(allowed) for name, allowed in CHOICES.items()},
-).filter(lambda s: s is not None)
+def _solvers(methods: list[str], unused: tuple[str, ...]) -> st.SearchStrategy[Solver]:
+    """Any solver of `methods`, at which `unused` settings mean nothing: most others are refused."""
+    each = {
+        "nfe": st.integers(1, 1000),
+        "eta": st.sampled_from([0.0, 0.25, 1.0]),
+        "window": st.sampled_from([0, 0, 2, 8]),
+        "tolerance": st.sampled_from([0.05, 0.001]),
+        **{name: st.sampled_from(allowed) for name, allowed in CHOICES.items()},
+        "method": st.sampled_from(methods),
+    }
+    used = {name: values for name, values in each.items() if name not in unused}
+    return st.builds(_solver, **used).filter(lambda s: s is not None)
+
+
+solvers = _solvers(["multistep", "singlestep"], ADAPTIVE_FIELDS) | _solvers(
+    ["adaptive"], FIXED_FIELDS
+)
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
 requests = st.builds(
