@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -140,15 +141,23 @@ def test_the_order_on_the_exact_mixture(name: str, order: int) -> None:
     assert abs(found - order) < 0.15
 
 
+@cache
+def noisy() -> Problem:
+    x = torch.randn(48, 48, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return Problem(MIXTURE.denoise, x, MIXTURE.flow(x, *SPAN), SPAN)
+
+
+@cache
+def converged(solver: Solver) -> torch.Tensor:
+    return noisy().solve(solver, 1000)
+
+
 @pytest.mark.parametrize("name", [e.name for e in SAMPLERS.values() if e.noisy])
 def test_every_noisy_one_converges_along_its_path_at_strong_order_one(name: str) -> None:
-    x = torch.randn(48, 48, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    problem = Problem(MIXTURE.denoise, x, MIXTURE.flow(x, *SPAN), SPAN)
     solver = SAMPLERS[name].solver()
     # all but one solve the same SDE, so that one converged path is the truth of all of them
     own = solver if name == "er_sde" else Solver(order=2, eta=1.0, lower_order_final=False)
-    converged = problem.solve(own, 1000)
-    few, many = strong_errors(solver, problem, (24, 192), converged)
+    few, many = strong_errors(solver, noisy(), (24, 192), converged(own))
     assert 0.8 < math.log(few / many) / math.log(8) < 1.25
 
 

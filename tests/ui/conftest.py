@@ -10,6 +10,8 @@ import chromium
 import pytest
 
 os.environ["GRADIO_IS_E2E_TEST"] = "1"
+#: The browser finds this machine and no other.
+ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +35,8 @@ def browser() -> Iterator[object]:
     assert path, "no Chromium or Chrome: `python tests/chromium.py` brings one"
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path=path,
+            args=["--no-sandbox", "--disable-dev-shm-usage", ALONE],
         )
         yield started
         started.close()

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from dpm_demo.media.png import png, png_text
 from dpm_demo.request.codec import read
-from tests.ui.test_page import PATIENCE, Visitor
+from tests.ui.visitor import PATIENCE, Visitor
 
 pytestmark = pytest.mark.browser
 
@@ -32,8 +32,7 @@ DROP = """([name, data]) => {
 def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
     guest = Visitor(browser, served[1])
     yield guest
-    guest.context.close()
-    assert guest.errors == [] and guest.strays == []
+    guest.leave()
 
 
 def asked(guest: Visitor) -> dict[str, str]:
@@ -70,7 +69,7 @@ def test_an_address_opens_the_tab_with_its_settings_and_runs_if_it_says_so(
     expect(guest.page.locator("#errors-note")).to_contain_text(
         "adaptive, DPM-Solver-12, tolerance 0.2"
     )
-    guest.context.close()
+    guest.leave()
 
 
 def test_a_dropped_picture_restores_the_settings_that_made_it(visitor: Visitor) -> None:

@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
-from tests.ui.test_page import PATIENCE, Visitor
+from tests.ui.visitor import PATIENCE, Visitor
 
 pytestmark = pytest.mark.browser
 
@@ -97,6 +97,6 @@ def test_no_tab_breaks_a_serious_rule(
         if tab in RUNS and (width == 1400) == (scheme == "light"):
             RUNS[tab](guest)
             ran[tab] = serious(guest)
-    guest.context.close()
+    guest.leave()
     assert broken == {tab: [] for tab in TABS}
     assert not any(ran.values()), ran

@@ -17,7 +17,7 @@ from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.alone.page import page as page_alone
 from dpm_demo.ui.widgets.controls import CALIBRATED, SolverControls, schedules
 from dpm_demo.ui.widgets.solver_rows import SolverRows
-from tests.ui.test_page import PATIENCE, Visitor
+from tests.ui.visitor import PATIENCE, Visitor
 
 pytestmark = pytest.mark.browser
 
@@ -26,9 +26,7 @@ pytestmark = pytest.mark.browser
 def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
     guest = Visitor(browser, served[1], reduced_motion="reduce")
     yield guest
-    guest.context.close()
-    assert guest.errors == [], "an error in the console"
-    assert guest.strays == [], "a request left the machine"
+    guest.leave()
 
 
 def run(guest: Visitor) -> None:

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 
 from benchmarks.page import RESULT, SHARE, SIZES
 from tests.ui.test_axe import SHOWN, TABS
-from tests.ui.test_page import PATIENCE, Visitor
+from tests.ui.visitor import PATIENCE, Visitor
 
 pytestmark = pytest.mark.browser
 
@@ -31,8 +31,7 @@ def test_half_of_the_first_screen_is_result_and_its_button_is_in_it(
     if size[0] == 1400:  # all that one may ask, too
         guest.tab("Compare")
         expect(page.locator(".dpl-foot .dpl-chip").last).to_be_in_viewport(ratio=1)
-    guest.context.close()
-    assert guest.errors == []
+    guest.leave()
 
 
 def test_on_a_phone_the_tabs_are_a_row_that_finger_and_keys_move(
@@ -58,4 +57,4 @@ def test_on_a_phone_the_tabs_are_a_row_that_finger_and_keys_move(
     page.keyboard.press("Home")
     page.keyboard.press("Enter")
     expect(tabs.first).to_have_attribute("aria-selected", "true")
-    guest.context.close()
+    guest.leave()

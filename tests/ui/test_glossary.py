@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from dpm_demo.ui.widgets.glossary import TERMS
-from tests.ui.test_page import Visitor
+from tests.ui.visitor import Visitor
 
 pytestmark = pytest.mark.browser
 
@@ -56,5 +56,4 @@ def test_every_word_says_what_it_means_by_pointer_by_key_and_by_finger(
     expect(page.locator("dfn").first).to_have_attribute("data-term", "lambda")
     gather()
     assert found == set(TERMS)
-    guest.context.close()
-    assert guest.errors == []
+    guest.leave()

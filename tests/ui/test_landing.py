@@ -21,7 +21,7 @@ from dpm_demo.media.pixels import uint8
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.codec import comparison_of_query, comparison_query
 from dpm_demo.ui.landing.scenes import ANSWERS, BUDGETS, FOLDER, SCENES, read_answers, read_scenes
-from tests.ui.test_page import PATIENCE, Visitor
+from tests.ui.visitor import PATIENCE, Visitor
 
 NFE = 8
 NAME = "2-flag"
@@ -120,9 +120,7 @@ def open_page(browser: Browser, address: str, query: str = "", motion: str = "re
 def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
     guest = open_page(browser, served[1])
     yield guest
-    guest.context.close()
-    assert guest.errors == [], "an error in the console"
-    assert guest.strays == [], "a request left the machine"
+    guest.leave()
 
 
 def canvases(page: Page) -> list[str]:
@@ -184,7 +182,7 @@ def test_it_plays_by_itself_from_the_noise_and_not_where_motion_is_unwelcome(
     expect(nfe).to_have_text(re.compile(r"\d+ of \d+"))
     expect(nfe).to_have_text("40", timeout=PATIENCE)  # then all budgets come by
     expect(play).to_have_attribute("aria-label", "Play", timeout=PATIENCE)
-    guest.context.close()
+    guest.leave()
 
 
 def test_another_recording_fills_in_the_form(visitor: Visitor) -> None:
@@ -218,5 +216,4 @@ def test_a_link_with_run_computes_what_it_asks_and_the_page_shows_it(
         re.compile(r"seed=[1-9]")
     )
     assert before == 0
-    guest.context.close()
-    assert guest.errors == []
+    guest.leave()

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import threading
-import time
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from gradio_client import Client
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, expect
 
 from dpm_demo.engine.job import Job
 from dpm_demo.media.png import png_text
@@ -23,112 +22,16 @@ from dpm_demo.request.codec import comparison_of_query, read
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.job import Checked
 from dpm_demo.ui.page import make_serving
+from tests.ui.visitor import PATIENCE, Visitor
 
 pytestmark = pytest.mark.browser
-
-PATIENCE = 120_000  # ms; only a failure waits that long
-expect.set_options(timeout=PATIENCE)
-
-
-class Visitor:
-    """One open page, and what must not have happened on it."""
-
-    def __init__(
-        self,
-        browser: Browser,
-        address: str,
-        width: int = 1300,
-        query: str = "",
-        **options: Any,
-    ) -> None:
-        self.errors: list[str] = []
-        self.strays: list[str] = []
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 900}, accept_downloads=True, **options
-        )
-        self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE)
-        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
-        self.page.on("pageerror", lambda e: self.errors.append(str(e)))
-        self.page.route("**/*", self._only_local)
-        self.page.goto(address + query)
-        expect(self.page.get_by_role("tab", name="Generate")).to_be_visible(timeout=PATIENCE)
-
-    def _only_local(self, route: Route) -> None:
-        url = route.request.url
-        if re.match(r"(https?://(127\.0\.0\.1|localhost)[:/]|data:|blob:)", url):
-            route.continue_()
-        else:
-            self.strays.append(url)
-            route.abort()
-
-    def tab(self, name: str) -> None:
-        self.page.get_by_role("tab", name=name, exact=True).click()
-
-    def player(self, where: str) -> Any:
-        return self.page.locator(f"#{where}-player")
-
-    def at(self, where: str, part: str) -> Any:
-        return self.player(where).get_by_test_id(f"player-{part}")
-
-    def number(self, label: str, value: float) -> None:
-        box = self.page.get_by_label(f"number input for {label}").locator("visible=true")
-        box.fill(str(value))
-        box.press("Enter")
-
-    def choose(self, label: str, option: str) -> None:
-        self.page.get_by_label(label, exact=True).locator("visible=true").click()
-        self.page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
-        if option.startswith("mixture (exact)"):  # which has no labels
-            category = self.page.get_by_label("Category", exact=True)
-            expect(category.locator("visible=true")).to_have_count(0)
-
-    def drawer(self, title: str) -> None:
-        """Opens a drawer that may be open already."""
-        head = self.page.get_by_role("button", name=title).locator("visible=true")
-        if "open" not in (head.get_attribute("class") or "").split():
-            head.click()
-
-    def asks(self, budgets: str = "") -> None:
-        """Opens the form of Compare, and fills in its budgets."""
-        self.drawer("Ask something else")
-        line = self.page.locator("#compare-budgets input, #compare-budgets textarea")
-        expect(line).to_be_visible()
-        if budgets:
-            line.fill(budgets)
-
-    def generate(self) -> None:
-        self.page.locator("#generate-go").click()
-
-    def finished(self, where: str = "generate") -> None:
-        expect(self.at(where, "status")).to_contain_text("done", timeout=PATIENCE)
-
-    def until(self, condition: Any, seconds: float = PATIENCE / 1000) -> None:
-        """Waits for it while the page's requests go on (they pass through `_only_local`)."""
-        limit = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < limit, "it did not come to that in time"
-            self.page.wait_for_timeout(20)
-
-    def share(self) -> None:
-        """Opens the drawer with a tab's files, link and code, where it has one."""
-        if self.page.get_by_role("button", name="Share:").locator("visible=true").count():
-            self.drawer("Share:")
-
-    def download(self, name: str) -> bytes:
-        self.share()
-        with self.page.expect_download() as waiting:
-            self.page.get_by_role("button", name=name, exact=True).locator("visible=true").click()
-        return waiting.value.path().read_bytes()
 
 
 @pytest.fixture
 def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
     guest = Visitor(browser, served[1])
     yield guest
-    guest.context.close()
-    assert guest.errors == [], "an error in the console"
-    assert guest.strays == [], "a request left the machine"
+    guest.leave()
 
 
 def test_one_click_paints_frames_and_ends_with_a_complete_timeline(visitor: Visitor) -> None:
@@ -300,8 +203,7 @@ def test_two_visitors_meet_in_one_forward_and_both_finish(
     for guest in (visitor, other):
         guest.finished()
     assert calls == [2] * 12
-    other.context.close()
-    assert other.errors == []
+    other.leave()
 
 
 def test_each_schedule_gives_another_picture_at_8_evaluations(served: tuple[Any, str]) -> None:
@@ -407,8 +309,7 @@ def test_compare_fills_figures_plot_and_files_and_its_link_is_the_experiment(
     guest.page.locator("#compare-go").click()
     guest.finished("compare")
     assert _files(guest)["png"] == picture
-    guest.context.close()
-    assert guest.errors == [] and guest.strays == []
+    guest.leave()
 
 
 def _files(guest: Visitor) -> dict[str, bytes]:
@@ -441,8 +342,7 @@ def test_a_bad_link_is_named_and_the_page_works(browser: Browser, served: tuple[
     for word in ("budgets", "order", "model"):
         expect(note).to_contain_text(word)
     assert guest.page.locator("#compare-note script").count() == 0
-    guest.context.close()
-    assert guest.errors == []
+    guest.leave()
 
 
 def test_a_link_opened_or_made_can_be_copied_whole(
@@ -454,8 +354,7 @@ def test_a_link_opened_or_made_can_be_copied_whole(
     guest.page.locator("#compare-go").click()
     guest.finished("compare")
     expect(line).to_have_value(re.compile(r"^http://.*\?.*budgets=3"))
-    guest.context.close()
-    assert guest.errors == []
+    guest.leave()
 
 
 def test_a_seed_that_is_none_is_refused_in_one_sentence_said_once(visitor: Visitor) -> None:
@@ -502,7 +401,7 @@ def test_on_a_phone_a_click_brings_the_player_into_view(
     guest.generate()
     guest.finished()
     expect(guest.player("generate")).to_be_in_viewport()
-    guest.context.close()
+    guest.leave()
 
 
 def test_the_forward_process_refuses_a_seed_that_is_none(visitor: Visitor) -> None:
@@ -535,7 +434,7 @@ def test_a_phone_needs_no_sideways_scrolling(
         guest.page.locator(f"#{where}-go").click()
         guest.finished(where)
     wide = guest.page.evaluate("() => document.documentElement.scrollWidth")
-    guest.context.close()
+    guest.leave()
     assert wide <= 390
 
 

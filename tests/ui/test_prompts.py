@@ -18,12 +18,12 @@ from playwright.sync_api import Browser, expect
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 import tiny
-from test_page import PATIENCE, Visitor
 
 import dpm_demo as dpm
 from dpm_demo.media.pixels import uint8
 from dpm_demo.media.png import png_text
 from dpm_demo.request.codec import read, to_query
+from tests.ui.visitor import PATIENCE, Visitor
 
 pytestmark = pytest.mark.browser
 
@@ -46,8 +46,7 @@ def page(folder: Path) -> Iterator[str]:
 def visitor(browser: Browser, page: str) -> Iterator[Visitor]:
     guest = Visitor(browser, page)
     yield guest
-    guest.context.close()
-    assert guest.errors == [] and guest.strays == []
+    guest.leave()
 
 
 def prompt(guest: Visitor, text: str) -> None:
@@ -92,8 +91,7 @@ def test_a_prompt_is_watched_and_the_link_of_its_png_draws_it_again(
     guest.generate()
     guest.finished()
     assert np.abs(pixels(guest.download("PNG")) - pixels(first)).max() <= 1
-    guest.context.close()
-    assert guest.errors == [] and guest.strays == []
+    guest.leave()
 
 
 def test_three_orders_are_compared_on_one_prompt_with_their_errors(visitor: Visitor) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
-from test_page import PATIENCE, Visitor
 
 from dpm_demo.request.codec import read
 from dpm_demo.request.files import FPS, Clips, clip_files, wall_of_clips
@@ -23,6 +22,7 @@ from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.tabs.video import before_and_after
+from tests.ui.visitor import PATIENCE, Visitor
 
 
 def _clips(size: tuple[int, int] = (9, 7), count: int = 3, frames: int = 5) -> Clips:
@@ -79,9 +79,7 @@ def test_smoothing_is_in_the_files_and_beside_the_sample_as_it_was() -> None:
 def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
     guest = Visitor(browser, served[1])
     yield guest
-    guest.context.close()
-    assert guest.errors == [], "an error in the console"
-    assert guest.strays == [], "a request left the machine"
+    guest.leave()
 
 
 @pytest.mark.browser

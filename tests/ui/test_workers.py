@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
-from test_page import PATIENCE, Visitor
 
 from dpm_demo.engine.remote import RESTARTED
+from tests.ui.visitor import PATIENCE, Visitor
 
 pytestmark = pytest.mark.browser
 
@@ -73,7 +73,7 @@ def test_two_visitors_are_served_by_two_workers_and_both_see_frames(
     assert re.search(r'^dpm_first_frame_seconds\{quantile="0.95"\} \d', text, re.M)
     assert 'dpm_worker_memory_bytes{worker="1"}' in text
     for guest in guests:
-        guest.context.close()
+        guest.leave()
 
 
 def test_a_visitor_whose_worker_is_killed_reads_so_and_gets_the_picture(
@@ -99,4 +99,4 @@ def test_a_visitor_whose_worker_is_killed_reads_so_and_gets_the_picture(
     expect(visitor.at("generate", "status")).to_contain_text(RESTARTED)
     assert "dpm_restarts_total 1.0" in asked(address, "metrics")
     assert visitor.errors == []
-    visitor.context.close()
+    visitor.leave()
