@@ -12,12 +12,17 @@ import gradio as gr
 #: and returns the whole link, which a Space's frame hides.
 SHOW = "(q) => window.dpmAddress?.write(q) ?? q"
 
-#: Runs what a link asks for, if it says run=1, once it has filled in the form of its tab.
+#: Runs what a link asks for, if it says run=1, once it has filled in the form of its tab. Where the
+#: scripts lie in the browser's cache, that may be before the tab has been drawn.
 RUN = """() => {
   const asked = new URLSearchParams(location.search);
-  if (asked.get("tab") === "TAB" && asked.get("run") === "1") {
-    document.getElementById("TAB-go")?.click();
-  }
+  if (asked.get("tab") !== "TAB" || asked.get("run") !== "1") return;
+  const press = () => {
+    const go = document.getElementById("TAB-go");
+    if (go) go.click();
+    else requestAnimationFrame(press);
+  };
+  press();
 }"""
 
 #: Makes a query the whole link, whoever wrote it into the line.
