@@ -109,6 +109,7 @@ HEAD = f"{_FRAME}{Player.page_script()}<script>{glossary.table()}</script>" + ""
         "mend.js",
         "widgets/run_bar.js",
         "widgets/address.js",
+        "widgets/refused.js",
         "widgets/restore.js",
         "widgets/tabs.js",
         "widgets/linked.js",
@@ -116,6 +117,9 @@ HEAD = f"{_FRAME}{Player.page_script()}<script>{glossary.table()}</script>" + ""
 )
 
 CSS = """
+.refused :is(input:not([type="range"]), textarea) { outline: 2px solid #dc2626; outline-offset: -2px; }
+.refused-why { margin: 4px 0 0; color: #b91c1c; font-size: 13px; }
+.dark .refused-why { color: #fca5a5; }
 .dark { --color-accent: var(--primary-300); }
 .gradio-container { width: 100%; max-width: 1500px !important; margin: 0 auto !important;
   font-variant-numeric: tabular-nums; }

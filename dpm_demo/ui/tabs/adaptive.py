@@ -28,6 +28,7 @@ from dpm_demo.ui.tabs.adaptive_start import recorded
 from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import PREDICTIONS, LabelControls
+from dpm_demo.ui.widgets.fields import named
 from dpm_demo.ui.widgets.run_bar import RunBar
 
 METHODS = [("DPM-Solver-12 (orders 1 and 2)", 2), ("DPM-Solver-23 (orders 2 and 3)", 3)]
@@ -92,6 +93,7 @@ def build(
     )
     link = links.box("errors-link")
     inputs = [*labels.inputs, *widgets.values()]
+    named(**widgets)
     n = len(labels.inputs)
 
     def flat(args: tuple[Any, ...]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ from dpm_demo.ui.tabs.compare_runs import (
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import ANY, LabelControls
 from dpm_demo.ui.widgets.estimate import TOLD
+from dpm_demo.ui.widgets.fields import named
 from dpm_demo.ui.widgets.solver_rows import MORE, SolverRows
 
 
@@ -148,6 +149,7 @@ def build(
     done_run = gr.State("")
 
     inputs = [*labels.inputs, budgets, seed, count, no_taper, *rows.widgets]
+    named(budgets=budgets, seed=seed, count=count)
     asking = [*inputs, done_run]  # a run that was stopped goes on
     n = len(labels.inputs)
 

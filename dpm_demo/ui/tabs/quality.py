@@ -28,6 +28,7 @@ from dpm_demo.ui.tabs.quality_small import (
 from dpm_demo.ui.widgets import advisor, links
 from dpm_demo.ui.widgets.board import Board, metric_menu
 from dpm_demo.ui.widgets.controls import ANY, LabelControls
+from dpm_demo.ui.widgets.fields import named
 from dpm_demo.ui.widgets.run_bar import RunBar
 
 OFFERED = (
@@ -211,6 +212,7 @@ def _small_controls(
             info="Of each solver at each budget. IS needs 20.",
         )
         seed = gr.Number(0, label="Seed", info="Of the first sample.")
+    named(solvers=solvers, budgets=budgets, samples=count, seed=seed)
     return SmallControls(labels, solvers, budgets, count, seed)
 
 

@@ -32,6 +32,7 @@ from dpm_demo.ui.sentences import STOPPED, ended, refuse
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import ANY, LabelControls
+from dpm_demo.ui.widgets.fields import named
 
 TEXT = """
 ### Which solver for my budget?
@@ -92,6 +93,7 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
         with gr.Column(scale=1, min_width=200):
             nfe = gr.Number(8, label="Evaluations", info=f"Of each sample, {NFE[0]} to {NFE[1]}.")
             count = gr.Number(COUNT, label="Seeds", info=f"{SEEDS[0]} to {SEEDS[1]}.")
+    named(nfe=nfe, count=count)
     with gr.Row():
         go_ = gr.Button("Which solver?", variant="primary", min_width=100, elem_id="advise-go")
         stop = gr.Button("Stop", variant="stop", min_width=100, elem_id="advise-stop")

@@ -23,6 +23,7 @@ from dpm_demo.ui.arrivals import LOOK
 from dpm_demo.ui.kept import Newest
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.sessions import CAPACITY
+from dpm_demo.ui.widgets.fields import named
 from dpm_demo.ui.widgets.prompts import PromptControls
 
 SCHEDULES = [
@@ -272,6 +273,7 @@ class LabelControls:
             visible=first is not None and first.conditional,
         )
         self.prompts = PromptControls(first) if prompts else None
+        named(model=self.model, label=self.axes[0], guidance=self.guidance)
 
     @property
     def inputs(self) -> list[gr.components.Component]:

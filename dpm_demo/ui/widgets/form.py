@@ -25,6 +25,7 @@ from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.code import KINDS, code_for
 from dpm_demo.ui.widgets.controls import ANY, Dial, LabelControls, SolverControls
 from dpm_demo.ui.widgets.estimate import about, spent
+from dpm_demo.ui.widgets.fields import named
 from dpm_demo.ui.widgets.run_bar import RunBar
 
 #: On a phone the player stands above the form: a click should be seen to do something.
@@ -69,6 +70,7 @@ class RequestForm:
         with gr.Row():
             self.new = gr.Button("New seed", size="sm")
             self.reuse = gr.Button("Reuse last seed", size="sm")
+        named(**self.solver.widgets, count=self.count, seed=self.seed)
         self.last_seed = gr.State(default.seed)
         self.inputs = [*self.labels.inputs, *self.solver.inputs, self.count, self.seed]
 

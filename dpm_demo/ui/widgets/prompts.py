@@ -8,6 +8,7 @@ import gradio as gr
 
 from dpm_demo.models.model import Model
 from dpm_demo.request.generate import PROMPT_MAX
+from dpm_demo.ui.widgets.fields import named
 
 NAMES = ("prompt", "negative_prompt", "height", "width", "frames")
 
@@ -49,6 +50,7 @@ class PromptControls:
                         min_width=90,
                     )
                 )
+        named(**dict(zip(NAMES, self.widgets, strict=True)))
 
     @staticmethod
     def values(args: tuple[Any, ...]) -> dict[str, Any]:

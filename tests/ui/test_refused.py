@@ -1,0 +1,53 @@
+"""A refusal stands at its field until that is changed, in every tab."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.ui.test_page import Visitor
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
+    guest = Visitor(browser, served[1])
+    yield guest
+    guest.context.close()
+    assert guest.errors == [] and guest.strays == []
+
+
+def test_the_field_that_a_refusal_names_is_marked_and_says_why_until_it_is_changed(
+    visitor: Visitor,
+) -> None:
+    def refused(field: Any, go: str, why: str) -> None:
+        visitor.page.locator(go).click()
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_accessible_description(why)
+        marked = visitor.page.locator(".refused")
+        expect(marked).to_have_count(1)
+        expect(marked.locator(".refused-why")).to_have_text(why)
+
+    visitor.tab("Generate")
+    seed = visitor.page.locator("#generate-seed input")
+    seed.fill("1.5")
+    refused(seed, "#generate-go", "seed must be a whole number from 0 to 2147483647, not 1.5")
+    seed.fill("2")
+    expect(visitor.page.locator(".refused, .refused-why, [aria-invalid]")).to_have_count(0)
+
+    visitor.tab("Compare")
+    visitor.asks("5, zwölf")
+    budgets = visitor.page.locator("#compare-budgets input, #compare-budgets textarea")
+    why = "budgets must be whole numbers from 1 to 1000, not 'zwölf'"
+    refused(budgets, "#compare-go", why)
+    refused(budgets, "#compare-go", why)  # asked again, it is said again, once
+
+    visitor.tab("Error control")
+    tolerance = visitor.page.locator("#errors-tolerance input, #errors-tolerance textarea")
+    tolerance.fill("-1")
+    visitor.page.locator("#errors-go").click()
+    expect(tolerance).to_have_attribute("aria-invalid", "true")
