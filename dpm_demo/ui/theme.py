@@ -117,7 +117,8 @@ HEAD = f"{_FRAME}{Player.page_script()}<script>{glossary.table()}</script>" + ""
 )
 
 CSS = """
-.refused :is(input:not([type="range"]), textarea) { outline: 2px solid #dc2626; outline-offset: -2px; }
+.refused :is(input:not([type="range"]), textarea) {
+  outline: 2px solid #dc2626; outline-offset: -2px; }
 .refused-why { margin: 4px 0 0; color: #b91c1c; font-size: 13px; }
 .dark .refused-why { color: #fca5a5; }
 .dark { --color-accent: var(--primary-300); }
