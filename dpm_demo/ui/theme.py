@@ -105,6 +105,7 @@ HEAD = f"{_FRAME}{Player.page_script()}<script>{glossary.table()}</script>" + ""
     f"<script>{(_HERE / name).read_text(encoding='utf-8')}</script>"
     for name in (
         "widgets/drawn.js",
+        "widgets/cleared.js",
         "widgets/glossary.js",
         "mend.js",
         "widgets/run_bar.js",

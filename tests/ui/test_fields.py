@@ -1,4 +1,4 @@
-"""A refusal stands at its field until that is changed, in every tab."""
+"""A field of the form: a refusal stands at it until it is changed, and it has a default."""
 
 from __future__ import annotations
 
@@ -51,3 +51,16 @@ def test_the_field_that_a_refusal_names_is_marked_and_says_why_until_it_is_chang
     tolerance.fill("-1")
     visitor.page.locator("#errors-go").click()
     expect(tolerance).to_have_attribute("aria-invalid", "true")
+
+
+def test_a_number_that_is_cleared_and_left_gives_its_default_back(visitor: Visitor) -> None:
+    visitor.tab("Generate")
+    seed = visitor.page.locator("#generate-seed input")
+    nfe = visitor.page.get_by_label("number input for Model evaluations (NFE)")
+    for field in (seed, nfe.locator("visible=true")):
+        default = field.input_value()
+        field.fill("3")
+        field.press("Tab")
+        field.fill("")
+        field.press("Tab")
+        expect(field).to_have_value(default)
