@@ -9,6 +9,8 @@ from typing import Any
 import chromium
 import pytest
 
+from tests.ui.visitor import Visitor
+
 os.environ["GRADIO_IS_E2E_TEST"] = "1"
 #: The browser finds this machine and no other.
 ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"
@@ -45,13 +47,6 @@ def browser() -> Iterator[object]:
 @pytest.fixture
 def how_it_works(browser: Any, served: tuple[object, str]) -> Iterator[Any]:
     """The page as it opens at the tab "How it works", which leaves no error in the console."""
-    from playwright.sync_api import expect
-
-    expect.set_options(timeout=60_000)
-    page = browser.new_page(viewport={"width": 1400, "height": 900})
-    wrong: list[str] = []
-    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-    page.goto(f"{served[1]}?tab=explain")
-    yield page
-    page.close()
-    assert wrong == []
+    guest = Visitor(browser, served[1], width=1400, query="?tab=explain")
+    yield guest.page
+    guest.leave()

@@ -23,7 +23,7 @@ os.environ.setdefault("GRADIO_IS_E2E_TEST", "1")
 import gradio as gr
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, expect
 
 from dpm_demo.compare.figures import rmse
 from dpm_demo.compare.references import References
@@ -54,9 +54,9 @@ from dpm_demo.ui.widgets.board import (
     table,
     verdict,
 )
+from tests.ui.visitor import Visitor
 
 MODEL = mixture_model(torch.device("cpu"))
-PATIENCE = 120_000  # ms; only a failure waits that long
 LONG = "order=3 method=singlestep prediction=noise schedule=linear weights=published"
 
 
@@ -370,28 +370,16 @@ def address(serving: Serving) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    expect.set_options(timeout=PATIENCE)
-    context = browser.new_context(viewport={"width": 1400, "height": 900}, accept_downloads=True)
-    view = context.new_page()
-    view.set_default_timeout(PATIENCE)
-    wrong: list[str] = []
-    view.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-
-    def stray(route: Route) -> None:
-        wrong.append(route.request.url)
-        route.abort()
-
-    view.route(re.compile(rf"^(?!{re.escape(address)}|data:|blob:)"), stray)
-    yield view
-    context.close()
-    assert wrong == [], "an error in the console, or a request left the machine"
+def visitor(browser: Browser, address: str) -> Iterator[Visitor]:
+    guest = Visitor(browser, address, width=1400, tab="Quality")
+    yield guest
+    guest.leave()
 
 
-def opened(page: Page, address: str) -> None:
-    page.goto(address)
-    page.get_by_role("tab", name="Quality", exact=True).locator("visible=true").click()
-    page.get_by_role("button", name="Settings of the small sweep").click()
+def opened(guest: Visitor) -> Page:
+    guest.tab("Quality")
+    guest.drawer("Settings of the small sweep")
+    return guest.page
 
 
 def choose_in(page: Page, menu: str, option: str) -> None:
@@ -401,13 +389,13 @@ def choose_in(page: Page, menu: str, option: str) -> None:
 
 @pytest.mark.browser
 def test_in_the_page_a_metric_switch_changes_the_axis_and_a_broken_file_harms_nothing(
-    page: Page, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {MIXTURE_NAME: tmp_path / "good.json", "wrong": tmp_path / "wrong.json"}
     files[MIXTURE_NAME].write_text(sweep("abc").to_json())
     files["wrong"].write_text('{"model": "<script>alert(1)</script>"}')
     monkeypatch.setattr(report, "landed", lambda: files)
-    opened(page, address)
+    page = opened(visitor)
     expect(page.locator("#quality-plot .ytitle")).to_have_text("RMSE to the converged sample")
     shown = page.locator("#quality-table")
     expect(shown).to_contain_text("weights=published")
@@ -433,11 +421,11 @@ def test_in_the_page_a_metric_switch_changes_the_axis_and_a_broken_file_harms_no
 
 @pytest.mark.browser
 def test_in_the_page_a_small_run_ends_with_a_figure_for_each_line_and_stop_leaves_it_usable(
-    page: Page, address: str, serving: Serving, monkeypatch: pytest.MonkeyPatch
+    visitor: Visitor, serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "landed", dict)
     monkeypatch.setattr(small_sweep, "knows_emoji", lambda model: True)
-    opened(page, address)
+    page = opened(visitor)
     expect(page.locator("#quality-text")).to_contain_text("python -m dpm_demo evaluate --help")
     budgets = page.locator("#now-budgets input, #now-budgets textarea")
     note = page.locator("#now-note")
@@ -480,21 +468,21 @@ def test_in_the_page_a_small_run_ends_with_a_figure_for_each_line_and_stop_leave
 
 @pytest.mark.browser
 def test_a_small_run_of_one_visitor_leaves_anothers_figures_alone(
-    browser: Browser, page: Page, address: str, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, visitor: Visitor, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "landed", dict)
-    other = browser.new_page()
-    for guest, words in ((page, "2"), (other, "3")):
-        opened(guest, address)
+    other = Visitor(browser, address, width=1400, tab="Quality")
+    page, beside = pages = opened(visitor), opened(other)
+    for guest, words in ((page, "2"), (beside, "3")):
         guest.locator("#now-budgets input, #now-budgets textarea").fill(words)
-    for guest in (page, other):
+    for guest in pages:
         guest.locator("#quality-go").click()
-    for guest, nfe in ((page, "2"), (other, "3")):
+    for guest, nfe in ((page, "2"), (beside, "3")):
         expect(guest.locator("#now-note")).to_contain_text("3 lines in")
         choose_in(guest, "quality-metric", "PSNR to the converged sample (dB)")
         expect(guest.locator("#now-plot .ytitle")).to_have_text(re.compile("PSNR"))
         expect(guest.locator("#now-text")).to_contain_text(f"At {nfe} evaluations")
-    other.close()
+    other.leave()
 
 
 def test_a_sample_that_is_exact_has_no_infinite_figure() -> None:

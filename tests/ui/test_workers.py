@@ -50,7 +50,7 @@ def test_two_visitors_are_served_by_two_workers_and_both_see_frames(
     all_ready(guests[0], serving)
     for guest in guests:
         guest.tab("Generate")
-        guest.number("Pictures", 4)
+        guest.number("Pictures", 2)
         guest.number("Model evaluations (NFE)", 60)
         guest.page.evaluate(
             """() => { window.seen = new Set(); setInterval(() => {
@@ -69,7 +69,7 @@ def test_two_visitors_are_served_by_two_workers_and_both_see_frames(
     text = asked(address, "metrics")
     assert 'dpm_requests_total{end="done"} 2.0' in text
     rows = re.search(r"^dpm_rows_total (\S+)$", text, re.M)
-    assert rows is not None and float(rows[1]) == 2 * 4 * 60
+    assert rows is not None and float(rows[1]) == 2 * 2 * 60
     assert re.search(r'^dpm_first_frame_seconds\{quantile="0.95"\} \d', text, re.M)
     assert 'dpm_worker_memory_bytes{worker="1"}' in text
     for guest in guests:
@@ -83,7 +83,7 @@ def test_a_visitor_whose_worker_is_killed_reads_so_and_gets_the_picture(
     visitor = Visitor(browser, address)
     all_ready(visitor, serving)
     visitor.tab("Generate")
-    visitor.number("Pictures", 8)
+    visitor.number("Pictures", 4)
     visitor.number("Model evaluations (NFE)", 100)
     visitor.generate()
 

@@ -36,6 +36,9 @@ class Visitor:
         address: str,
         width: int = 1300,
         query: str = "",
+        tab: str = "Generate",
+        color_scheme: Any = "light",
+        reduced_motion: Any = "no-preference",
         **options: Any,
     ) -> None:
         self.errors: list[str] = []
@@ -55,8 +58,9 @@ class Visitor:
         for event, listener in self._listeners.items():
             self.page.on(event, listener)
         self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.emulate_media(color_scheme=color_scheme, reduced_motion=reduced_motion)
         self.page.goto(address + query)
-        expect(self.page.get_by_role("tab", name="Generate")).to_be_visible(timeout=PATIENCE)
+        expect(self.page.get_by_role("tab", name=tab)).to_be_visible(timeout=PATIENCE)
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type == "error":
@@ -73,13 +77,12 @@ class Visitor:
     def leave(self) -> None:
         """Closes the page. Nothing went wrong on it, and nothing of it is left to the next."""
         self.page.evaluate("() => { sessionStorage.clear(); localStorage.clear(); }")
-        self.page.goto("about:blank")
-        for event, listener in self._listeners.items():
+        for event, listener in self._listeners.items():  # what is cut off by it may complain
             self.page.remove_listener(event, listener)
+        self.page.goto("about:blank")
         self.context.clear_cookies()
         self._windows.append((self.context, self.page))
-        assert self.errors == [], "an error in the console"
-        assert self.strays == [], "a request left the machine"
+        assert (self.errors, self.strays) == ([], []), "errors, and requests that left the machine"
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name, exact=True).click()
