@@ -75,8 +75,10 @@ def test_fewer_evaluations_miss_by_more_and_a_click_starts_a_particle(page):
     before = verdict.inner_text()
     plane.locator("canvas").click(position={"x": 100, "y": 100})
     expect(verdict).not_to_have_text(before)
+    plane.get_by_role("button", name="Play").click()
     plane.get_by_role("button", name="draw").click()
     expect(verdict).to_contain_text("draw your own data")
+    plane.get_by_role("slider", name="Time").fill("0.5")  # nothing moves, and nothing is wrong
     plane.locator("canvas").click(position={"x": 150, "y": 150})
     expect(verdict).to_contain_text("misses by")
 

@@ -41,6 +41,7 @@ function solve() {
 }
 function begin() {
   if (state.shape === "own" && !state.blobs.length) {
+    stop();
     state.scene = null;
     state.walks = [];
     verdict.textContent = "Click into the square to draw your own data: every click is a blob.";
@@ -82,6 +83,10 @@ function walkPoint(walk, k, n) {
 function lamNow() {
   const lam = state.scene.lam;
   return lam[0] + (lam[lam.length - 1] - lam[0]) * state.time;
+}
+function moment() {
+  if (state.time === 1) return "the sample";
+  return state.time === 0 || !state.scene ? "noise" : `λ = ${lamNow().toFixed(1)}`;
 }
 /** Each order has a square of its own where there is room; on a phone they share one. */
 const squares = () => (root.clientWidth > 820 && state.walks.length ? state.walks.map((w) => [w]) : [state.walks]);
@@ -215,7 +220,7 @@ let playing = 0;
 const time = slider("Time", 0, 1, 0.005, 1, (value, shown) => {
   stop();
   state.time = value;
-  shown.textContent = value === 1 ? "the sample" : value === 0 ? "noise" : `λ = ${lamNow().toFixed(1)}`;
+  shown.textContent = moment();
   paint();
 });
 time.shown.textContent = "the sample";
@@ -233,7 +238,7 @@ function run() {
   const frame = (now) => {
     state.time = Math.min(1, first + (now - began) / 5000);
     time.input.value = String(state.time);
-    time.shown.textContent = state.time === 1 ? "the sample" : `λ = ${lamNow().toFixed(1)}`;
+    time.shown.textContent = moment();
     paint();
     playing = state.time < 1 && root.isConnected ? requestAnimationFrame(frame) : 0;
     if (!playing) play.textContent = "▶ Play";
