@@ -82,7 +82,8 @@ class Visitor:
         self.page.goto("about:blank")
         self.context.clear_cookies()
         self._windows.append((self.context, self.page))
-        assert (self.errors, self.strays) == ([], []), "errors, and requests that left the machine"
+        assert not self.errors, f"in the console: {self.errors}"
+        assert not self.strays, f"requests that left the machine: {self.strays}"
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name, exact=True).click()
