@@ -45,6 +45,13 @@ def browser() -> Iterator[object]:
 
 
 @pytest.fixture
+def visitor(browser: Any, served: tuple[object, str]) -> Iterator[Visitor]:
+    guest = Visitor(browser, served[1])
+    yield guest
+    guest.leave()
+
+
+@pytest.fixture
 def how_it_works(browser: Any, served: tuple[object, str]) -> Iterator[Any]:
     """The page as it opens at the tab "How it works", which leaves no error in the console."""
     guest = Visitor(browser, served[1], width=1400, query="?tab=explain")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl, urlparse
 
@@ -26,13 +25,6 @@ DROP = """([name, data]) => {
   const about = { bubbles: true, cancelable: true, dataTransfer: files };
   for (const type of ["dragover", "drop"]) target.dispatchEvent(new DragEvent(type, about));
 }"""
-
-
-@pytest.fixture
-def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
-    guest = Visitor(browser, served[1])
-    yield guest
-    guest.leave()
 
 
 def asked(guest: Visitor) -> dict[str, str]:

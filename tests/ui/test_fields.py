@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
-from tests.ui.test_page import Visitor
+from tests.ui.visitor import Visitor
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
-    guest = Visitor(browser, served[1])
-    yield guest
-    guest.context.close()
-    assert guest.errors == [] and guest.strays == []
 
 
 def test_the_field_that_a_refusal_names_is_marked_and_says_why_until_it_is_changed(

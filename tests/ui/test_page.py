@@ -8,7 +8,6 @@ import re
 import threading
 import urllib.request
 import zipfile
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,13 +24,6 @@ from dpm_demo.ui.page import make_serving
 from tests.ui.visitor import PATIENCE, Visitor
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
-    guest = Visitor(browser, served[1])
-    yield guest
-    guest.leave()
 
 
 def test_one_click_paints_frames_and_ends_with_a_complete_timeline(visitor: Visitor) -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from dpm_demo.request.codec import read
 from dpm_demo.request.files import FPS, Clips, clip_files, wall_of_clips
@@ -73,13 +72,6 @@ def test_smoothing_is_in_the_files_and_beside_the_sample_as_it_was() -> None:
     assert value["tile"] == {"w": 7, "h": 9, "frames": 5} and value["columns"] == 2
     moved = [float(t["caption"].split()[-3]) for t in value["tiles"]]
     assert moved[1] < 0.5 * moved[0] and moved[3] < 0.5 * moved[2]
-
-
-@pytest.fixture
-def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
-    guest = Visitor(browser, served[1])
-    yield guest
-    guest.leave()
 
 
 @pytest.mark.browser
