@@ -32,6 +32,7 @@ from dpm_demo.solver.settings import Solver
 
 PATIENCE = 600.0  # seconds; only a failure waits that long
 NAMES = ("obeying", "other")
+BESIDE = {"num_cpus": 0}  # of a worker that may be wherever others have the cores
 
 
 def until(true: Callable[[], Any]) -> None:
@@ -45,16 +46,23 @@ class Obeying:
     """The exact mixture, whose calls note who makes them, and do what files in `folder` say."""
 
     def __init__(self, model: Model, folder: Path) -> None:
-        self.model, self.folder, self.calls = model, folder, 0
+        self.model, self.folder = model, folder
 
     def __call__(self, x: Any, lam: Any, cond: Any = None) -> Any:
-        self.calls += 1
         with (self.folder / "calls").open("a") as file:
             file.write(f"{os.getpid()} {len(x)}\n")
+        calls = callers(self.folder).count(os.getpid())
         for word, after in (("wait", 0), ("wait later", 5)):
-            while self.calls > after and (self.folder / word).exists():
+            while calls > after and (self.folder / word).exists():
                 time.sleep(0.01)
         return self.model.denoise_float32(x, lam)
+
+
+def callers(folder: Path) -> list[int]:
+    """The process of each call."""
+    path = folder / "calls"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [int(line.split()[0]) for line in lines]
 
 
 def made(device: torch.device, name: str, folder: Path, digest: str) -> Model:
@@ -77,8 +85,13 @@ class Service:
     def __init__(self, address: str, folder: Path, workers: int = 2, **options: Any) -> None:
         self.folder = folder
         make = options.pop("make", partial(library, folder))
+        options.setdefault("need", BESIDE if workers == 1 else None)
         self.remote = Remote(address, workers, library(folder), make, **options)
-        until(lambda: sum(w["state"] == "ready" for w in self.remote.workers()) == workers)
+        until(lambda: self.ready == workers)
+
+    @property
+    def ready(self) -> int:
+        return sum(w["state"] == "ready" for w in self.remote.workers())
 
     def say(self, word: str) -> Path:
         path = self.folder / word
@@ -87,9 +100,7 @@ class Service:
 
     @property
     def callers(self) -> list[int]:
-        path = self.folder / "calls"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [int(line.split()[0]) for line in lines]
+        return callers(self.folder)
 
     def job(self, seeds: tuple[int, ...] = (3, 4), nfe: int = 6, name: str = "obeying") -> Job:
         model = self.remote.load(name).result(PATIENCE)
@@ -126,12 +137,20 @@ def _workers_know_what_is_defined_here(cluster: Any) -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
-@pytest.fixture
-def service(cluster: Any, tmp_path: Path) -> Iterator[Service]:
-    service = Service(cluster.address, tmp_path)
+@pytest.fixture(scope="module")
+def two(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    service = Service(cluster.address, tmp_path_factory.mktemp("two"))
     yield service
-    (tmp_path / "wait").unlink(missing_ok=True)
     service.remote.close()
+
+
+@pytest.fixture
+def service(two: Service) -> Iterator[Service]:
+    """The two workers as they were at first: at rest, of no past, and alive again."""
+    yield two
+    for path in two.folder.iterdir():
+        path.unlink()
+    until(lambda: two.ready == 2 and two.remote.stats().requests == 0)
 
 
 # --- the way of a request
@@ -198,15 +217,15 @@ def test_stop_reaches_the_worker_before_its_next_tick(service: Service) -> None:
 
 
 def test_a_worker_that_dies_costs_time_and_the_picture_is_the_same(service: Service) -> None:
-    ticket = service.running()
+    ticket, before = service.running(), service.remote.restarts
     (victim,) = set(service.callers)
     os.kill(victim, signal.SIGKILL)
     (service.folder / "wait").unlink()
     done = ticket.result(PATIENCE)
-    assert done.note == RESTARTED and service.remote.restarts == 1
+    assert done.note == RESTARTED and service.remote.restarts == before + 1
     np.testing.assert_array_equal(done.tracks[0].samples, alone(service).tracks[0].samples)
     assert set(service.callers) - {victim}
-    until(lambda: sum(w["state"] == "ready" for w in service.remote.workers()) == 2)
+    until(lambda: service.ready == 2)
 
 
 def test_previews_after_a_restart_say_so_and_count_on(service: Service) -> None:
@@ -251,7 +270,7 @@ def test_a_node_that_is_killed_in_the_middle_of_a_request_costs_time(
     service = Service(cluster.address, tmp_path, 1, need={"num_cpus": 1, "resources": {"third": 1}})
     try:
         ticket = service.running()
-        service.remote.force.need = {"num_cpus": 1}  # the next may be anywhere
+        service.remote.force.need = BESIDE  # the next may be anywhere
         cluster.remove_node(node, allow_graceful=False)
         (tmp_path / "wait").unlink()
         done = ticket.result(PATIENCE)
@@ -269,13 +288,13 @@ def test_a_worker_of_another_version_is_refused(
 ) -> None:
     monkeypatch.setattr(workforce, "code_digest", lambda: "0123456789abcdef")
     with pytest.raises(ValueError, match="another version"):
-        Remote(cluster.address, 1, library(tmp_path), partial(library, tmp_path))
+        Remote(cluster.address, 1, library(tmp_path), partial(library, tmp_path), need=BESIDE)
 
 
 def test_a_worker_with_other_weights_is_not_asked_for_that_model(
     cluster: Any, tmp_path: Path
 ) -> None:
-    service = Service(cluster.address, tmp_path, make=partial(library, tmp_path, "other"))
+    service = Service(cluster.address, tmp_path, 1, make=partial(library, tmp_path, "other"))
     try:
         with pytest.raises(JobFailed, match="No worker is left"):
             service.start().result(PATIENCE)
@@ -327,10 +346,11 @@ def test_admission_is_bounded_and_ends_with_close(cluster: Any, tmp_path: Path) 
 
 
 def test_a_report_tells_memory_speed_and_models(service: Service) -> None:
+    before = {w["worker"]: w["ticks"] for w in service.remote.workers()}
     service.start().result(PATIENCE)
     every = service.remote.workers()
-    assert [w["worker"] for w in every] == [0, 1]
-    served = [w for w in every if w["ticks"]]
+    assert [w["worker"] for w in every] == list(before) and len(before) == 2
+    served = [w for w in every if w["ticks"] > before[w["worker"]]]
     assert len(served) == 1 and served[0]["ms_per_row"] > 0
     assert all(w["memory"] > 2**20 and w["device"] == "cpu" for w in every)
     assert "obeying" in served[0]["models"]

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import dpm_demo as dpm
+from dpm_demo.cli.main import main
 from dpm_demo.compare.references import reference_solver
 from dpm_demo.engine import cluster as reach
 from dpm_demo.engine.cluster import Refused
@@ -222,11 +223,15 @@ def test_another_version_and_other_weights_are_refused(
 # --- several drivers
 
 
+def command(folder: Path, *words: str) -> list[str]:
+    about = ["--model", "mixture", "--device", "cpu", "--metrics", "rmse", "--solvers", "order=2"]
+    return ["evaluate", *about, "--out", str(folder), *words]
+
+
 def evaluate(folder: Path, *words: str) -> subprocess.Popen[str]:
     """The command in a process of its own, in one process unless `words` say otherwise."""
-    command = [sys.executable, "-m", "dpm_demo", "evaluate", "--model", "mixture", "--device"]
-    command += ["cpu", "--metrics", "rmse", "--solvers", "order=2", "--out", str(folder), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    program = [sys.executable, "-m", "dpm_demo", *command(folder, *words)]
+    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_a_second_driver_beside_it_computes_nothing_twice(
@@ -262,16 +267,16 @@ def test_a_driver_that_is_killed_keeps_what_it_has_and_the_next_goes_on(
 ) -> None:
     many, one = tmp_path / "many", tmp_path / "one"
     words = ["--nfe", "5,6", "--error-seeds", "100"]
-    alone = evaluate(one, *words)
     driver = evaluate(many, *words, "--ray", cluster.address)
     until(lambda: list(many.glob("units/*/*.npz")) or driver.poll() is not None)
     driver.send_signal(signal.SIGKILL)
     driver.wait(PATIENCE)
     kept = {path: path.stat().st_mtime_ns for path in many.glob("units/*/*.npz")}
     assert kept
-    for command in (evaluate(many, *words, "--ray", cluster.address), alone):
-        said, _ = command.communicate(timeout=PATIENCE)
-        assert command.returncode == 0, said
+    following = evaluate(many, *words, "--ray", cluster.address)
+    assert main(command(one, *words)) == 0
+    said, _ = following.communicate(timeout=PATIENCE)
+    assert following.returncode == 0, said
     assert kept.items() <= {p: p.stat().st_mtime_ns for p in many.glob("units/*/*.npz")}.items()
     assert (many / "results.csv").read_text() == (one / "results.csv").read_text()
 
