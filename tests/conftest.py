@@ -32,7 +32,8 @@ def cluster() -> Iterator[Any]:
 
     The first node has no cores for work, so that a test may end any other.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # at Ray's niceness of 15 workers starve beside the tests of another process
+    os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"})
     import ray
     from ray.cluster_utils import Cluster
 
