@@ -52,6 +52,18 @@ def test_a_fitted_solver_stands_beside_a_named_one_with_the_error_of_each(
         expect(tile).to_contain_text(re.compile(r"RMSE [\d.]+"))
 
 
+def test_a_model_without_labels_is_chosen_and_run_without_a_complaint(visitor: Visitor) -> None:
+    visitor.page.evaluate(
+        """() => { window.said = []; new MutationObserver(() => window.said.push(
+        ...[...document.querySelectorAll('.toast-body')].map((n) => n.innerText))
+        ).observe(document.body, { childList: true, subtree: true }); }"""
+    )
+    visitor.asks("2, 3")
+    visitor.choose("Model", "mixture (exact)")
+    run(visitor)
+    assert visitor.page.evaluate("() => window.said") == []
+
+
 def test_a_budget_that_nothing_was_fitted_at_lacks_its_cell_and_the_others_run(
     visitor: Visitor,
 ) -> None:

@@ -48,6 +48,7 @@ from dpm_demo.ui.widgets.board import (
     brief,
     choose,
     column,
+    instead,
     make_files,
     plot_of,
     samples_query,
@@ -129,6 +130,15 @@ def test_a_table_has_the_best_first_of_each_budget_with_n_and_the_deviation_it_h
         "FD",
         "RMSE",
     ]
+
+
+@pytest.mark.parametrize("odd", [None, [], ["a"], {"a": 1}, [[1]], 1.5, True, math.nan, "nothing"])
+def test_whatever_a_menu_sends_something_is_shown(odd: Any) -> None:
+    results = sweep()
+    for values in ((odd, ["order=1"], "all"), ("fd", odd, "all"), ("fd", ["order=1"], odd)):
+        choice = choose(results, *values)
+        assert choice is not None and table(results, choice)[1] and verdict(results, choice)
+        assert isinstance(instead(results, values[0], choice), str)
 
 
 def test_at_first_the_orders_and_the_best_are_drawn_and_a_choice_is_kept_where_it_can_be() -> None:

@@ -25,7 +25,7 @@ from dpm_demo.ui.playground import answers
 from dpm_demo.ui.playground.component import Playground
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.widgets import samplers
-from dpm_demo.ui.widgets.controls import Dial
+from dpm_demo.ui.widgets.as_is import Dial
 
 SPAN = (-5.0, 4.6)
 PICTURES = ("smiley", "stripes", "gradient")

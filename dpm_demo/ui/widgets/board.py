@@ -25,6 +25,7 @@ from dpm_demo.quality import results as report
 from dpm_demo.quality.results import ERRORS, METRICS, Line, Results, value_text
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.widgets import links
+from dpm_demo.ui.widgets.as_is import Menu
 
 DDIM = "order=1"
 ORDERS = (DDIM, "order=2", "order=3")  # shown at first, and the best of all
@@ -53,8 +54,9 @@ def choose(results: Results, metric: Any, solvers: Any, nfe: Any) -> Choice | No
         return None
     metric = metric if metric in measured else measured[0]
     ranking = results.ranking(metric)
+    names = solvers if isinstance(solvers, list | tuple) else ()
     wanted = [
-        s for s in dict.fromkeys(solvers or ()) if any(line.solver == s for line in results.lines)
+        s for s in dict.fromkeys(map(str, names)) if any(x.solver == s for x in results.lines)
     ]
     if not set(wanted) & set(ranking):
         wanted = list(dict.fromkeys([*(s for s in ORDERS if s in ranking), ranking[0]]))
@@ -129,7 +131,7 @@ def unmeasured(results: Results, choice: Choice) -> str:
 
 def instead(results: Results, asked: Any, choice: Choice) -> str:
     """Says that the metric that is asked for was not measured, and another is shown."""
-    if asked not in METRICS or asked == choice.metric:
+    if asked not in [*METRICS] or asked == choice.metric:
         return ""
     return f"No {results.title(asked)} here so far."
 
@@ -264,18 +266,16 @@ class Board:
     def menus(self, metric: gr.Dropdown | None = None) -> None:
         """What is chosen, in the current column; `metric` is another board's menu."""
         name = self.stem
-        self.model = gr.Dropdown([], label="Model", visible=False, elem_id=f"{name}-model")
-        self.metric = metric or gr.Dropdown(
-            [], label="Metric", visible=False, elem_id=f"{name}-metric"
-        )
-        self.nfe = gr.Dropdown(
+        self.model = Menu([], label="Model", visible=False, elem_id=f"{name}-model")
+        self.metric = metric or Menu([], label="Metric", visible=False, elem_id=f"{name}-metric")
+        self.nfe = Menu(
             [EVERY],
             value=EVERY,
             label="Budget (NFE) of table and winner",
             visible=False,
             elem_id=f"{name}-nfe",
         )
-        self.solvers = gr.Dropdown(
+        self.solvers = Menu(
             [],
             multiselect=True,
             label="Solvers of plot and table (the menu has the best first)",

@@ -23,6 +23,7 @@ from dpm_demo.ui.arrivals import LOOK
 from dpm_demo.ui.kept import Newest
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.sessions import CAPACITY
+from dpm_demo.ui.widgets.as_is import Dial, Menu
 from dpm_demo.ui.widgets.fields import named
 from dpm_demo.ui.widgets.prompts import PromptControls
 
@@ -46,16 +47,6 @@ ANY = "any"
 def schedules(model: Model | None) -> list[tuple[str, str]]:
     """The menu of schedules: what was fitted to the model is in it where there is such a thing."""
     return [*SCHEDULES, CALIBRATED] if model is not None and model.fits else SCHEDULES
-
-
-class Dial(gr.Slider):
-    """A slider whose value comes as it is, so that the request's own check says what is wrong."""
-
-    def get_block_name(self) -> str:
-        return "slider"  # the page knows no component of this name
-
-    def preprocess(self, payload: Any) -> Any:
-        return payload
 
 
 class SolverControls:
@@ -89,7 +80,7 @@ class SolverControls:
         w["method"] = gr.Dropdown(
             METHODS, value=default.method, label="Method", info="How higher order is reached."
         )
-        w["schedule"] = gr.Dropdown(
+        w["schedule"] = Menu(
             schedules(model),
             value=default.schedule,
             label="Schedule",
@@ -252,7 +243,7 @@ class LabelControls:
                 names = axes[k][1] if k < len(axes) else ()
                 title = axes[k][0].capitalize() if k < len(axes) else "Label"
                 self.axes.append(
-                    gr.Dropdown(
+                    Menu(
                         [ANY, *names],
                         value=next((word for word in start.split() if word in names), ANY),
                         label=title,

@@ -22,8 +22,9 @@ from dpm_demo.request.job import Checked, checked, condition_of
 from dpm_demo.ui.sentences import refuse
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.widgets import links
+from dpm_demo.ui.widgets.as_is import Dial
 from dpm_demo.ui.widgets.code import KINDS, code_for
-from dpm_demo.ui.widgets.controls import ANY, Dial, LabelControls, SolverControls
+from dpm_demo.ui.widgets.controls import ANY, LabelControls, SolverControls
 from dpm_demo.ui.widgets.estimate import about, spent
 from dpm_demo.ui.widgets.fields import named
 from dpm_demo.ui.widgets.run_bar import RunBar

@@ -10,6 +10,7 @@ from dpm_demo.models.model import Model
 from dpm_demo.request.codec import solver_of_text, solver_text
 from dpm_demo.request.comparison import ROWS_MAX
 from dpm_demo.solver.settings import Solver
+from dpm_demo.ui.widgets.as_is import Menu
 from dpm_demo.ui.widgets.controls import METHODS, PREDICTIONS, schedules
 
 ROW_FIELDS = ("order", "method", "prediction", "schedule")
@@ -37,7 +38,7 @@ class SolverRows:
                 )
                 for (title, choices), value in zip(menus, shown, strict=False):
                     self.widgets.append(
-                        gr.Dropdown(
+                        Menu(
                             choices,
                             value=value,
                             label=f"{title} {k + 1}",
