@@ -130,8 +130,8 @@ def test_a_bad_size_is_one_sentence(visitor: Visitor) -> None:
     visitor.tab("Generate")
     visitor.page.get_by_label("Height", exact=True).locator("visible=true").fill("17")
     visitor.generate()
-    expect(visitor.page.get_by_text("height and width must be multiples of 2")).to_be_visible(
-        timeout=PATIENCE
+    expect(visitor.page.get_by_test_id("toast-body")).to_contain_text(
+        "height and width must be multiples of 2", timeout=PATIENCE
     )
 
 
