@@ -119,7 +119,7 @@ HEAD = f"{_FRAME}{Player.page_script()}<script>{glossary.table()}</script>" + ""
 
 CSS = """
 .refused :is(input:not([type="range"]), textarea) {
-  outline: 2px solid #dc2626; outline-offset: -2px; }
+  border-color: #dc2626 !important; box-shadow: 0 0 0 1px #dc2626 !important; }
 .refused-why { margin: 4px 0 0; color: #b91c1c; font-size: 13px; }
 .dark .refused-why { color: #fca5a5; }
 .dark { --color-accent: var(--primary-300); }
