@@ -71,15 +71,17 @@ def ranked(lines: dict[str, dict[int, Line]], budgets: Sequence[int]) -> list[st
 def tables(results: Results) -> dict[str, str]:
     """Each table of the document, by the name of its marks."""
     errors = known(results, "rmse")
-    settings = [s for s in ranked(errors, SETTINGS_AT) if not name_of(solver_of_text(s))]
-    settings = [*(s for s in settings if s not in PLAIN)][:SHOWN]
-    names = [s for s in ranked(errors, NAMES_AT) if s not in PLAIN]
+    at_three, at_four = (
+        [s for s in ranked(errors, budgets) if s not in PLAIN]
+        for budgets in (SETTINGS_AT, NAMES_AT)
+    )
+    settings = [s for s in at_three if not name_of(solver_of_text(s))]
     distances = known(results, "fd")
     measured = [s for s in distances if len(distances[s]) > 1]
     budgets = sorted({nfe for s in measured for nfe in distances[s]})
     return {
-        "settings": rows(errors, [*settings, *PLAIN], SETTINGS_AT, "rmse"),
-        "names": rows(errors, [FITTED, *names[:NAMES]], NAMES_AT, "rmse"),
+        "settings": rows(errors, [*settings[:SHOWN], *PLAIN], SETTINGS_AT, "rmse"),
+        "names": rows(errors, [FITTED, *at_four[:NAMES]], NAMES_AT, "rmse"),
         "fd": rows(distances, measured, budgets, "fd"),
         "kid": rows(known(results, "kid"), measured, budgets, "kid"),
     }

@@ -50,9 +50,7 @@ def calibrate(
         samples=samples,
         held=held,
         recipe=recipe,
-        ranges=(run.PLAIN, run.GUIDED)
-        if guided is None
-        else (run.GUIDED if guided else run.PLAIN,),
+        ranges={None: (run.PLAIN, run.GUIDED), False: (run.PLAIN,), True: (run.GUIDED,)}[guided],
         like=() if like is None else api.load(like, device).fits,
         prompts=() if prompts is None else run.read_prompts(prompts),
     )

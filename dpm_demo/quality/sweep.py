@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from dpm_demo.compare.layout import work
-from dpm_demo.compare.paired import ratio
+from dpm_demo.compare.paired import ratios
 from dpm_demo.compare.references import REFERENCE_NFE, reference_solver
 from dpm_demo.models.model import Model
 from dpm_demo.quality.metrics import scores
@@ -93,13 +94,22 @@ def line(
 ) -> Line | None:
     """The figures of one setting over the seeds that are known of it; None if there are none."""
     known = store.rows(solver)
+    return _line(solver, known, seeds, _squares(known, seeds[:n_error]), real)
+
+
+def _line(
+    solver: Solver,
+    known: Mapping[int, Mapping[str, np.ndarray]],
+    seeds: Sequence[int],
+    squares: np.ndarray,
+    real: torch.Tensor | None,
+) -> Line | None:
     rows = [known[seed] for seed in seeds if seed in known]
     if not rows:
         return None
-    squares = _squares(store, solver, seeds[:n_error])
     figures: dict[str, Any] = {}
     if solver != reference_solver(solver):
-        figures.update(error_figures([square for square in squares if np.isfinite(square)]))
+        figures.update(error_figures(squares[np.isfinite(squares)].tolist()))
     looked = [row for row in rows if "features" in row]
     if real is not None and len(looked) == len(seeds) > 1:  # a part would have another n
         features = torch.from_numpy(np.concatenate([row["features"] for row in looked]))
@@ -114,30 +124,28 @@ def line(
     return Line(solver_text(solver), spent, **figures) if figures else None
 
 
-def _squares(store: Store, solver: Solver, seeds: Sequence[int]) -> list[float]:
+def _squares(known: Mapping[int, Mapping[str, np.ndarray]], seeds: Sequence[int]) -> np.ndarray:
     """The mean square error of each seed, NaN where it is not known."""
-    known = store.rows(solver, seeds)
-    return [float(known.get(seed, {}).get("square", np.nan)) for seed in seeds]
+    return np.array([float(known.get(seed, {}).get("square", np.nan)) for seed in seeds])
 
 
 def _beside_the_nearest(
-    store: Store, lines: Mapping[Solver, Line], seeds: Sequence[int]
+    lines: Mapping[Solver, Line], squares: Mapping[Solver, np.ndarray]
 ) -> dict[Solver, Line]:
     """The lines with how far each is behind the nearest one at its budget, over the same seeds."""
     found = dict(lines)
     for nfe in {made.nfe for made in lines.values()}:
-        errors = {
-            solver: np.array(_squares(store, solver, seeds))
+        whole = [
+            solver
             for solver, made in lines.items()
-            if made.nfe == nfe and made.rmse and made.n_error == len(seeds) > 1
-        }
-        nearest = min(errors, key=lambda solver: errors[solver].mean(), default=None)
-        for solver, own in errors.items():
-            if nearest is not None:
-                low, high = map(float, np.sqrt(ratio(own, errors[nearest])))
-                found[solver] = replace(
-                    found[solver], low=low, high=high, than=solver_text(nearest)
-                )
+            if made.nfe == nfe and made.rmse and made.n_error == len(squares[solver]) > 1
+        ]
+        if whole:
+            errors = np.stack([squares[solver] for solver in whole])
+            than = solver_text(whole[errors.mean(axis=1).argmin()])
+            for solver, ends in zip(whole, ratios(errors), strict=True):
+                low, high = map(math.sqrt, ends)
+                found[solver] = replace(found[solver], low=low, high=high, than=than)
     return found
 
 
@@ -150,8 +158,14 @@ def results(
     held_out: Line | None = None,
 ) -> Results:
     """All that the store knows of these solvers (with their budgets) over these seeds."""
-    made = {solver: line(store, solver, seeds, n_error, real) for solver in solvers}
-    known = {solver: one for solver, one in made.items() if one is not None}
+    lines: dict[Solver, Line] = {}
+    squares: dict[Solver, np.ndarray] = {}
+    for solver in solvers:
+        known = store.rows(solver)
+        squares[solver] = _squares(known, seeds[:n_error])
+        made = _line(solver, known, seeds, squares[solver], real)
+        if made is not None:
+            lines[solver] = made
     fast = [s for s in solvers if any("fast" in row for row in store.rows(s, seeds).values())]
     return Results(
         model=store.model.name,
@@ -160,7 +174,7 @@ def results(
         guidance=store.guidance,
         features=store.look.name if store.look else "no features",
         reference_nfe=REFERENCE_NFE,
-        lines=tuple(_beside_the_nearest(store, known, seeds[:n_error]).values()),
+        lines=tuple(_beside_the_nearest(lines, squares).values()),
         held_out=held_out,
         notes={"fast precision": f"samples of {len(fast)} settings"} if fast else {},
     )

@@ -33,11 +33,11 @@ from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.limits import Limits, memory_needed
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
-from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs import adaptive as tab
 from dpm_demo.ui.tabs import adaptive_runs as errors
 from dpm_demo.ui.tabs import adaptive_start, base
+from tests.ui.alone import served_alone
 
 MODEL = mixture_model(torch.device("cpu"))
 PATIENCE = 120_000  # ms; only a failure waits that long
@@ -278,28 +278,20 @@ def test_the_table_costs_more_and_errs_less_as_the_tolerance_falls(serving: Serv
 def page(serving: Serving, browser: Browser) -> Iterator[Page]:
     with gr.Blocks(analytics_enabled=False) as demo:
         tab.build(serving, serving.library.choices(), MODEL, demo)
-    _, url, _ = demo.queue().launch(
-        head=Player.page_script(),
-        prevent_thread_lock=True,
-        ssr_mode=False,
-        _frontend=False,
-        quiet=True,
-        server_name="127.0.0.1",
-    )
-    view = browser.new_page()
-    view.set_default_timeout(PATIENCE)
-    strays: list[str] = []
+    with served_alone(demo.queue()) as url:
+        view = browser.new_page()
+        view.set_default_timeout(PATIENCE)
+        strays: list[str] = []
 
-    def stray(route: Route) -> None:
-        strays.append(route.request.url)
-        route.abort()
+        def stray(route: Route) -> None:
+            strays.append(route.request.url)
+            route.abort()
 
-    view.route(re.compile(rf"^(?!{re.escape(url)}|data:|blob:)"), stray)
-    view.goto(url)
-    yield view
-    assert strays == [], "a request left the machine"
-    view.close()
-    demo.close()
+        view.route(re.compile(rf"^(?!{re.escape(url)}|data:|blob:)"), stray)
+        view.goto(url)
+        yield view
+        assert strays == [], "a request left the machine"
+        view.close()
 
 
 @pytest.mark.browser

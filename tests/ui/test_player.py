@@ -25,6 +25,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from dpm_demo.media.grid import sprite_sheet
 from dpm_demo.media.png import data_uri, png
 from dpm_demo.ui.player.component import Player
+from tests.ui.alone import served_alone
 
 pytestmark = pytest.mark.browser
 
@@ -165,18 +166,9 @@ def build_page() -> gr.Blocks:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    page = build_page()
-    _, url, _ = page.queue().launch(
-        head=Player.page_script(),
-        prevent_thread_lock=True,
-        ssr_mode=False,
-        _frontend=False,
-        quiet=True,
-        server_name="127.0.0.1",
-        run_history=False,  # it would keep every value in the browser's storage, all pictures
-    )
-    yield url
-    page.close()
+    # the history would keep every value in the browser's storage, all pictures
+    with served_alone(build_page().queue(), run_history=False) as url:
+        yield url
 
 
 class Visit:

@@ -55,6 +55,7 @@ from dpm_demo.ui.widgets.board import (
     table,
     verdict,
 )
+from tests.ui.alone import served_alone
 from tests.ui.visitor import Visitor
 
 MODEL = mixture_model(torch.device("cpu"))
@@ -368,15 +369,9 @@ def address(serving: Serving) -> Iterator[str]:
             gr.Markdown("nothing")
         with gr.Tab("Quality") as tab:
             quality.build(serving, serving.library.choices(video=False), MODEL, tab)
-    _, where, _ = demo.queue(default_concurrency_limit=32).launch(
-        prevent_thread_lock=True,
-        ssr_mode=False,
-        _frontend=False,
-        quiet=True,
-        allowed_paths=[str(serving.files)],
-    )
-    yield where
-    demo.close()
+    demo.queue(default_concurrency_limit=32)
+    with served_alone(demo, allowed_paths=[str(serving.files)]) as where:
+        yield where
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from dpm_demo.models.library import ModelLibrary
 from dpm_demo.ui.page import serve
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.sessions import light_sessions
+from tests.ui.alone import served_alone
 
 
 @pytest.fixture
@@ -45,11 +46,8 @@ def page():
             return count + 1, f"{text} {count + 1}", gr.Textbox(label="changed")
 
         box.submit(add, [kept, box], [kept, shown, box], api_name="add")
-    _, address, _ = demo.launch(
-        prevent_thread_lock=True, quiet=True, ssr_mode=False, _frontend=False
-    )
-    yield demo, address
-    demo.close()
+    with served_alone(demo) as address:
+        yield demo, address
 
 
 def test_a_session_configures_nothing_and_keeps_its_own_state_and_blocks(page, configured):

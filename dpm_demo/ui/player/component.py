@@ -38,8 +38,7 @@ from dpm_demo.ui.player.script import CheapAttributes, script
 _HERE = Path(__file__).parent
 
 
-#: What runs the script of the page's head.
-RUN = "window.dpmPlayer(element, props, trigger, watch)"
+_GIVEN = "element, props, trigger, watch"  # to the script of a component, by Gradio
 MODULES = ("dom.js", "read.js", "share.js", "over.js", "layout.js", "paint.js", "input.js")
 
 
@@ -68,8 +67,7 @@ class Player(CheapAttributes, gr.HTML):
     @classmethod
     def page_script(cls) -> str:
         """The script for the head of a page."""
-        start = f"window.dpmPlayer = ({RUN.partition('(')[2][:-1]}) => {{"
-        return f"<script>{start}\n{cls.source()}\n}};</script>"
+        return f"<script>window.dpmPlayer = ({_GIVEN}) => {{\n{cls.source()}\n}};</script>"
 
     def __init__(
         self,
@@ -86,7 +84,7 @@ class Player(CheapAttributes, gr.HTML):
             label=label,
             html_template=self.TEMPLATE,
             css_template="",
-            js_on_load=RUN,
+            js_on_load=f"window.dpmPlayer({_GIVEN})",
             apply_default_css=False,
             placeholder=placeholder,
             follow=follow,

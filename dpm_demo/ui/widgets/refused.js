@@ -35,7 +35,7 @@
   /** @type {WeakMap<Element, string>} the messages that were seen */
   const seen = new WeakMap();
   /** @type {any} */ (window).dpmDrawn(() => {
-    for (const toast of document.querySelectorAll(".toast-message-text, .toast-text")) {
+    for (const toast of document.querySelectorAll(".toast-message-text")) {
       const text = toast.textContent?.trim() ?? "";
       if (!text || seen.get(toast) === text) continue;
       seen.set(toast, text);
