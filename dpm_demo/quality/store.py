@@ -269,13 +269,21 @@ class Store:
         return FileLock(self.locks / f"{self._name(unit.solver)},block={block}", thread_local=False)
 
 
-def _read(path: Path) -> dict[int, dict[str, np.ndarray]]:
-    """The rows of a file by seed and kind; a file that is damaged has none."""
+def _read(path: Path, again: int = 9) -> dict[int, dict[str, np.ndarray]]:
+    """The rows of a file by seed and kind; a file that is damaged has none.
+
+    Python 3.11 may say SystemError while two threads read headers at once, which numpy parses as
+    Python (CPython issue 106905): nothing is wrong with the file, so it is read again.
+    """
     try:
         with np.load(path, allow_pickle=False) as npz:
             arrays = {name: npz[name] for name in npz.files}
         seeds = arrays.pop("seeds").tolist()
         rows = {seed: {n: a[k] for n, a in arrays.items()} for k, seed in enumerate(seeds)}
+    except SystemError:
+        if not again:
+            raise
+        return _read(path, again - 1)
     except Exception:  # whatever the readers of archives and arrays raise
         return {}
     for row in rows.values():

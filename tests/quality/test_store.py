@@ -217,6 +217,24 @@ def test_a_fit_or_a_table_with_other_numbers_is_another_setting(
         assert Store(folder, MODEL, look=LOOK).solvers() == []
 
 
+def test_an_error_of_the_interpreter_is_not_taken_for_a_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # CPython 3.11, two threads that read: a unit was measured without its error, and again
+    store = Store(tmp_path, MODEL)
+    compute(store, SOLVERS[:1], range(5), 2)
+    known, load, said = store.rows(TRUTH), np.load, [SystemError("recursion depth mismatch")] * 2
+
+    def at_times_ill(*asked: object, **how: object) -> object:
+        if said:
+            raise said.pop()
+        return load(*asked, **how)
+
+    monkeypatch.setattr(store_module.np, "load", at_times_ill)
+    assert store.rows(TRUTH).keys() == known.keys() == {0, 1}
+    assert not said
+
+
 @pytest.mark.parametrize("content", [b"", b"half a f", b"PK\x03\x04 and no more"])
 def test_a_damaged_file_has_no_rows_and_stays(content: bytes, tmp_path: Path) -> None:
     store = Store(tmp_path, MODEL)
