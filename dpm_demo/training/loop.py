@@ -24,6 +24,7 @@ from dpm_demo.models.words import Vocabulary
 from dpm_demo.training.data import Draw, Pictures
 from dpm_demo.training.loss import Teacher, denoising_loss, draw_lam, drop_labels
 from dpm_demo.training.state import check_folder, kind_of, read_state, write_state
+from dpm_demo.training.words import words_as_labels
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ def weights_for(
 def begin(network: UNet, weights: Mapping[str, Tensor]) -> None:
     """Fills a fresh network with weights to begin with, a UNet's for a UNet3D too.
 
-    The parts that hear words begin anew where the weights have none, and change nothing at first.
+    The parts that hear words begin anew where the weights have none, and change nothing at first
+    (`words_as_labels` then has them say what labels say).
     What a clip network sees beside the clip counts for nothing at first. Where another number of
     pixels is folded, the first and the last layer, which alone see pixels, begin anew. Raises
     ValueError for weights of another shape.
@@ -218,6 +220,8 @@ def train(
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start is not None:
         begin(network, start)
+        if state is None and seen.words is not None and "words.table.weight" not in start:
+            words_as_labels(network, seen, recipe.drop)
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True

@@ -28,6 +28,7 @@ from dpm_demo.training.loop import (
     weights_for,
 )
 from dpm_demo.training.loss import LAM_TRAINED, autoguided, denoising_loss, draw_lam, drop_labels
+from dpm_demo.training.words import told_axes, words_as_labels
 
 TINY = {"dim": 8, "dim_mults": (1, 2), "batch": 4, "warmup": 5, "save_minutes": 0.01}
 
@@ -278,6 +279,31 @@ def test_a_network_learns_which_word_is_which_picture(tmp_path: Path) -> None:
         x0 = to_x0(network(x, lam, torch.tensor([[0, 2], [1, 2]])), x, lam, "velocity")
     dark, light = x0.mean((1, 2, 3)).tolist()
     assert light - dark > 1.0
+
+
+def test_words_begin_as_what_the_labels_beside_them_say() -> None:
+    torch.manual_seed(0)
+    axes = {"style": ("noto", "fluent"), "category": ("animals", "food", "flags")}
+    style, motif = torch.arange(12) % 2, torch.arange(12) // 2
+    pictures = Pictures(
+        torch.zeros(12, 3, 8, 8, dtype=torch.uint8), torch.stack([style, motif // 2], 1), axes,
+        motif, torch.zeros(12, dtype=torch.bool), torch.zeros(12, dtype=torch.bool),
+        torch.stack([motif, 6 + motif // 2, torch.full((12,), 9)], 1), tuple("abcdefghi"),
+    )  # fmt: skip
+    assert told_axes(pictures) == [1]  # each motif is there in both styles
+    network = UNet(dim=8, axes=(2, 3), words=9)
+    for weight in network.labels.parameters():
+        torch.nn.init.normal_(weight)
+    left = words_as_labels(network, pictures, 0.1, iterations=400)
+    lam = torch.zeros(4)
+    by_label = torch.tensor([[2, 3, 9, 9, 9], [2, 0, 9, 9, 9], [2, 1, 9, 9, 9], [2, 2, 9, 9, 9]])
+    by_word = torch.tensor([[2, 3, 9, 9, 9], [2, 3, 1, 6, 9], [2, 3, 7, 9, 9], [2, 3, 5, 9, 9]])
+    with torch.no_grad():
+        apart = network.embed(lam, by_word) - network.embed(lam, by_label)
+        between = network.embed(lam, by_label).var(dim=0).sum()
+    assert left < 0.02
+    assert apart.square().sum(1).max() < 0.2 * between
+    assert apart[0].square().sum() < 1e-3 * between  # no words, no change
 
 
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
