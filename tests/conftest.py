@@ -9,21 +9,38 @@ from typing import Any
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist writes the group of a test into its id
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The browser's tests last: from the first of them on Playwright's event loop has the thread.
 
-    A file is one group of pytest-xdist, as its tests share what its fixtures made; those of its
-    tests that need the browser are another, so that this holds in every process. All that need the
-    cluster are one, some of them with the browser: after all that need neither.
+    Those of a file that share what a fixture of the file made are one group of pytest-xdist, as
+    the fixture would run in each process; those of them that need the browser are another, so
+    that the order holds in every process. All that need the cluster are one, which comes before
+    the browser's and ends with those of them that need it too.
     """
 
     def needs(item: pytest.Item, name: str) -> bool:
-        return name in getattr(item, "fixturenames", ())
+        return (
+            name in getattr(item, "fixturenames", ()) or item.get_closest_marker(name) is not None
+        )
+
+    def shares(item: pytest.Item) -> bool:
+        made = item._fixtureinfo.name2fixturedefs.values()
+        return any(made[-1].scope in ("module", "class") for made in made)
 
     items.sort(key=lambda item: (needs(item, "browser"), needs(item, "cluster")))
     for item in items:
-        group = item.path.stem + ("-browser" if needs(item, "browser") else "")
-        item.add_marker(pytest.mark.xdist_group("cluster" if needs(item, "cluster") else group))
+        if needs(item, "cluster"):
+            _group(item, "cluster")
+        elif shares(item):
+            _group(item, item.path.stem + ("-browser" if needs(item, "browser") else ""))
+
+
+def _group(item: pytest.Item, name: str) -> None:
+    item.add_marker(pytest.mark.xdist_group(name))
+    # pytest-xdist 3.8 writes it where the id of a test was before pytest 9.2
+    if hasattr(item, "_id") and item.config.getoption("loadgroup", False):
+        item._id = type(item._id).parse(f"{item.nodeid}@{name}")
 
 
 @pytest.fixture(scope="session")
