@@ -54,6 +54,8 @@ def test_a_trained_folder_is_loaded_by_its_path(tmp_path: Path) -> None:
     assert dpm.generate(model, dpm.Solver(nfe=2), seeds=[0], label="cats").shape == (1, 3, 16, 16)
     with pytest.raises(ValueError, match="unknown to mine"):
         dpm.generate(model, dpm.Solver(nfe=2), label="birds")
+    with pytest.raises(ValueError, match="'cats' and 'dogs' are both a class"):
+        dpm.generate(model, dpm.Solver(nfe=2), label="cats dogs")
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "../../etc", "", "x" * 5000])

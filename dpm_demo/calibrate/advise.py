@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from dpm_demo.calibrate.race import Entrant, Race, Ranked, entrants
 from dpm_demo.compare.plots import COLOURS, tidy
-from dpm_demo.models.model import Model
+from dpm_demo.models.model import Condition, Model
 from dpm_demo.request.code import code_for
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.job import condition_of
@@ -63,17 +63,22 @@ def race_of(request: GenerateRequest, model: Model) -> Race:
         raise ValueError(
             "height, width and frames must be 0 here: solvers are ranked at the model's own size"
         )
-    condition = condition_of(request, model) if model.conditional else None
+    condition = _condition(request, model)
     conditions = None if condition is None else [condition] * request.count
     return Race(model, entrants(model, nfe, condition), request.seeds, conditions)
+
+
+def _condition(request: GenerateRequest, model: Model) -> Condition | None:
+    """What is asked for, which a model without labels and words refuses, too."""
+    condition = condition_of(request, model)
+    return condition if model.conditional else None
 
 
 def advice(request: GenerateRequest, model: Model, race: Race) -> Advice:
     """What a race that has ended says."""
     lines = tuple(line for line in race.ranking() if line.seeds == len(race.seeds))
-    best = replace(request, model=model.name, solver=lines[0].solver)
-    condition = condition_of(request, model) if model.conditional else None
-    nodes = tuple(model.resolved(best.solver, condition).sigmas(model))
+    best = replace(request, solver=lines[0].solver)
+    nodes = tuple(model.resolved(best.solver, _condition(request, model)).sigmas(model))
     known = next((line for line in lines if line.name.split()[0] in COMFYUI[0]), None)
     theirs = () if known is None else tuple(known.solver.sigmas(model))
     return Advice(best, lines, len(race.solvers), nodes, known, theirs)

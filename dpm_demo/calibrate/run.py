@@ -54,6 +54,8 @@ class Plan:
     like: tuple[Fit, ...] = ()
 
     def __post_init__(self) -> None:
+        if len(set(self.budgets)) != len(self.budgets):
+            raise ValueError("nfe must be numbers that differ from each other")
         for nfe in self.budgets:
             if not 2 <= nfe <= 50:
                 raise ValueError(f"nfe must be whole numbers from 2 to 50, not {nfe}")

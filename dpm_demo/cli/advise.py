@@ -27,6 +27,7 @@ def advise(
     """Rank all solvers on a model at a budget: seeds, intervals, nodes, and code to copy."""
     request = read(
         {
+            "model": model,
             "nfe": nfe,
             "label": label,
             "prompt": prompt,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 from typer import Option
@@ -27,13 +27,11 @@ from dpm_demo.cli.options import (
 from dpm_demo.media.files import folder_for
 from dpm_demo.request.codec import (
     budgets_of_text,
+    comparison_of_values,
     comparison_query,
     parse_list,
-    read,
-    solver_of_text,
 )
 from dpm_demo.request.comparison import Comparison
-from dpm_demo.request.generate import GenerateRequest
 
 
 def compare(
@@ -60,32 +58,24 @@ def compare(
     out: Out = "out",
 ) -> dict[str, Any]:
     """Put solvers side by side: grid (PNG), plot (HTML and PNG) and table (CSV)."""
-    asked = read(
-        {
-            "label": label,
-            "prompt": prompt,
-            "negative_prompt": negative_prompt,
-            "guidance": guidance,
-            "seed": seed,
-            "count": count,
-            "height": height,
-            "width": width,
-            "frames": frames,
-        }
-    )
-    texts = row or [f"order={k}" for k in parse_list("orders", orders, ("1", "2", "3", "auto"))]
-    comparison = Comparison(
-        rows=tuple(map(solver_of_text, texts)),
-        budgets=tuple(budgets_of_text(nfe)),
-        no_taper=no_taper,
-        **{f.name: getattr(asked, f.name) for f in fields(GenerateRequest) if f.name != "solver"},
-    )
+    values = {
+        "label": label,
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "guidance": guidance,
+        "seed": seed,
+        "count": count,
+        "height": height,
+        "width": width,
+        "frames": frames,
+    }
+    rows = row or [f"order={k}" for k in parse_list("orders", orders, ("1", "2", "3", "auto"))]
+    comparison = comparison_of_values(values, rows, budgets_of_text(nfe), no_taper)
 
     from dpm_demo import api
-    from dpm_demo.compare.figures import row_title, rows_of, slope
-    from dpm_demo.compare.files import cell_pictures, csv_text, grid_picture
+    from dpm_demo.compare.figures import Figures, row_title, rows_of, slope
+    from dpm_demo.compare.files import csv_text, grid_png
     from dpm_demo.compare.plots import convergence, convergence_png
-    from dpm_demo.media.png import png
     from dpm_demo.request.job import condition_of
 
     opened = api.load(model, device, runtime=runtime, offload=offload)
@@ -93,21 +83,20 @@ def compare(
     condition_of(comparison.sample, opened)
     where = folder_for(out)
     outcome = _run(comparison, opened)
-    cells, values = outcome.cells, outcome.values
-    grid = grid_picture(comparison, cells, values, cell_pictures(outcome))
-    text = csv_text(comparison, cells, values)
-    page = convergence(comparison, cells, values).to_html(include_plotlyjs=True)
+    cells, figures = outcome.cells, outcome.values
+    text = csv_text(comparison, cells, figures)
+    page = convergence(comparison, cells, figures).to_html(include_plotlyjs=True)
     files = {
-        "grid.png": png(grid, {"dpm-demo": comparison_query(comparison)}),
+        "grid.png": grid_png(outcome),
         "convergence.html": page,
-        "convergence.png": convergence_png(comparison, cells, values),
+        "convergence.png": convergence_png(comparison, cells, figures),
         "table.csv": text,
     }
     for name, content in files.items():
         output.write(where / name, content)
     output.say(text.rstrip())
     slopes = {}
-    for number, known in rows_of(cells, values):
+    for number, known in rows_of(cells, figures):
         title = row_title(comparison, number)
         measured = slope([v.nfe for v in known], [v.rmse or 0.0 for v in known])
         slopes[title] = measured
@@ -118,7 +107,11 @@ def compare(
         "link": "?" + comparison_query(comparison),
         "slopes": slopes,
         "cells": [
-            {"row": row_title(comparison, cell.row), **vars(values[cell])} for cell in cells.cells
+            {
+                "row": row_title(comparison, cell.row),
+                **vars(figures.get(cell, Figures(cell.solver.nfe))),
+            }
+            for cell in cells.cells
         ],
     }
 
@@ -133,4 +126,6 @@ def _run(comparison: Comparison, model: Any) -> Any:
         run.keep(run.exact())
     done = output.run(run.job, run.job.budget, "cells and their reference")
     run.take(done)
+    if done.error:
+        output.note(done.error)
     return run.outcome(done)

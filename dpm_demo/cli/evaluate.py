@@ -82,6 +82,8 @@ def evaluate(
         if value < 0:
             raise ValueError(f"{name} must be a whole number from 0, not {value}")
     n_error = error_seeds if {"rmse", "psnr"} & wanted else 0
+    if per_class and not DISTANCES & wanted:
+        raise ValueError("per-class is measured beside fd, kid or is: name one in --metrics")
     if precision == "fast" and n_error:
         raise ValueError("precision fast is too coarse for errors; give --metrics fd,kid,is")
 
@@ -92,6 +94,8 @@ def evaluate(
 
     run = _runner(ray, model, device)
     opened = api.load(model, device, runtime=runtime)
+    if per_class and "category" not in opened.labels:
+        raise ValueError(f"per-class: {opened.name} has no categories to ask for.")
     where = folder_for(out)
     pictures = None if data is None else output.pictures(data, opened.shape[-1])
     file = where / "results.json"
@@ -115,7 +119,7 @@ def evaluate(
         found.notes["distinct real pictures"] = dict(
             zip(("training", "held out"), real.distinct, strict=True)
         )
-    if per_class and look is not None:
+    if per_class:
         found.notes["class_accuracy"] = _class_accuracy(opened, per_class, pictures)
     if pictures is not None and look is not None and opened.frames == 1:
         found.notes["neighbours"] = _neighbours(store, found, pictures, where)
@@ -216,8 +220,6 @@ def _class_accuracy(model: Opened, per_class: int, pictures: Pictures | None) ->
     from dpm_demo.quality.classes import class_accuracy, held_out_accuracy
     from dpm_demo.request.generate import GenerateRequest
 
-    if "category" not in model.labels:
-        raise ValueError(f"per-class: {model.name} has no categories to ask for.")
     guidance = GenerateRequest().guidance
     with output.bar(total=len(model.labels["category"]), desc="classes") as bar:
         right = class_accuracy(model, per_class, guidance, on_progress=lambda: bar.update(1))

@@ -26,7 +26,7 @@ def prepare(
     """Make the emoji data sets from their npm packages (fetched with npm if asked)."""
     from dpm_demo.training.data import NPM_IMAGES, NPM_VIDEOS, prepare_images, prepare_videos
 
-    folder_for(packages)
+    folder_for(packages, "packages")
     if fetch:
         wanted = NPM_IMAGES if what == "images" else (NPM_IMAGES[0], *NPM_VIDEOS)
         try:

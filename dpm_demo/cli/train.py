@@ -76,7 +76,10 @@ def train(
     if weak is not None:
         if start is None:
             raise ValueError("weak: it is held against the network of --start, give that too.")
-        strong, weaker = (_teacher(f, recipe, pictures, where) for f in (start, weak))
+        strong, weaker = (
+            _teacher(name, folder, recipe, pictures, where)
+            for name, folder in (("start", start), ("weak", weak))
+        )
         teacher = autoguided(strong, weaker, sharpen)
         origin |= {"weak": weights_digest(weak), "sharpen": str(sharpen)}
     last: Progress | None = None
@@ -114,12 +117,14 @@ def train(
     }
 
 
-def _teacher(folder: Path, recipe: Recipe, pictures: Pictures, device: torch.device) -> UNet:
+def _teacher(
+    name: str, folder: Path, recipe: Recipe, pictures: Pictures, device: torch.device
+) -> UNet:
     """The network of a checkpoint that can teach one of this recipe on these pictures."""
     from dpm_demo.models.checkpoint import load_network, read_config
 
     config = read_config(folder)
     labels = {axis: list(names) for axis, names in pictures.axes.items()}
     if config["labels"] != labels or config["target"] != recipe.target:
-        raise ValueError(f"weak: {folder} has other labels or another target than this run.")
+        raise ValueError(f"{name}: {folder} has other labels or another target than this run.")
     return load_network(folder, device)

@@ -125,12 +125,7 @@ def _film(outcome: Outcome, moments: list[dict[str, int]]) -> np.ndarray:
 def settings_of(comparison: Comparison) -> dict[str, Any]:
     """What was asked for, as names and values, and its link."""
     return {
-        "model": comparison.model,
-        "label": comparison.label,
-        "guidance": comparison.guidance,
-        "seed": comparison.seed,
-        "count": comparison.count,
-        "no_taper": comparison.no_taper,
+        **vars(comparison),
         "budgets": list(comparison.budgets),
         "rows": [solver_text(row) for row in comparison.rows],
         "link": "?" + comparison_query(comparison),

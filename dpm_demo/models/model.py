@@ -215,7 +215,11 @@ class Model:
                     f"label: {word[:40]!r} is unknown to {self.name} "
                     f"({_shortened(known) or 'no labels'})."
                 )
-            chosen[homes[0]] = self.labels[homes[0]].index(word)
+            home, choice = homes[0], self.labels[homes[0]].index(word)
+            if chosen[home] not in (choice, len(self.labels[home])):
+                other = self.labels[home][chosen[home]]
+                raise ValueError(f"label: {other!r} and {word!r} are both a {home}; give one.")
+            chosen[home] = choice
         return tuple(chosen.values())
 
 

@@ -63,7 +63,7 @@ class Comparison:
         return self.sample.seeds
 
     def check(self, limits: Limits) -> None:
-        """Raises ValueError for more cells than `limits`; `check_comparison` has the price."""
+        """Raises ValueError for too many cells; `compare.run.check_measured` has the price."""
         cells = len(self.rows) * len(self.budgets) * self.count
         if cells > 2 * limits.pictures:
             raise ValueError(

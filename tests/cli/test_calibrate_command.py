@@ -105,6 +105,12 @@ def test_advise_ranks_solvers_and_gives_code(tmp_path: Path, capsys):
         (["advise", "--nfe", "1"], "advise: nfe must be a whole number from 2 to 100, not 1"),
         (["advise", "--count", "3"], "advise: count must be a whole number from 8 to 256, not 3"),
         (["calibrate", "--nfe", "1"], "calibrate: nfe must be whole numbers from 2 to 50, not 1"),
+        (
+            ["calibrate", "--nfe", "5,5"],
+            "calibrate: nfe must be numbers that differ from each other",
+        ),
+        (["advise", "--label", "food"], "advise: label: 'food' is unknown to mixture (no labels)."),
+        (["advise", "--prompt", "a cat"], "advise: prompt: mixture takes no words."),
     ],
 )
 def test_bad_input_gets_one_line(words: list[str], said: str, capsys):

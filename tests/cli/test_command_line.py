@@ -12,9 +12,12 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from dpm_demo import api
 from dpm_demo.cli import bench, output
@@ -178,6 +181,46 @@ def test_json_has_no_number_that_json_does_not_have() -> None:
         "a": ["inf", 1.5],
         "b": ["x", None],
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ("prepare images --packages {}/file --out {}/x.npz", "packages"),
+        (
+            "train --data {}/mine --out {}/out --start checkpoints/emoji-image "
+            "--weak checkpoints/emoji-image",
+            "start",
+        ),
+    ],
+)
+def test_a_refusal_names_the_option_that_it_is_about(words, option, tmp_path, capsys) -> None:
+    (tmp_path / "file").write_bytes(b"not a folder")
+    (tmp_path / "mine").mkdir()
+    for colour in ("red", "blue"):
+        Image.new("RGB", (32, 32), colour).save(tmp_path / "mine" / f"{colour}.png")
+    assert main(words.replace("{}", str(tmp_path)).split()) == 1
+    assert f": {option}: " in capsys.readouterr().err
+
+
+def test_a_cell_that_fails_leaves_the_others_and_is_said(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    model = api.load("mixture", "cpu")
+    middle = sum(model.lam_span) / 2  # the one inner node of two evaluations
+
+    def fails_there(x: torch.Tensor, lam: torch.Tensor, **cond: object) -> torch.Tensor:
+        found = model.denoise_float32(x, lam, **cond)
+        found[(lam - middle).abs() < 0.1] = torch.nan
+        return found
+
+    broken = replace(model, denoise_float32=fails_there)
+    monkeypatch.setattr(api, "load", lambda *_, **__: broken)
+    assert main(f"compare --nfe 2,3 --orders 1 --json --out {tmp_path}".split()) == 0
+    said = capsys.readouterr()
+    first, second = json.loads(said.out)["cells"]
+    assert first["rmse"] is None and second["rmse"] > 0
+    assert "finite" in said.err
 
 
 def test_quiet_says_nothing(tmp_path: Path, capsys) -> None:

@@ -93,6 +93,8 @@ def test_distances_to_other_pictures_are_another_sweep_and_what_is_left_out_is_s
         ("--metrics fd", "give --data"),
         ("--error-seeds -1", "error-seeds"),
         ("--per-class -1", "per-class"),
+        ("--per-class 2", "per-class: mixture has no categories"),
+        ("--per-class 2 --metrics rmse", "per-class is measured beside fd"),
         ("--precision fast", "too coarse for errors"),
         ("--label drawn --metrics fd", "give --data"),
     ],
@@ -104,7 +106,7 @@ def test_bad_input_gives_one_sentence_and_exit_code_1(
     assert main([*base, *words.split()]) == 1
     error = capsys.readouterr().err.strip()
     assert sentence.lower() in error.lower()
-    assert len(error.splitlines()) == 1
+    assert len(error.splitlines()) == 1 and not list(tmp_path.glob("*/*"))
 
 
 def test_features_of_pictures_that_are_no_emoji_are_refused_before_anything_is_written(

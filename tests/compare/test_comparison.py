@@ -16,7 +16,7 @@ from dpm_demo.compare.figures import (
     rows_of,
     slope,
 )
-from dpm_demo.compare.files import csv_text, grid_picture
+from dpm_demo.compare.files import csv_text, grid_picture, settings_of
 from dpm_demo.compare.layout import layout
 from dpm_demo.compare.plots import slope_text
 from dpm_demo.compare.references import REFERENCE_NFE, References, target_of
@@ -29,6 +29,7 @@ from dpm_demo.engine.ticket import Ticket
 from dpm_demo.models.calibrated import Fit, with_fits
 from dpm_demo.models.exact import mixture_model
 from dpm_demo.models.model import Condition, Model, Words
+from dpm_demo.request.codec import comparison_of_values, comparison_query
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.request.job import Checked
 from dpm_demo.request.limits import Limits
@@ -226,6 +227,14 @@ def test_the_table_says_every_cell_and_the_csv_holds_the_same() -> None:
     picture = np.zeros((8, 8, 3), np.uint8)
     grid = grid_picture(BASE, cells, values, {c: picture for c in cells.cells})
     assert grid.ndim == 3 and grid.shape[0] > 3 * 8 and (grid != 255).any()
+
+
+def test_the_settings_beside_a_comparison_say_all_that_was_asked_for() -> None:
+    asked = replace(BASE, prompt="a cat", negative_prompt="a dog", height=64, width=32, frames=5)
+    said = settings_of(asked)
+    assert said.pop("link") == "?" + comparison_query(asked)
+    apart = {name: said.pop(name) for name in ("rows", "budgets", "no_taper")}
+    assert comparison_of_values(said, **apart) == asked
 
 
 def test_a_slope_of_two_points_says_so() -> None:
