@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dpm_demo.calibrate.race import Entrant, Race, Ranked, entrants
+from dpm_demo.calibrate.race import Race, Ranked, entrants
 from dpm_demo.compare.plots import COLOURS, tidy
 from dpm_demo.models.model import Condition, Model
 from dpm_demo.request.code import code_for
@@ -208,17 +208,3 @@ def figure(made: Advice, most: int = SHOWN) -> go.Figure:
     plot.update_xaxes(title="RMSE over the best one's (95 %, paired)")
     plot.update_yaxes(automargin=True)
     return plot
-
-
-__all__ = [
-    "Advice",
-    "Entrant",
-    "advice",
-    "codes",
-    "figure",
-    "listing",
-    "race_of",
-    "summary",
-    "table",
-    "to_dict",
-]

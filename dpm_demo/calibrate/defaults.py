@@ -14,8 +14,6 @@ from typing import Any
 
 from dpm_demo.solver.settings import Solver
 
-__all__ = ["FEW", "default_solver", "why"]
-
 FEW = 12  # evaluations up to which the plain solver was measured to be behind
 
 

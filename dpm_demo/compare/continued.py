@@ -22,8 +22,6 @@ from dpm_demo.engine.events import (
 )
 from dpm_demo.engine.job import Job
 
-__all__ = ["Rest", "finished"]
-
 T = TypeVar("T")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["ratio", "ratios"]
-
 RESAMPLES, LEVEL = 2000, 95
 
 

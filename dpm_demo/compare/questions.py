@@ -21,8 +21,6 @@ from dpm_demo.request.codec import solver_of_text
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.solver.settings import CHOICES
 
-__all__ = ["QUESTIONS", "START", "Question", "verdict"]
-
 #: A picture on which the orders part well; what the page opens with.
 START = Comparison(label="fluent smileys", guidance=2.0, seed=7, budgets=(5, 8, 12, 16, 24, 40))
 _EXACT = Comparison(model="mixture", budgets=(24, 48, 96, 192), no_taper=True)

@@ -22,8 +22,6 @@ from dpm_demo.solver.catalogue import SAMPLERS, Entry, named
 from dpm_demo.solver.measure import Problem, errors, order, strong_errors
 from dpm_demo.solver.settings import Solver
 
-__all__ = ["BUDGETS", "Row", "listing", "measure", "nodes", "rows"]
-
 SPAN = (-5.02, 4.56)
 FILE = Path(__file__).with_name("samplers.json")
 #: Evaluations at which errors are told, and those that the slope is read off.

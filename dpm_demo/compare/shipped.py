@@ -21,8 +21,6 @@ from dpm_demo.compare.references import Converged, References, Target
 from dpm_demo.models.checkpoint import CHECKPOINTS
 from dpm_demo.models.model import Condition
 
-__all__ = ["FILE", "read_shipped", "with_shipped", "write_shipped"]
-
 FILE = "references.safetensors"
 log = logging.getLogger(__name__)
 

@@ -11,18 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dpm_demo.compare.figures import slope
 
-__all__ = [
-    "Verdict",
-    "fitted",
-    "general",
-    "named",
-    "pays",
-    "printed",
-    "schedules",
-    "sides",
-    "times",
-]
-
 Errors = Mapping[int, Mapping[int, float]]
 Verdict = Callable[[Sequence[str], Errors], str]
 

@@ -24,18 +24,6 @@ from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import Model
 from dpm_demo.models.runtime import Quickest
 
-__all__ = [
-    "LOCAL",
-    "Packed",
-    "Refused",
-    "check_code",
-    "check_model",
-    "code_digest",
-    "connect",
-    "pack",
-    "unpack",
-]
-
 LOCAL = "local"  # the address of a cluster of this machine alone, started for this program
 STORE_BYTES = 200 * 2**20  # of its object store, unless RAY_OBJECT_STORE_BYTES says so
 _KINDS = (".bin", ".ckpt", ".pt", ".pth", ".png", ".md")  # of files that no model is read from

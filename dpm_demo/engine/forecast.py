@@ -11,8 +11,6 @@ from dpm_demo.engine.cost import Cost
 from dpm_demo.engine.events import Preview
 from dpm_demo.engine.job import Job, Track
 
-__all__ = ["Pace", "duration"]
-
 NETWORKS = 64  # of which the times are remembered, each at each size
 
 

@@ -14,8 +14,6 @@ from dpm_demo.engine.worker import Engine
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import Model
 
-__all__ = ["Pool"]
-
 T = TypeVar("T")
 
 

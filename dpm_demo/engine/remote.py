@@ -30,8 +30,6 @@ from dpm_demo.engine.workforce import Place, Work, Workforce, in_thread, line
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import CheckpointError, Model
 
-__all__ = ["NOTE", "RESTARTED", "TWICE", "Remote"]
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 

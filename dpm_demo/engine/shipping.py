@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from dpm_demo.models.model import Model
 
-__all__ = ["Part", "pack", "parts_of", "unpack"]
-
 
 class Part(NamedTuple):
     """What of which model stands in its place; `digest` are the weights it was sent for."""

@@ -29,8 +29,6 @@ from dpm_demo.engine.job import Job
 from dpm_demo.engine.scheduler import Scheduler
 from dpm_demo.engine.ticket import Ticket
 
-__all__ = ["Engine"]
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 

@@ -24,8 +24,6 @@ from dpm_demo.models.device import pick_device
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.memory import weights_room
 
-__all__ = ["WorkerActor", "worker_library"]
-
 
 class WorkerActor:
     """Serves jobs of the models of its own library; many threads may call it."""

@@ -20,8 +20,6 @@ from dpm_demo.engine.worker_actor import WorkerActor
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import CheckpointError, Model
 
-__all__ = ["Place", "Work", "Workforce", "in_thread", "line", "price"]
-
 log = logging.getLogger(__name__)
 
 TOGETHER = 0.5  # what rows of the same model count for on a worker: they share its network calls

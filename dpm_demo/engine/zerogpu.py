@@ -32,8 +32,6 @@ from dpm_demo.engine.shipping import pack, parts_of, unpack
 from dpm_demo.engine.ticket import Ticket
 from dpm_demo.models.model import CheckpointError, Model
 
-__all__ = ["NOTE", "ZeroGPU", "available", "seconds_of"]
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 

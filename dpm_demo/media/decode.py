@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-__all__ = ["PIXELS_MAX", "SUFFIXES", "Decoded", "decode", "to_rgb"]
-
 PIXELS_MAX = 50_000_000  # of a picture, before it is decoded
 #: Endings of the files that are taken for pictures where a folder is read.
 SUFFIXES = frozenset(

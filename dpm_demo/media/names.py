@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["file_name"]
-
 LONGEST = 120  # characters; systems take 255 bytes, and an ending and a folder come on top
 # Names that Windows keeps for devices, whatever the ending.
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{k}" for d in ("com", "lpt") for k in range(1, 10))}

@@ -6,8 +6,6 @@ import math
 
 import numpy as np
 
-__all__ = ["SIGMA_MAX", "kernel", "smooth"]
-
 SIGMA_MAX = 8.0  # in frames; far beyond it a clip of 16 frames is one still picture
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["FILM_BYTES", "FRAMES_MAX", "chosen", "fitting"]
-
 FRAMES_MAX = 64
 FILM_BYTES = 256 * 2**20  # of the uncompressed frames of one file, as they are written
 

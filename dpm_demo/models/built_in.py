@@ -15,8 +15,6 @@ from dpm_demo.models.exact import (
 )
 from dpm_demo.models.model import Model
 
-__all__ = ["EXACT", "BuiltIn"]
-
 
 @dataclass(frozen=True)
 class BuiltIn:

@@ -21,8 +21,6 @@ from dpm_demo.solver.plan import Move
 from dpm_demo.solver.settings import Solver
 from dpm_demo.solver.table import Table, register
 
-__all__ = ["FILE", "Fit", "load_fits", "read_fits", "resolved", "with_fits"]
-
 FILE = "calibrated.json"
 HISTORY_MAX = 8
 

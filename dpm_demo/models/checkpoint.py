@@ -24,21 +24,6 @@ from dpm_demo.models.runtime import Runtime, quickest
 from dpm_demo.models.unet import UNet, UNet3D
 from dpm_demo.models.words import Vocabulary
 
-__all__ = [
-    "CHECKPOINTS",
-    "LAM_MAX",
-    "LAM_MIN",
-    "CheckpointError",
-    "Model",
-    "list_checkpoints",
-    "load_checkpoint",
-    "load_network",
-    "load_weights",
-    "read_config",
-    "save_checkpoint",
-    "weights_digest",
-]
-
 _PACKAGE = Path(__file__).resolve().parents[1]
 #: Beside the package in a clone, inside it where it was installed from a wheel.
 CHECKPOINTS = next(

@@ -8,8 +8,6 @@ import torch
 
 from dpm_demo.models.denoiser import Precision
 
-__all__ = ["pick_device", "pick_devices", "processor_precision"]
-
 
 def pick_device(name: str = "auto") -> torch.device:
     """The device that "auto", "cpu", "cuda" or "cuda:n" names; "auto" is CUDA where there is one.

@@ -14,17 +14,6 @@ from dpm_demo.models.calibrated import load_fits
 from dpm_demo.models.model import Model
 from dpm_demo.solver.schedule import alpha, sigma
 
-__all__ = [
-    "MIXTURE",
-    "MIXTURE_NAME",
-    "VIDEO_MIXTURE_NAME",
-    "Gaussian",
-    "Mixture",
-    "PictureMixture",
-    "mixture_model",
-    "mixture_video_model",
-]
-
 
 @dataclass(frozen=True)
 class Mixture:

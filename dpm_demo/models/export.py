@@ -19,8 +19,6 @@ from dpm_demo.models.checkpoint import load_network, read_config
 from dpm_demo.models.graph import GRAPH, WEIGHTS, WEIGHTS_HASH, file_hash
 from dpm_demo.models.model import CheckpointError
 
-__all__ = ["export_graph"]
-
 _FORMATS = {"F16": "FLOAT16", "F32": "FLOAT", "BF16": "BFLOAT16"}
 
 

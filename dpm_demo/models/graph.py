@@ -16,8 +16,6 @@ from torch import Tensor
 
 from dpm_demo.models.model import CheckpointError
 
-__all__ = ["GRAPH", "WEIGHTS", "WEIGHTS_HASH", "Graph", "file_hash", "open_graph"]
-
 GRAPH, WEIGHTS = "graph.onnx", "model.safetensors"
 WEIGHTS_HASH = "weights_sha256"  # the graph's own note of the file that it belongs to
 

@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["LAM_FEATURES", "Block", "Temporal", "Words", "lam_features", "norm_of", "zero"]
-
 LAM_WIDTH = 12.0  # the lam features' fundamental period; the trained span is about 10 wide
 LAM_CYCLES = 4.0  # the highest feature turns this often over that period
 LAM_FEATURES = 32

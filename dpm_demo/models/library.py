@@ -32,8 +32,6 @@ from dpm_demo.models.memory import MEMORY_BYTES, bytes_of_folder, model_bytes
 from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.models.runtime import Runtime
 
-__all__ = ["ModelLibrary", "Offer", "State"]
-
 _ASK_AGAIN = 60.0  # seconds for which the hub's answer holds
 _FAILURES = 64  # sentences that are remembered, as visitors may choose the names
 

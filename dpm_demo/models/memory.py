@@ -13,8 +13,6 @@ from torch import nn
 
 from dpm_demo.models.model import Model
 
-__all__ = ["MEMORY_BYTES", "bytes_of_folder", "model_bytes", "weights_room"]
-
 #: Weights that are kept at most: four float32 models of 256 × 256, or all the embedded ones.
 MEMORY_BYTES = 2 * 2**30
 

@@ -12,8 +12,6 @@ from torch import Tensor
 from dpm_demo.models.words import Vocabulary, singular, words_of
 from dpm_demo.solver.settings import Solver
 
-__all__ = ["CheckpointError", "Condition", "Latents", "Model", "Words"]
-
 GUIDANCE_MAX = 20.0
 Size = tuple[int, int]
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from dpm_demo.solver.schedule import alpha, sigma
 
-__all__ = ["BLOBS_MAX", "REACH", "SHAPES", "PlaneMixture", "shape"]
-
 BLOBS_MAX = 24
 REACH = 2.6  # half the side of the square that is shown, in units of the data
 STD = 0.12

@@ -30,8 +30,6 @@ from dpm_demo.media.files import write_text
 from dpm_demo.models.graph import WEIGHTS, Graph, file_hash, open_graph
 from dpm_demo.models.model import CheckpointError
 
-__all__ = ["RUNTIMES", "Quickest", "Runtime", "check_runtime", "quickest"]
-
 log = logging.getLogger(__name__)
 
 Runtime = Literal["auto", "torch", "onnx"]

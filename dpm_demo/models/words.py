@@ -8,8 +8,6 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Vocabulary", "singular", "words_of"]
-
 STOP = frozenset(
     ("a", "an", "and", "at", "by", "for", "in", "no", "not", "of", "on", "or", "the", "to", "with")
 )

@@ -15,8 +15,6 @@ from dpm_demo.models.diffusers.labels import LabelMap
 from dpm_demo.models.model import Model, Size
 from dpm_demo.solver.schedule import alpha, lambdas_of_betas, sigma
 
-__all__ = ["FLOW_SPAN", "KINDS", "Decoded", "Kind", "flow_span", "wrap"]
-
 Kind = Literal["eps", "v", "x0", "score", "sigma", "flow"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 #: EDM's noise levels, 80 to 0.002, as λ = −log σ (2206.00364, table 1).

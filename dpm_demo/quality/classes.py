@@ -14,8 +14,6 @@ from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
 from dpm_demo.training.data import Pictures
 
-__all__ = ["class_accuracy", "held_out_accuracy", "share_named"]
-
 AXIS = "category"
 
 

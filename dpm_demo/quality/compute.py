@@ -11,8 +11,6 @@ from dpm_demo.quality.measure import BLOCK, Instrument, Order, Unit, unit_name
 from dpm_demo.quality.store import Store
 from dpm_demo.solver.settings import Solver
 
-__all__ = ["Measured", "Runner", "compute", "here"]
-
 Measured = tuple["Order", "dict[str, np.ndarray] | Exception"]
 #: Takes orders, one when it has room for it, and gives what was measured, in any order, each with
 #: the order or the part of it that it is of.

@@ -22,8 +22,6 @@ from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints
 from dpm_demo.quality.compute import Measured, Runner
 from dpm_demo.quality.measure import Instrument, Order
 
-__all__ = ["IN_FLIGHT", "on_ray"]
-
 IN_FLIGHT = 2  # units a worker: one that is computed, and one that waits for it
 RETRIES = 3  # of a unit whose worker died
 

@@ -21,15 +21,6 @@ from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.quality.features import load_features
 from dpm_demo.training.data import EMOJI_AXES, Draw, Pictures
 
-__all__ = [
-    "EXTRACTORS",
-    "Extractor",
-    "RealFeatures",
-    "draw_real",
-    "draws_emoji",
-    "open_extractor",
-]
-
 EXTRACTORS = ("emoji", "inception")
 EMOJI_FEATURES = CHECKPOINTS / "emoji-features"
 PIXELS = 32  # of the pictures that the embedded extractor was trained on

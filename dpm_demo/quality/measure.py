@@ -21,8 +21,6 @@ from dpm_demo.quality.extract import Extractor
 from dpm_demo.request.codec import solver_text
 from dpm_demo.solver.settings import Solver
 
-__all__ = ["BLOCK", "Instrument", "Order", "Unit", "blocks", "unit_name", "with_errors"]
-
 #: Seeds of one unit of work, at most. A unit lies in one block, seeds k BLOCK to
 #: (k + 1) BLOCK - 1, whatever the range that was asked for.
 BLOCK = 50

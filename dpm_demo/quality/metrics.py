@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Scores", "frechet_distance", "inception_score", "kernel_distance", "scores"]
-
 SUBSET = 1000  # of the kernel distance, at most
 _AT_ONCE = 1000  # rows turned into float64 at a time
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["STILL", "Motion", "differences", "motion", "neighbour_psnr", "within"]
-
 #: A clip whose neighbouring frames differ by less on average, of 255, is called almost still.
 STILL = 0.5
 _AT_ONCE = 32  # clips in memory as floats

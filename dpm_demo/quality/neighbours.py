@@ -14,8 +14,6 @@ from dpm_demo.media.pixels import from_levels, to_uint8
 from dpm_demo.quality.extract import Extractor
 from dpm_demo.training.data import Pictures
 
-__all__ = ["Neighbours", "nearest", "neighbours_sheet", "share_nearer", "training_features"]
-
 _AT_ONCE = 512
 
 

@@ -19,18 +19,6 @@ from dpm_demo.compare.figures import psnr
 from dpm_demo.media.files import write_bytes, write_text
 from dpm_demo.models.checkpoint import CHECKPOINTS
 
-__all__ = [
-    "ENOUGH",
-    "METRICS",
-    "Line",
-    "Metric",
-    "Results",
-    "geometric_mean",
-    "landed",
-    "real_warning",
-    "warning",
-]
-
 #: Below this many samples a Fréchet distance says more about n than about the model.
 ENOUGH = 2000
 

@@ -31,8 +31,6 @@ from dpm_demo.solver.others import TABLES
 from dpm_demo.solver.settings import Solver
 from dpm_demo.training.data import Draw, Pictures
 
-__all__ = ["DRAWN", "Store"]
-
 DRAWN = "drawn"  # for a label: that of a real picture, another one for each seed
 EXACT, FAST = "float32", "fast"
 LAYOUT = 2  # of the folder: another one is another sweep

@@ -23,8 +23,6 @@ from dpm_demo.request.comparison import NFE_OF_ROW
 from dpm_demo.solver.catalogue import SAMPLERS, find
 from dpm_demo.solver.settings import CHOICES, Solver
 
-__all__ = ["every_solver", "line", "read_solvers", "results", "with_budgets"]
-
 DDIM = "order=1"
 
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from dpm_demo.request.limits import Limits, check_cost, check_memory
 from dpm_demo.solver.settings import SEED_MAX, Solver, check_seed
 
-__all__ = ["PROMPT_MAX", "SEED_MAX", "GenerateRequest"]
-
 PROMPT_MAX = 2000
 
 

@@ -17,8 +17,6 @@ from PIL import Image, ImageOps
 from dpm_demo.media.decode import SUFFIXES, decode
 from dpm_demo.training.data import Pictures
 
-__all__ = ["open_data", "read_folder"]
-
 NAMED = 5  # files that are named for each reason; the others are counted
 
 

@@ -16,7 +16,6 @@ from dpm_demo.training.data import Pictures
 if TYPE_CHECKING:
     from dpm_demo.training.loop import Recipe
 
-__all__ = ["STATE", "check_folder", "kind_of", "read_state", "state_note", "write_state"]
 
 STATE = "state.pt"
 FREE = ("minutes", "save_minutes")  # what a run that goes on may change

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import dpm_demo as dpm
+from dpm_demo import api
 from dpm_demo.calibrate.run import beside, read_prompts
 from dpm_demo.cli.main import main
 from dpm_demo.models.calibrated import load_fits, with_fits
@@ -88,13 +89,16 @@ def test_prompts_are_read_a_line_each(tmp_path: Path):
         read_prompts(file)
 
 
-def test_advise_ranks_solvers_and_gives_code(tmp_path: Path, capsys):
-    words = ["advise", "--model", "mixture", "--nfe", "2", "--count", "8", "--json", "--out"]
+def test_advise_ranks_solvers_and_gives_code(tmp_path: Path, monkeypatch, capsys):
+    mixture = dpm.load("mixture", device="cpu")
+    monkeypatch.setattr(api, "load", lambda name, device: {"my/mixture": mixture}[name])
+    words = ["advise", "--model", "my/mixture", "--nfe", "2", "--count", "8", "--json", "--out"]
     assert main([*words, str(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out)
     errors = [line["rmse"] for line in found["lines"]]
     assert errors == sorted(errors) and len(errors) >= 8
     assert set(found["code"]) == {"Python", "Command line", "diffusers", "ComfyUI"}
+    assert "dpm.load('my/mixture')" in found["code"]["Python"], "as it was named here"
     assert json.loads((tmp_path / "advice.json").read_text()) == found
     assert "<html>" in (tmp_path / "advice.html").read_text(encoding="utf-8")
 

@@ -19,8 +19,6 @@ import torch
 from dpm_demo.models.diffusers.files import BUILDING, read_json, readable, reason, variant_of
 from dpm_demo.models.model import CheckpointError
 
-__all__ = ["build", "component", "digest", "encoder_loader", "refuse_bare_network"]
-
 _UNUSED = ("safety_checker", "feature_extractor", "image_encoder", "watermark")
 _LIBRARIES = ("diffusers", "transformers")
 

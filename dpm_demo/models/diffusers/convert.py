@@ -33,8 +33,6 @@ from dpm_demo.models.diffusers.unconditional_folder import (
 from dpm_demo.models.graph import file_hash
 from dpm_demo.models.model import CheckpointError
 
-__all__ = ["convert"]
-
 
 def convert(
     source: str | Path,

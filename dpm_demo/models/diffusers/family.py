@@ -21,7 +21,6 @@ from dpm_demo.models.model import Condition, Size, Words
 if TYPE_CHECKING:
     from dpm_demo.models.diffusers.offload import Turns
 
-__all__ = ["Embeddings", "Family", "Given"]
 
 Given = dict[str, Tensor]  # what the network is told of one row, each with a first axis of 1
 _KEPT = 64  # encoded prompts

@@ -16,8 +16,6 @@ from dpm_demo.models.diffusers.hub import (
 from dpm_demo.models.diffusers.registry import family_of, known_family
 from dpm_demo.models.model import CheckpointError
 
-__all__ = ["fetch_pipeline"]
-
 #: Configurations and tokenizers; the weights of the parts, whole or in shards, never pickled.
 TEXTS = ("model_index.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.jinja")
 WEIGHTS = ("diffusion_pytorch_model", "model")

@@ -13,8 +13,6 @@ from typing import Any
 
 from dpm_demo.models.model import CheckpointError
 
-__all__ = ["BUILDING", "read_json", "readable", "reason", "variant_of"]
-
 # diffusers patches torch.nn.init while it builds a network: two at a time would leave it patched
 BUILDING = threading.Lock()
 

@@ -10,8 +10,6 @@ from torch import Tensor
 from dpm_demo.models.diffusers.family import Family, Given
 from dpm_demo.models.model import Condition
 
-__all__ = ["GuidedDenoiser"]
-
 
 class GuidedDenoiser:
     """x: (n, *shape) variance-preserving states, lam: (n,), a condition a row; float32 data.

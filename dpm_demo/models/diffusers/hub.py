@@ -20,17 +20,6 @@ from dpm_demo.models.diffusers.unconditional_folder import (
 )
 from dpm_demo.models.model import CheckpointError
 
-__all__ = [
-    "MAX_DOWNLOAD",
-    "answering",
-    "check_size",
-    "checked_id",
-    "fetch_diffusers",
-    "listed",
-    "on_disk",
-    "snapshot",
-]
-
 #: No single weights file above this is fetched, whoever asks.
 MAX_DOWNLOAD = 2 * 2**30
 _SECONDS = 3.0  # how long the hub may take to say whether it has a model

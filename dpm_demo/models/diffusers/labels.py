@@ -12,8 +12,6 @@ from torch import Tensor
 
 from dpm_demo.solver.schedule import ALPHA_BAR_MIN, COSINE_LAM_MIN
 
-__all__ = ["LabelMap", "schedule_lambdas"]
-
 
 class LabelMap:
     """The map from λ to the float label of a network trained with T discrete labels, and back.

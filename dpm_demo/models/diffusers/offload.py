@@ -10,8 +10,6 @@ import torch
 from accelerate.hooks import CpuOffload, UserCpuOffloadHook, add_hook_to_module
 from torch import nn
 
-__all__ = ["Turns"]
-
 
 class Turns:
     """The parts of one pipeline that take turns on `device`."""

@@ -17,8 +17,6 @@ from dpm_demo.models.diffusers.labels import LabelMap, schedule_lambdas
 from dpm_demo.models.model import CheckpointError
 from dpm_demo.models.wrap import flow_span
 
-__all__ = ["TARGETS", "Discrete", "Flow", "Path", "dynamic_shift", "path_of"]
-
 TARGETS: dict[str, Target] = {"epsilon": "noise", "v_prediction": "velocity", "sample": "data"}
 
 

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["LinearPreview"]
-
 _SIDE, _SAMPLES = 8, 6
 
 

@@ -29,15 +29,6 @@ from dpm_demo.models.model import CheckpointError, Model
 if TYPE_CHECKING:
     from dpm_demo.models.diffusers.offload import Turns
 
-__all__ = [
-    "FAMILIES",
-    "family_of",
-    "known_family",
-    "load_family",
-    "load_folder",
-    "load_from_hub",
-    "model_of_pipeline",
-]
 
 FAMILIES: tuple[type[Family], ...] = (
     StableDiffusion,

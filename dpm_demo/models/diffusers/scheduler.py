@@ -32,8 +32,6 @@ from dpm_demo.solver.schedule import alpha, nodes, sigma
 from dpm_demo.solver.settings import Solver
 from dpm_demo.solver.state import combine, threshold
 
-__all__ = ["DPMScheduler"]
-
 _OURS = {
     f.name
     for f in fields(Solver)

@@ -31,8 +31,6 @@ from dpm_demo.models.diffusers.unconditional_folder import (
 from dpm_demo.models.graph import file_hash
 from dpm_demo.models.model import CheckpointError, Model
 
-__all__ = ["load_diffusers", "network_of"]
-
 
 class _Plain(nn.Module):
     """A `UNet2DModel` as `network(x, label, None) -> prediction`, a learned variance left out."""
