@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.defaults import arguments, cases, read
-from dpm_demo.calibrate.race import ratio
+from dpm_demo.compare.paired import ratio
 
 AIM = 1.5
 HEAD = (

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import pkgutil
+from importlib import import_module
+
 import pytest
 
+import benchmarks
 from benchmarks import performance
 from benchmarks.document import filled
 from benchmarks.figure import Figure, paired, table
+
+
+def test_every_benchmark_can_be_imported() -> None:
+    for module in pkgutil.iter_modules(benchmarks.__path__, "benchmarks."):
+        import_module(module.name)
 
 
 def test_a_figure_says_whether_it_meets_its_aim() -> None:
