@@ -45,6 +45,7 @@ class Denoiser:
     `network(x, lam, labels)` sees lam itself, or `time_of(lam)` where a map to float labels is
     given (diffusers checkpoints). Only rows whose guidance is neither 0 nor 1 are doubled.
     The answer is float32 whatever precision the network runs in; a `dtype` of None keeps x's.
+    It has gradients to x, to lam and to the network's weights where the caller's mode asks for any.
     """
 
     def __init__(
@@ -63,26 +64,24 @@ class Denoiser:
     def __call__(
         self, x: Tensor, lam: Tensor, cond: Sequence[Condition | None] | None = None
     ) -> Tensor:
-        with torch.set_grad_enabled(x.requires_grad or lam.requires_grad):
-            if not self.axes:
-                return self._predict(x, lam, None)
-            conds = [c or Condition(self.axes) for c in cond or [None] * len(x)]
-            pairs = [self._choices(c) for c in conds]
-            labels = [
-                away if c.guidance == 0 else own
-                for c, (own, away) in zip(conds, pairs, strict=True)
-            ]
-            doubled = [i for i, c in enumerate(conds) if self._doubled(c)]
-            rows = torch.tensor([*labels, *[pairs[i][1] for i in doubled]], device=x.device)
-            if not doubled:
-                return self._predict(x, lam, rows)
-            pick = torch.tensor(doubled, device=x.device)
-            both = self._predict(torch.cat([x, x[pick]]), torch.cat([lam, lam[pick]]), rows)
-            x0, x0_any = both[: len(x)], both[len(x) :]
-            weight = torch.tensor([conds[i].guidance for i in doubled], device=x.device)
-            weight = weight.view(-1, *[1] * (x.ndim - 1)).to(x0.dtype)
-            x0[pick] = torch.lerp(x0_any, x0[pick], weight)
-            return x0
+        if not self.axes:
+            return self._predict(x, lam, None)
+        conds = [c or Condition(self.axes) for c in cond or [None] * len(x)]
+        pairs = [self._choices(c) for c in conds]
+        labels = [
+            away if c.guidance == 0 else own for c, (own, away) in zip(conds, pairs, strict=True)
+        ]
+        doubled = [i for i, c in enumerate(conds) if self._doubled(c)]
+        rows = torch.tensor([*labels, *[pairs[i][1] for i in doubled]], device=x.device)
+        if not doubled:
+            return self._predict(x, lam, rows)
+        pick = torch.tensor(doubled, device=x.device)
+        both = self._predict(torch.cat([x, x[pick]]), torch.cat([lam, lam[pick]]), rows)
+        x0, x0_any = both[: len(x)], both[len(x) :]
+        weight = torch.tensor([conds[i].guidance for i in doubled], device=x.device)
+        weight = weight.view(-1, *[1] * (x.ndim - 1)).to(x0.dtype)
+        x0[pick] = torch.lerp(x0_any, x0[pick], weight)
+        return x0
 
     def _predict(self, x: Tensor, lam: Tensor, labels: Tensor | None) -> Tensor:
         time = self.time_of(lam) if self.time_of is not None else lam

@@ -63,7 +63,10 @@ class Quickest(nn.Module):
         if (
             self.runs_onnx(len(x))
             and x.shape[1:] == self.shape
-            and not torch.is_grad_enabled()
+            and not (
+                torch.is_grad_enabled()
+                and any(one.requires_grad for one in (x, lam, *self.network.parameters()))
+            )
             and not torch.is_autocast_enabled("cpu")
         ):
             return self.graph(x, lam, labels)

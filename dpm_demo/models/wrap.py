@@ -55,10 +55,11 @@ def wrap(
     "flow"            velocity ε − x0 of the state (1−σ) x0 + σ ε; time is σ, from 1 (noise) to 0
 
     `time` maps what is named here to what the network takes (`lambda s: 1000 * s`). x: (n, *shape)
-    in the network's dtype; labels: (n,) whole numbers (n, axes for several axes), where the number
-    of choices stands for "any". The answer is a tensor, or what diffusers networks return; channels
-    beyond those of x (a learned variance) are left out. `shape` is read off a diffusers network;
-    without any, `generate` takes that of its `x_T`.
+    in the network's dtype; time: (n,) likewise, but float32 for 16 bits; labels: (n,) whole numbers
+    (n, axes for several axes), where the number of choices stands for "any". The answer is a
+    tensor, or what diffusers networks return; channels beyond those of x (a learned variance) are
+    left out. `shape` is read off a diffusers network; without any, `generate` takes that of its
+    `x_T`.
     `span` are the ends of the nodes in λ: from `betas`, else ±4 less log `shift` ("flow"), or
     EDM's ("sigma"). `decode` makes pictures of samples. `guidance` is used where none is asked for.
 
@@ -142,7 +143,9 @@ class AsData(nn.Module):
         at = at if self.time is None else self.time(at)
         given = [] if labels is None else [labels[:, 0] if labels.shape[1] == 1 else labels]
         state = state if self.dtype is None else state.to(self.dtype)
-        answer = self.net(state, at.to(state.dtype), *given)
+        # 16 bits know labels near 1000 to within 4
+        told = at.to(torch.promote_types(state.dtype, torch.float32))
+        answer = self.net(state, told, *given)
         answer = getattr(answer, "sample", answer)
         answer = answer[0] if isinstance(answer, tuple) else answer
         if answer.shape[1] > like.shape[1]:  # a learned variance

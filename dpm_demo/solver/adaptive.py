@@ -34,8 +34,7 @@ class _Steps:
     def predict(self, x: Tensor, lam: float, stage: int) -> Trajectory:
         """One evaluation: returns the data prediction after thresholding."""
         self.spent += 1
-        x0 = yield Evaluation(x, lam, stage)
-        return x0 if self.solver.threshold is None else threshold(x0, self.solver.threshold)
+        return threshold((yield Evaluation(x, lam, stage)), self.solver.threshold)
 
     def update(self, lam: float, target: float, known: Sequence[float], role: str) -> Update:
         return linear_update(
@@ -134,7 +133,7 @@ def adaptive(x: Tensor, solver: Solver, lam: float, end: float) -> Trajectory:
                 lam, x, previous = target, high, low
                 break
             rejected += 1
-    if solver.denoise_to_zero and converged:
+    if solver.denoise_to_zero and (converged or x0 is None):
         x = (yield from steps.predict(x, lam, 0)).to(x.dtype)
     elif not converged and x0 is not None and direction > 0:
         x = x0.to(x.dtype)

@@ -21,9 +21,7 @@ def fixed(x: Tensor, solver: Solver, made: Plan, path: BrownianPath | None) -> T
     history: deque[Tensor] = deque(maxlen=reach)  # the newest prediction first
     anchor, anchor_lam = x, made.moves[0].lam
     for move in made.moves:
-        x0 = yield Evaluation(x, move.lam, move.stage)
-        if solver.threshold is not None:
-            x0 = threshold(x0, solver.threshold)
+        x0 = threshold((yield Evaluation(x, move.lam, move.stage)), solver.threshold)
         if move.update is None:
             return x0.to(x.dtype)
         history.appendleft(prediction(made.prediction, x, x0, move.lam))

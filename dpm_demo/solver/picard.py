@@ -57,11 +57,9 @@ def picard(x: Tensor, solver: Solver, made: Plan, path: BrownianPath | None) -> 
             predictions.append(predictions[-1] if ticks else x)
         batch = torch.cat(states[done:stop])
         lam = torch.tensor([move.lam for move in moves[done:stop]], dtype=torch.float64)
-        x0 = yield Evaluation(batch, lam)
+        x0 = threshold((yield Evaluation(batch, lam)), solver.threshold)
         ticks += 1
         nfe += stop - done
-        if solver.threshold is not None:
-            x0 = threshold(x0, solver.threshold)
         for k in range(done, stop):
             row = x0[k - done : k - done + 1]
             predictions[k] = prediction(made.prediction, states[k], row, moves[k].lam)

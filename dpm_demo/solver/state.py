@@ -48,13 +48,15 @@ def prediction(form: str, x: Tensor, x0: Tensor, lam: float) -> Tensor:
 DYNAMIC_QUANTILE = 0.995
 
 
-def threshold(x0: Tensor, kind: str) -> Tensor:
+def threshold(x0: Tensor, kind: str | None) -> Tensor:
     """Keep a data prediction in range, row by row; x0: (n, *shape) in [−1, 1] by intention.
 
     "static" clips to [−1, 1]. "dynamic" takes s, the 99.5th percentile of |x0| in the row, clips to
     [−s, s] and divides by s where s > 1 (Saharia et al. 2205.11487, section 2.3). Trap: with a cap
-    of s at 1, the default elsewhere, "dynamic" is only the static clip.
+    of s at 1, the default elsewhere, "dynamic" is only the static clip. None: as it is.
     """
+    if kind is None:
+        return x0
     if kind == "static":
         return x0.clamp(-1, 1)
     flat = x0.abs().flatten(1)

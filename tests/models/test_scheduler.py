@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import threading
+from itertools import pairwise
 from typing import Any
 
 import diffusers
@@ -15,6 +17,9 @@ from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteSchedul
 from torch import Tensor
 
 import dpm_demo as dpm
+from dpm_demo.models.diffusers import scheduler as rooms
+from dpm_demo.solver import alpha, integrate, sigma
+from dpm_demo.solver.brownian import BrownianPath
 
 NAMES = list(tiny.FAMILIES)
 FLOW = ("sd3", "flux", "z_image")
@@ -277,6 +282,51 @@ def test_noise_of_the_sde_comes_from_the_generator_handed_over():
 
     assert torch.equal(once(0), once(0))
     assert not torch.equal(once(0), once(1))
+
+
+def guess(x: Tensor, lam: Any) -> Tensor:
+    """A data prediction of a variance-preserving state, of values beyond [-1, 1] too."""
+    return 1.5 * torch.tanh(2 * x)
+
+
+NOISE = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"prediction": "noise"}, {"threshold": "static"}, {"method": "singlestep", "order": 3}],
+    ids=str,
+)
+def test_a_flow_from_pure_noise_is_what_integrate_solves(fields):
+    ours = dpm.DPMScheduler.from_config(tiny.euler_flow(shift=3.0).config, **fields)
+    ours.set_timesteps(8)
+    assert ours.lambdas[0] == -math.inf
+    x = NOISE
+    for t in ours.timesteps:
+        s = float(t) / 1000
+        x0 = guess(x / math.hypot(1 - s, s), None)
+        x = ours.step((x - x0) / s, t, x).prev_sample
+    assert (x - integrate(guess, NOISE, ours.solver, lambdas=ours.lambdas)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("method", ["multistep", "singlestep"])
+def test_along_the_same_brownian_path_the_sde_is_what_integrate_solves(method, monkeypatch):
+    ours = scheduler(eta=1.0, order=2, method=method, schedule="logsnr")
+    ours.set_timesteps(9)
+    path, gaps = BrownianPath([0, 1], NOISE.shape[1:], 1.0), pairwise(ours.lambdas)
+
+    def drawn(shape: Any, **like: Any) -> Tensor:
+        lam, target = next(gaps)
+        step = path.increment(lam, target, torch.zeros((), dtype=torch.float64))
+        return (step / math.sqrt(math.exp(2 * target) - math.exp(2 * lam))).float()
+
+    monkeypatch.setattr(rooms, "randn_tensor", drawn)
+    x = NOISE
+    for t, lam in zip(ours.timesteps, ours.lambdas, strict=False):
+        noise = (x - alpha(lam) * guess(x, lam)) / sigma(lam)
+        x = ours.step(noise, t, x).prev_sample
+    expected = integrate(guess, NOISE, ours.solver, lambdas=ours.lambdas, seeds=[0, 1])
+    assert (x - expected).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize(

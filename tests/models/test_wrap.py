@@ -140,6 +140,22 @@ def test_labels_of_betas_are_what_the_network_is_told():
     assert model.lam_span == pytest.approx((lambdas[-1], lambdas[0]))
 
 
+def test_a_network_in_16_bits_is_told_its_labels_unrounded():
+    betas = linear_betas(1000)
+    lambdas = lambdas_of_betas(betas)
+    told: list[Tensor] = []
+
+    class Net(torch.nn.Linear):
+        def forward(self, x: Tensor, label: Tensor) -> Tensor:
+            told.append(label)
+            return super().forward(x)
+
+    model = wrap(Net(3, 3).bfloat16(), "eps", betas=betas, shape=(3,))
+    x0 = model.denoise(torch.zeros(2, 3), torch.tensor([lambdas[993], lambdas[701]]))
+    assert told[0].tolist() == pytest.approx([993, 701], abs=1e-2)
+    assert x0.dtype == torch.float32
+
+
 def test_k_diffusion_time_is_sigma_and_may_be_mapped():
     told: list[Tensor] = []
 

@@ -127,7 +127,7 @@ def test_nodes_come_in_as_lambdas_sigmas_or_timesteps() -> None:
             integrate(MIXTURE.denoise, X, solver, **bad)
 
 
-def test_a_network_of_ours_keeps_gradients_to_the_state_and_asks_for_none_without_them() -> None:
+def test_a_network_of_ours_keeps_gradients_to_state_and_weights_where_they_are_asked_for() -> None:
     net = torch.nn.Conv2d(1, 1, 1)
     model = wrap(lambda x, t: net(x), "eps", span=SPAN, shape=(1, 2, 2))
     x = torch.randn(1, 1, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -137,3 +137,6 @@ def test_a_network_of_ours_keeps_gradients_to_the_state_and_asks_for_none_withou
     sample = integrate(model.denoise, start, solver, lam_span=SPAN, differentiable=True)
     slopes = torch.autograd.grad(sample.sum(), [start, *net.parameters()])
     assert all(slope.abs().sum() > 0 for slope in slopes)
+    sample = integrate(model.denoise, x.detach(), solver, lam_span=SPAN, differentiable=True)
+    alone = torch.autograd.grad(sample.sum(), list(net.parameters()))
+    assert all(map(torch.equal, alone, slopes[1:]))

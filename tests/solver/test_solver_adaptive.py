@@ -217,3 +217,11 @@ def test_stability_control_lowers_and_restores_the_order_and_says_so():
     silent = adaptive(**fields)
     assert not [d for d in silent.decisions if d.kind == "stability"]
     assert {d.data["order"] for d in silent.decisions if d.kind == "step"} == {3}
+
+
+def test_one_evaluation_to_zero_is_the_data_prediction_at_the_first_node():
+    """Nothing is left for a step, and x_T itself, pure noise, would be no sample."""
+    solver = Solver(method="adaptive", nfe=1, denoise_to_zero=True)
+    run = drive(MIXTURE.denoise, X, solver)
+    assert torch.equal(run.result, MIXTURE.denoise(X, SPAN[0]))
+    assert run.nfe == run.end["nfe"] == 1 and not run.end["converged"]

@@ -45,7 +45,7 @@ def convert(
     """Writes the folder `out` with the pipeline of `source`, its weights as float32 safetensors.
 
     `source` is a folder in diffusers' format or an id of the hub ("owner/name"), fetched at
-    `revision`; without one, an id of `settings.OFFERED` is fetched at the revision that is pinned
+    `revision`; without one, an id of `offered.OFFERED` is fetched at the revision that is pinned
     there, and any other at the newest. `progress` is told the fraction fetched. `out` must not
     exist or be empty, and appears whole or not at all. The scheduler's configuration is copied
     as it is. Raises CheckpointError, one sentence, for a source that cannot be had or used, for a

@@ -40,7 +40,6 @@ class Family:
     pipelines   class names in `model_index.json` that belong here
     network     the component that predicts; `encoders` those that only prompts need
     patch       the side of the latents must be divisible by it
-    halved      the network answers a learned variance too, in its second half of channels
     guided      guidance doubles the rows (otherwise it is an input of the network)
     """
 

@@ -27,10 +27,11 @@ from dpm_demo.models.denoiser import to_x0
 from dpm_demo.models.diffusers.labels import LabelMap, schedule_lambdas
 from dpm_demo.models.diffusers.paths import TARGETS
 from dpm_demo.models.wrap import flow_span
+from dpm_demo.solver.lists import sigmas_of_lambdas
 from dpm_demo.solver.plan import Move, plan
 from dpm_demo.solver.schedule import alpha, nodes, sigma
 from dpm_demo.solver.settings import Solver
-from dpm_demo.solver.state import combine, threshold
+from dpm_demo.solver.state import combine, prediction, threshold
 
 _OURS = {
     f.name
@@ -70,7 +71,7 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
     _moves: deque[Move]
     _history: deque[Tensor]
     _anchor: Any = None
-    _anchor_lam = 0.0
+    _walked: Any = 0.0  # the Brownian path since the anchor
 
     def __init__(self, **settings: Any) -> None:
         if settings.get("table"):
@@ -158,7 +159,7 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
             self.timesteps = self._told(self.lambdas[:-1])
         else:
             self._borrow(num_inference_steps, sigmas, mu)
-        self.sigmas = torch.tensor([self._sigma_of(lam) for lam in self.lambdas])
+        self.sigmas = torch.tensor(sigmas_of_lambdas(self.lambdas, self._labels is None))
         self.timesteps = self.timesteps.to(device)
         self.num_inference_steps = len(self.timesteps)
         self._forget()
@@ -203,11 +204,6 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         if self._labels is not None:
             return -math.log(s)
         return -math.inf if s >= 1 else math.log((1 - s) / s)
-
-    def _sigma_of(self, lam: float) -> float:
-        if self._labels is not None:
-            return math.exp(-lam)
-        return 1 / (1 + math.exp(min(lam, 700.0))) if lam < math.inf else 0.0
 
     # --- what a pipeline asks
 
@@ -254,17 +250,18 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         move = self._moves.popleft()
         x = sample.float() / self._radius(move.lam)
         x0 = self._data(model_output.float(), x, move.lam)
-        self._history.appendleft(self._prediction(x, x0, move.lam))
+        self._history.appendleft(prediction(self.solver.prediction, x, x0, move.lam))
         if move.correct is not None:
             x = combine(self._anchor, move.correct, self._history)
         if not move.stage:
-            self._anchor, self._anchor_lam = x, move.lam
+            self._anchor, self._walked = x, 0.0
         out = x0
         if move.update is not None:
             out = combine(self._anchor, move.update, self._history)
             if self.solver.eta > 0:
                 noise = randn_tensor(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-                out.add_(noise, alpha=move.update.diffusion * self._spread(move.target))
+                self._walked = self._walked + noise * self._spread(move.lam, move.target)
+                out.add_(self._walked, alpha=move.update.diffusion)
             out = out * self._radius(move.target)
         self._index += 1
         previous = out.to(sample.dtype)
@@ -311,26 +308,23 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         """√(α² + σ²) of the path: a flow state is the variance-preserving one times it."""
         if self._labels is not None or lam == math.inf:
             return 1.0
-        s = self._sigma_of(lam)
+        (s,) = sigmas_of_lambdas([lam], flow=True)
         return math.hypot(1 - s, s)
 
     def _data(self, output: Tensor, x: Tensor, lam: float) -> Tensor:
         if output.shape[1] == 2 * x.shape[1]:  # a learned variance
             output = output[:, : x.shape[1]]
         if self._labels is None:
-            return x * self._radius(lam) - self._sigma_of(lam) * output
-        x0 = to_x0(output, x, torch.full((len(x),), lam, dtype=torch.float64), self._target)
-        return x0 if self.solver.threshold is None else threshold(x0, self.solver.threshold)
+            (s,) = sigmas_of_lambdas([lam], flow=True)
+            x0 = x * self._radius(lam) - s * output
+        else:
+            x0 = to_x0(output, x, torch.full((len(x),), lam, dtype=torch.float64), self._target)
+        return threshold(x0, self.solver.threshold)
 
-    def _prediction(self, x: Tensor, x0: Tensor, lam: float) -> Tensor:
-        if self.solver.prediction == "data":
-            return x0
-        return (x * (1 / sigma(lam))).sub_(x0, alpha=alpha(lam) / sigma(lam))
-
-    def _spread(self, target: float) -> float:
+    def _spread(self, lam: float, target: float) -> float:
         """√Δτ with τ = e^{2ηλ}, by which noise of variance 1 is an increment of the path."""
         rate = 2 * self.solver.eta
-        return math.sqrt(math.exp(rate * target) - math.exp(rate * self._anchor_lam))
+        return math.sqrt(math.exp(rate * target) - math.exp(rate * lam))
 
 
 def _fields(solver: Solver) -> dict[str, Any]:
