@@ -97,7 +97,7 @@ def evaluate(
     if per_class and "category" not in opened.labels:
         raise ValueError(f"per-class: {opened.name} has no categories to ask for.")
     where = folder_for(out)
-    pictures = None if data is None else output.pictures(data, opened.shape[-1])
+    pictures = None if data is None else output.pictures(data, opened.picture_shape()[-1])
     file = where / "results.json"
     known = Results.read(file) if file.exists() else None
     plain = sweep.read_solvers(solvers or ["order=1", "order=2", "order=3"], opened, known)

@@ -14,7 +14,7 @@ from dpm_demo.compare.references import reference_solver
 from dpm_demo.engine.events import Done, Failed
 from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.job import Job, Track
-from dpm_demo.media.pixels import to_uint8
+from dpm_demo.media.pixels import to_levels
 from dpm_demo.models.model import Condition, Model
 from dpm_demo.quality import motion
 from dpm_demo.quality.extract import Extractor
@@ -71,7 +71,9 @@ class Instrument:
         """Samples `(n, *shape)`, float32, and the evaluations that each of them took."""
         model = self.model
         fitted = model.resolved(solver, None if conditions is None else conditions[0])
-        track = Track(fitted, tuple(seeds), cond=conditions, lam_span=model.lam_span)
+        track = Track(
+            fitted, tuple(seeds), conditions, lam_span=model.lam_span, restart=model.restart
+        )
         job = Job(self._in_parts, model.shape, (track,), device=model.device, record=False)
         for event in run_inline(job, tick_ms=math.inf):
             if isinstance(event, Failed):
@@ -90,8 +92,8 @@ class Instrument:
         model = self.model
         denoise = model.denoise if self.quick else model.denoise_float32
         rows = max(1, _NUMBERS // math.prod(model.shape))
-        if model.latents is not None:
-            rows = max(1, _BYTES // model.latents.row_bytes(model.shape))
+        if model.latents is not None and (size := model.latents.row_bytes(model.shape)):
+            rows = max(1, _BYTES // size)
         parts = []
         for k in range(0, len(x), rows):
             some = {} if cond is None else {"cond": cond[k : k + rows]}
@@ -148,12 +150,25 @@ class Instrument:
                     for seed, x in zip(unit.seeds, samples, strict=True)
                 ]
             )
+        if self.look is not None or self.model.frames > 1:
+            whole = self.model.latents is None  # decoded clips are large
+            parts = torch.from_numpy(samples).split(len(samples) if whole else 1)
+            seen = [self._seen(self.pictures(part)) for part in parts]
+            arrays |= {kind: np.concatenate([rows[kind] for rows in seen]) for kind in seen[0]}
+        return arrays
+
+    def pictures(self, samples: torch.Tensor) -> torch.Tensor:
+        """What samples look like, decoded where they are latents."""
+        return self.model.decode(samples.to(self.model.device)).cpu()
+
+    def _seen(self, pictures: torch.Tensor) -> dict[str, np.ndarray]:
+        arrays: dict[str, np.ndarray] = {}
         if self.look is not None:
-            features, logits = self.look(torch.from_numpy(samples))
-            arrays["features"] = features.numpy().reshape(len(samples), -1, features.shape[1])
-            arrays["logits"] = logits.numpy().reshape(len(samples), -1, logits.shape[1])
+            features, logits = self.look(pictures)
+            arrays["features"] = features.numpy().reshape(len(pictures), -1, features.shape[1])
+            arrays["logits"] = logits.numpy().reshape(len(pictures), -1, logits.shape[1])
         if self.model.frames > 1:
-            clips = np.moveaxis(to_uint8(torch.from_numpy(samples)).numpy(), -1, 1)
+            clips = to_levels(pictures).numpy()
             arrays["difference"] = motion.differences(clips)
             arrays["neighbour_psnr"] = motion.neighbour_psnr(clips)
         return arrays

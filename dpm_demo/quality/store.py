@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from filelock import FileLock, Timeout
 
 from dpm_demo.compare.references import reference_solver
@@ -34,6 +35,7 @@ from dpm_demo.training.data import Draw, Pictures
 DRAWN = "drawn"  # for a label: that of a real picture, another one for each seed
 EXACT, FAST = "float32", "fast"
 LAYOUT = 2  # of the folder: another one is another sweep
+LAYOUT_LATENTS = 3  # of latents, which are decoded before they are looked at
 
 
 class Store:
@@ -73,6 +75,8 @@ class Store:
         self.pictures = pictures
         self.quick = quick and model.denoise is not model.denoise_float32
         self._usable = (EXACT, FAST) if self.quick else (EXACT,)  # the better one first
+        if not model.conditional and guidance != 1:
+            raise ValueError(f"guidance: {model.name} follows nothing, leave it 1, not {guidance}.")
         if label == DRAWN and (pictures is None or dict(pictures.axes) != dict(model.labels)):
             raise ValueError(
                 "label: drawn needs pictures with this model's labels to draw from, give --data."
@@ -86,7 +90,8 @@ class Store:
         mine = {"model": model.digest or model.name, "label": label, "guidance": guidance}
         if label == DRAWN and pictures is not None:
             mine["pictures"] = pictures.digest()
-        self._identify(folder / "identity.json", {"layout": LAYOUT, **mine})
+        layout = LAYOUT if model.latents is None else LAYOUT_LATENTS
+        self._identify(folder / "identity.json", {"layout": layout, **mine})
         if look is not None:
             how = {"name": look.name, "digest": look.digest}
             self._identify(folder / "features.json", how)
@@ -115,10 +120,9 @@ class Store:
 
     def conditions(self, seeds: Sequence[int]) -> list[Condition] | None:
         """What each seed's sample is asked to be."""
-        if not self.model.labels:
-            return None
         if self.label != DRAWN:
-            return [self.model.condition(self.label, self.guidance)] * len(seeds)
+            same = self.model.condition(self.label, self.guidance)
+            return [same] * len(seeds) if self.model.conditional else None
         assert self.pictures is not None
         known = self.model.vocabulary
         told = known is not None and known.words == self.pictures.vocabulary
@@ -217,8 +221,9 @@ class Store:
         seeds: Sequence[int],
         on_progress: Callable[[int], None] = lambda nfe: None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Samples `(n, *shape)`, float32, and the evaluations that each of them took."""
-        return self.instrument.sample(solver, seeds, self.conditions(seeds), on_progress)
+        """Pictures of samples, float32, and the evaluations that each of them took."""
+        samples, spent = self.instrument.sample(solver, seeds, self.conditions(seeds), on_progress)
+        return self.instrument.pictures(torch.from_numpy(samples)).numpy(), spent
 
     def order(self, unit: Unit, n_error: int = 0) -> Order:
         """A unit with what this folder and the labels know of it."""

@@ -7,7 +7,10 @@ import torch
 
 import dpm_demo as dpm
 from dpm_demo.compare.references import reference_solver
-from dpm_demo.models.model import Model
+from dpm_demo.media.pixels import to_levels
+from dpm_demo.models.model import Condition, Model
+from dpm_demo.models.wrap import Decoded
+from dpm_demo.quality import motion
 from dpm_demo.quality.extract import Extractor
 from dpm_demo.quality.results import Line, Results
 from dpm_demo.quality.store import Store
@@ -222,3 +225,59 @@ def test_clips_have_motion_figures_and_features_of_their_frames(tmp_path: Path) 
     assert got.fd is not None
     row = store.rows(SOLVER)[0]
     assert row["features"].shape == (video.frames, 8)
+
+
+def prompted_latents() -> Model:
+    """Clips of twice the side of their latents; guidance is followed, and from λ = 0 on another
+    network answers."""
+
+    def denoise(x: torch.Tensor, lam: torch.Tensor, cond: list[Condition]) -> torch.Tensor:
+        strength = torch.tensor([c.guidance for c in cond]) * torch.where(lam < 0, 0.1, 0.2)
+        return torch.tanh(x * strength.view(-1, 1, 1, 1, 1))
+
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        return (latents[:, :3] + latents[:, 1:]).repeat(1, 1, 1, 2, 2)
+
+    shape, span, where = (4, 3, 2, 2), (-4.0, 4.0), torch.device("cpu")
+    latents = Decoded(decode, shape, span, where)
+    options = {"prompted": True, "latents": latents, "restart": 0.0}
+    return Model("words", shape, span, denoise, denoise, where, digest="words", **options)
+
+
+def test_a_sweep_measures_what_generate_makes(tmp_path: Path) -> None:
+    """Of a prompted model with two networks whose samples are latents of clips."""
+    made, seeds, solver = prompted_latents(), [0, 1], Solver(nfe=6, order=3)
+    store = Store(tmp_path, made, guidance=3.0, look=LOOK)
+    run(store, solver, range(2), 2)
+    latents = dpm.generate(made, solver, seeds, guidance=3.0, output="latent")
+    plain = [
+        dpm.generate(other, solver, seeds, guidance=g, output="latent")
+        for other, g in ((made, 1.0), (replace(made, restart=None), 3.0))
+    ]
+    assert all((latents - other).abs().max() > 1e-3 for other in plain)
+    clips = dpm.generate(made, solver, seeds, guidance=3.0)
+    assert np.allclose(store.sample(solver, seeds)[0], clips, atol=1e-6)
+    rows = [store.rows(solver)[seed] for seed in seeds]
+    truth = [store.rows(reference_solver(solver))[seed]["sample"] for seed in seeds]
+    squares = ((latents - torch.tensor(np.stack(truth))) ** 2).flatten(1).mean(1)
+    assert [row["square"] for row in rows] == pytest.approx(squares.tolist(), rel=1e-4)
+    features = LOOK(clips)[0].view(2, 3, -1)
+    assert np.allclose(np.stack([row["features"] for row in rows]), features, atol=1e-6)
+    levels = to_levels(clips).numpy()
+    expected = motion.differences(levels), motion.neighbour_psnr(levels)
+    for kind, values in zip(("difference", "neighbour_psnr"), expected, strict=True):
+        assert [row[kind] for row in rows] == pytest.approx(values.tolist())
+
+
+def test_a_label_or_guidance_that_a_model_does_not_take_is_refused_and_not_noted(
+    model: Model, tmp_path: Path
+) -> None:
+    for asked, sentence in (
+        ({"label": "animals"}, "label: 'animals' is unknown to mixture"),
+        ({"guidance": 7.5}, "guidance: mixture follows nothing"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            Store(tmp_path, model, **asked)
+    with pytest.raises(ValueError, match="label: 'animals' is unknown to words"):
+        Store(tmp_path, prompted_latents(), "animals")
+    assert not list(tmp_path.iterdir())
