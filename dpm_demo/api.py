@@ -13,8 +13,7 @@ from torch import Tensor
 
 from dpm_demo.calibrate.defaults import default_solver
 from dpm_demo.engine import inline as engine
-from dpm_demo.engine.errors import JobFailed
-from dpm_demo.engine.events import Cancelled, Done, Failed, Frame
+from dpm_demo.engine.events import Frame
 from dpm_demo.engine.job import Job, Track
 from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints
 from dpm_demo.models.checkpoint import load_checkpoint as _load_checkpoint
@@ -239,14 +238,7 @@ def _samples(job: Job, callback: Callable[[Frame], None] | None) -> Tensor:
                 rows.update(zip(frame.rows, frame.x.float().cpu(), strict=True))
             callback(frame)
         return torch.stack([rows[k] for k in sorted(rows)])
-    for event in engine.run_inline(job, preview_hz=0.0):
-        if isinstance(event, Done):
-            return torch.from_numpy(event.tracks[0].samples)
-        if isinstance(event, Failed):
-            raise JobFailed(event.error)
-        if isinstance(event, Cancelled):
-            break
-    raise JobFailed("the run ended without a result")
+    return torch.from_numpy(engine.run_to_end(job).tracks[0].samples)
 
 
 def stream(

@@ -216,13 +216,13 @@ def best_start(
     samples: Samples,
     starts: Sequence[Solver],
     like: Sequence[Fit] = (),
-) -> tuple[Fitted, str, float]:
-    """The best of `starts` and of the fits `like` it on `samples`, its name, its mean error."""
+) -> tuple[Fitted, str]:
+    """The best of `starts` and of the fits `like` it on `samples`, and its name."""
     tried: list[tuple[str, Fitted]] = [
         (solver_text(solver), Fitted(solver, lam_span))
         for solver in (replace(start, nfe=nfe) for start in starts)
     ]
     tried += [("another model's table", Fitted.like(fit, lam_span)) for fit in like]
     found = [(errors(fitted, samples).mean().item(), name, fitted) for name, fitted in tried]
-    error, name, fitted = min(found, key=lambda one: one[0])
-    return fitted, name, error
+    _, name, fitted = min(found, key=lambda one: one[0])
+    return fitted, name

@@ -21,8 +21,8 @@ from dpm_demo.compare.figures import rmse
 from dpm_demo.compare.layout import work
 from dpm_demo.compare.paired import ratios
 from dpm_demo.compare.references import reference_solver
-from dpm_demo.engine.events import Done, Failed
-from dpm_demo.engine.inline import run_inline
+from dpm_demo.engine.events import Done
+from dpm_demo.engine.inline import run_to_end
 from dpm_demo.engine.job import Job, Track
 from dpm_demo.models.model import Condition, Model
 from dpm_demo.request.codec import solver_text
@@ -171,14 +171,12 @@ class Race:
             before = seeds
 
     def run(self) -> Iterator[Step]:
-        """Runs the race in the calling thread. Raises ValueError with the engine's sentence."""
+        """Runs the race in the calling thread. Raises JobFailed with the engine's sentence."""
         jobs = self.jobs()
         job = next(jobs)
         while True:
             yield Step(self.spent, self.total)
-            *_, end = run_inline(job, tick_ms=1500.0, preview_hz=0.0)
-            if not isinstance(end, Done):
-                raise ValueError(end.error if isinstance(end, Failed) else "the race was stopped")
+            end = run_to_end(job, tick_ms=1500.0)
             try:
                 job = jobs.send(end)
             except StopIteration:

@@ -228,7 +228,7 @@ def _one(
     some = samples.pick(torch.arange(min(TRIED, len(samples))))
     like = [one for one in plan.like if one.nfe == nfe and _meet(one.guidance, ends)]
     recipe = plan.recipe
-    fitted, start, _ = best_start(nfe, model.lam_span, some, STARTS, like)
+    fitted, start = best_start(nfe, model.lam_span, some, STARTS, like)
     before = errors(fitted, held).mean().item()
     fit(fitted, samples, recipe, lambda k, loss: on_progress(what, k / recipe.iterations))
     after = errors(fitted, held).mean().item()

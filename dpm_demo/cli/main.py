@@ -22,6 +22,7 @@ import typer
 
 from dpm_demo.cli import output
 from dpm_demo.cli.options import with_options
+from dpm_demo.engine.errors import JobFailed
 
 # Threads that wait for each other sleep. torch's would spin instead, each for a core that another
 # program uses, and a call becomes six times as long; OpenMP reads this when torch is imported.
@@ -130,7 +131,7 @@ def sentence(error: BaseException) -> str:
     text = _line(str(error))
     if isinstance(error, OSError) and error.strerror:
         text = ": ".join(str(part) for part in (error.filename, error.strerror) if part is not None)
-    elif not isinstance(error, ValueError):
+    elif not isinstance(error, (ValueError, JobFailed)):
         text = f"{type(error).__name__}: {text} (--debug shows where)"
     return text
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dpm_demo.media.files import write_bytes, write_text
 
 if TYPE_CHECKING:
-    from dpm_demo.engine.events import Done
+    from dpm_demo.engine.events import Done, Event
     from dpm_demo.engine.job import Job
     from dpm_demo.training.data import Pictures
 
@@ -99,29 +99,27 @@ class _Lines(tqdm):  # type: ignore[type-arg]
 
 
 def run(job: Job, total: int, text: str | None = None) -> Done:
-    """Runs a job to its end under a progress bar. Raises ValueError with the engine's sentence.
+    """Runs a job to its end under a progress bar. Raises JobFailed, with the engine's sentence.
 
     Of a long one a line says how long it will take, once two calls of the network were timed: the
     first also pays for its set-up.
     """
-    from dpm_demo.engine.events import Done, Failed, Preview
+    from dpm_demo.engine.events import Preview
     from dpm_demo.engine.forecast import Pace, duration
-    from dpm_demo.engine.inline import run_inline
+    from dpm_demo.engine.inline import run_to_end
 
     pace = Pace()
     with bar(total=total, desc=text, unit="evaluation") as shown:
-        for event in run_inline(job):
+
+        def show(event: Event) -> None:
             shown.update(event.nfe - shown.n)
             if isinstance(event, Preview) and event.seq <= 2:
                 pace.note(job, event)
                 seconds = pace.seconds(job) or 0.0
                 if event.seq == 2 and seconds >= LONG:
                     note(f"about {duration(seconds)} on this machine: {total:,} evaluations")
-            if isinstance(event, Failed):
-                raise ValueError(event.error)
-            if isinstance(event, Done):
-                return event
-    raise ValueError("the run ended without a result")
+
+        return run_to_end(job, show)
 
 
 def write(path: Path, data: bytes | str) -> Path:

@@ -43,15 +43,14 @@ class Rest:
         self.job = job
         if self.done:
             self.job = replace(job, tracks=tuple(job.tracks[k] for k in left))
-        self._count, self._left = len(job.tracks), left
+        self._count = len(job.tracks)
         first = 0
         self._tiles: list[int] = []  # of the whole job, by those of the rest
-        self._known: dict[int, tuple[int, int, SampleRecord]] = {}  # track and row, by tile
+        self._known: dict[int, SampleRecord] = {}  # by tile
         for number, track in enumerate(job.tracks):
             tiles = range(first, first := first + len(track.seeds))
             if number in self.done:
-                rows = enumerate(self.done[number].rows)
-                self._known |= {t: (number, *row) for t, row in zip(tiles, rows, strict=True)}
+                self._known |= zip(tiles, self.done[number].rows, strict=True)
             else:
                 self._tiles += tiles
         self._spent = sum(track.nfe for track in self.done.values())
@@ -81,11 +80,10 @@ class Rest:
 
     def _preview(self, event: Preview) -> Preview:
         tiles = self._placed(dict(enumerate(event.tiles)))
-        tiles = {k: replace(tile, track=self._left[tile.track]) for k, tile in tiles.items()}
         pictures, samples, latents = {}, {}, {}
-        for k, (track, place, row) in self._known.items():
+        for k, row in self._known.items():
             lam = row.points[-1].lam
-            tiles[k] = Tile(track, place, "done", row.nfe, row.nfe, lam)
+            tiles[k] = Tile("done", row.nfe, row.nfe, lam)
             if self._told or row.sample is None:
                 continue
             samples[k] = row.sample

@@ -40,7 +40,7 @@ class ActiveJob:
         self.watch = watch
         self.clock = clock
         self.began = clock() if ticket.submitted is None else ticket.submitted
-        self.identity, self.device = identity(self.job), _device(self.job)
+        self.identity, self.device = identity(self.job), torch.device(self.job.device)
         self.queue: deque[Run] = deque()
         self.attained = 0.0  # milliseconds of service
         self.served = -1  # the tick that last served it
@@ -182,17 +182,7 @@ def expected(track: Track) -> int:
 
 def identity(job: Job) -> Hashable:
     """What makes two denoisers the same; bound methods are made anew at every access."""
-    if job.key is not None:
-        return ("key", job.key)
     owner = getattr(job.denoise, "__self__", None)
     if owner is None:
         return ("id", id(job.denoise))
     return ("method", id(owner), getattr(job.denoise, "__name__", ""))
-
-
-def _device(job: Job) -> torch.device:
-    for holder in (job, job.denoise, getattr(job.denoise, "__self__", None)):
-        device = getattr(holder, "device", None)
-        if device is not None:
-            return torch.device(device)
-    return torch.device("cpu")

@@ -45,8 +45,6 @@ class SolverDecision:
 class Tile:
     """Where one sample stands; `state` is waiting, running, done or failed."""
 
-    track: int
-    row: int
     state: str
     nfe: int
     budget: int

@@ -11,6 +11,7 @@ from dpm_demo.engine.cost import Cost
 from dpm_demo.engine.events import Preview
 from dpm_demo.engine.job import Job, Track
 
+TICK_MS = 200.0  # of an engine, unless it is told another
 NETWORKS = 64  # of which the times are remembered, each at each size
 
 
@@ -20,8 +21,7 @@ class Pace:
     For one thread. A call's rows are counted as the network sees them: twice where guided.
     """
 
-    def __init__(self, tick_ms: float = 200.0) -> None:
-        self._tick_ms = tick_ms
+    def __init__(self) -> None:
         self._costs: OrderedDict[Hashable, Cost] = OrderedDict()
 
     def note(self, job: Job, preview: Preview) -> None:
@@ -39,7 +39,7 @@ class Pace:
         cost = self._costs.get((identity(job), job.shape))
         if cost is None:
             return None
-        weight, most = _weight(job), cost.rows_of_a_tick(self._tick_ms)
+        weight, most = _weight(job), cost.rows_of_a_tick(TICK_MS)
         left = sorted(map(_rounds, job.tracks))
         ms, before = 0.0, 0
         for k, (rounds, _) in enumerate(left):  # those that go on after the ones before

@@ -49,7 +49,7 @@ def run_to_end(
     raise JobFailed("the run ended without a result")
 
 
-def stream(job: Job, *, tick_ms: float = float("inf")) -> Generator[Frame, None, None]:
+def stream(job: Job) -> Generator[Frame, None, None]:
     """Yields the tensors of every trajectory point of a job, run in the calling thread.
 
     The last `Frame` of each trajectory is `final` and carries its sample. Raises `JobFailed` with
@@ -57,7 +57,7 @@ def stream(job: Job, *, tick_ms: float = float("inf")) -> Generator[Frame, None,
     """
     ticket = Ticket(replace(job, record=False))
     frames: deque[Frame] = deque()
-    scheduler = Scheduler(tick_ms, preview_hz=0)
+    scheduler = Scheduler(float("inf"), preview_hz=0)
     scheduler.add(ticket, watch=frames.append)
     while not ticket.finished:
         scheduler.tick()

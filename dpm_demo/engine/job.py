@@ -5,7 +5,7 @@ Nothing in here runs a torch operation, so every thread may use it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
@@ -98,10 +98,8 @@ class Job:
 
     `denoise(x, lam, cond=None) -> x0` gets `x` `(rows, *shape)`, `lam` `(rows,)` and one condition
     a row, and answers the data prediction; where no row has a condition it is called as
-    `denoise(x, lam)`. Rows of different jobs meet in one call when their denoiser,
-    shape and dtype are the same; a `key` stands for the denoiser where the same network is
-    wrapped anew for each job. `device` None asks the denoiser (or the object it is a method of),
-    and is "cpu" if that does not say. `record` False leaves out the pictures of the final event.
+    `denoise(x, lam)`. Rows of different jobs meet in one call when their denoiser, shape and dtype
+    are the same. `record` False leaves out the pictures of the final event.
     `latents` (`models.model.Latents`) makes pictures of samples that are none: previews on the way,
     and at the end the decoded ones, which are then the samples.
     """
@@ -109,8 +107,7 @@ class Job:
     denoise: Callable[..., torch.Tensor]
     shape: tuple[int, ...]
     tracks: tuple[Track, ...]
-    key: Hashable | None = None
-    device: Any = None
+    device: torch.device | str = "cpu"
     record: bool = True
     latents: Any = None
 

@@ -18,15 +18,15 @@ import pickle
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from dpm_demo.engine.cluster import LOCAL, Refused, connect
-from dpm_demo.engine.errors import Busy
 from dpm_demo.engine.events import Cancelled, Done, Event, Failed, Preview, Stats
 from dpm_demo.engine.job import Job
 from dpm_demo.engine.shipping import pack
-from dpm_demo.engine.ticket import Ticket
-from dpm_demo.engine.workforce import Place, Work, Workforce, in_thread, line
+from dpm_demo.engine.ticket import Ticket, admitted, fulfil, in_thread, unfinished
+from dpm_demo.engine.workforce import Place, Work, Workforce, line
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import CheckpointError, Model
 
@@ -126,13 +126,7 @@ class Remote:
         request = Request(name, job.budget, ticket, order)
         with self.force.news:
             self.force.check_open()
-            self._open = {t for t in self._open if not t.finished}
-            if len(self._open) >= self._max_requests:
-                raise Busy(
-                    f"{len(self._open)} requests are being served, which is the most; "
-                    "please try again in a moment."
-                )
-            self._open.add(ticket)
+            self._open = admitted(ticket, self._open, self._max_requests)
         in_thread(self._drive, request)
         return ticket
 
@@ -143,16 +137,7 @@ class Remote:
             models = list(self.force.models.values())
         future: Future[T] = Future()
         order = pack(function, models)
-
-        def work() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(self._called(order))
-            except BaseException as error:  # whoever waits is told in any case
-                future.set_exception(error)
-
-        in_thread(work)
+        in_thread(fulfil, future, partial(self._called, order))
         return future
 
     def _called(self, order: bytes) -> Any:
@@ -173,7 +158,7 @@ class Remote:
         """Sums over the workers; the milliseconds are those of the slowest last tick."""
         every = self.workers()
         with self.force.news:
-            self._open = {t for t in self._open if not t.finished}
+            self._open = unfinished(self._open)
             requests = len(self._open)
         return Stats(
             requests=requests,

@@ -185,8 +185,6 @@ class Run:
         state = "failed" if failure else "done" if self.ended else "running" if self.nfe else ""
         points = self.film.points
         return Tile(
-            track=self.number,
-            row=self.rows[row],
             state=state or "waiting",
             nfe=failure.nfe if failure else self.nfe,
             budget=self.track.budget,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
-from dpm_demo.engine.errors import JobCancelled, JobFailed
+from dpm_demo.engine.errors import Busy, JobCancelled, JobFailed
 from dpm_demo.engine.events import Cancelled, Done, Event, Failed, Preview
 from dpm_demo.engine.job import Job
 
-if TYPE_CHECKING:
-    pass
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -147,3 +148,36 @@ def _wake(loop: asyncio.AbstractEventLoop, arrived: asyncio.Future[None]) -> Non
         loop.call_soon_threadsafe(resolve)
     except RuntimeError:  # the loop is closed: nobody waits any more
         return
+
+
+def unfinished(tickets: Iterable[Ticket]) -> set[Ticket]:
+    return {ticket for ticket in tickets if not ticket.finished}
+
+
+def admitted(ticket: Ticket, tickets: Iterable[Ticket], most: int) -> set[Ticket]:
+    """The unfinished tickets with this one more; raises `Busy` where they are `most` already."""
+    served = unfinished(tickets)
+    if len(served) >= most:
+        raise Busy(
+            f"{len(served)} requests are being served, which is the most; "
+            "please try again in a moment."
+        )
+    return served | {ticket}
+
+
+def fulfil(future: Future[T], function: Callable[[], T]) -> None:
+    """Runs `function` for whoever waits for `future`, who is told whatever it raises."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(function())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def in_thread(function: Callable[..., None], *arguments: Any) -> None:
+    """Runs it in a thread that knows whose request it is: `spaces` charges the visitor's quota."""
+    context = copy_context()
+    threading.Thread(
+        target=context.run, args=(function, *arguments), name="dpm-request", daemon=True
+    ).start()

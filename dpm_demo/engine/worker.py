@@ -20,14 +20,11 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dpm_demo.engine.errors import Busy, Closed
-from dpm_demo.engine.events import (
-    Failed,
-    Stats,
-)
+from dpm_demo.engine.errors import Closed
+from dpm_demo.engine.events import Failed, Stats
 from dpm_demo.engine.job import Job
 from dpm_demo.engine.scheduler import Scheduler
-from dpm_demo.engine.ticket import Ticket
+from dpm_demo.engine.ticket import Ticket, admitted, fulfil, unfinished
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -61,13 +58,7 @@ class Engine:
         ticket = Ticket(job, on_cancel=self._wake, submitted=time.perf_counter())
         with self._news:
             self._check_open()
-            self._forget_finished()
-            if len(self._open) >= self._max_requests:
-                raise Busy(
-                    f"{len(self._open)} requests are being served, which is the most; "
-                    "please try again in a moment."
-                )
-            self._open.add(ticket)
+            self._open = admitted(ticket, self._open, self._max_requests)
             self._inbox.append(ticket)
             self._ensure_worker()
         return ticket
@@ -79,7 +70,7 @@ class Engine:
         """
         future: Future[T] = Future()
         if threading.current_thread() is self._worker:
-            _run(future, function)
+            fulfil(future, function)
             return future
         with self._news:
             self._check_open()
@@ -90,7 +81,7 @@ class Engine:
     def stats(self) -> Stats:
         """Requests being served, and the last tick's rows and milliseconds."""
         with self._news:
-            self._forget_finished()
+            self._open = unfinished(self._open)
             return replace(self._scheduler.stats, requests=len(self._open))
 
     def close(self, timeout: float | None = 10.0) -> None:
@@ -106,9 +97,6 @@ class Engine:
     def _check_open(self) -> None:
         if self._closed:
             raise Closed("The engine has been closed.")
-
-    def _forget_finished(self) -> None:
-        self._open = {ticket for ticket in self._open if not ticket.finished}
 
     def _wake(self) -> None:
         with self._news:
@@ -137,7 +125,7 @@ class Engine:
     def _serve(self) -> bool:
         """Waits for work, and does one tick of it; False once the engine is closed."""
         with self._news:
-            self._forget_finished()
+            self._open = unfinished(self._open)
             while not (self._inbox or self._calls or self._scheduler.busy or self._closed):
                 self._news.wait()
             if self._closed:
@@ -147,7 +135,7 @@ class Engine:
         for ticket in arrived:
             self._scheduler.add(ticket)
         if call is not None:
-            _run(*call)
+            fulfil(*call)
         self._scheduler.tick()
         return True
 
@@ -164,13 +152,3 @@ class Engine:
         for future, _ in calls:
             if future.set_running_or_notify_cancel():
                 future.set_exception(RuntimeError(sentence))
-
-
-def _run(future: Future[T], function: Callable[[], T]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(function())
-    except BaseException as error:
-        # The caller gets it, whatever it is: the worker and everyone else's work go on.
-        future.set_exception(error)

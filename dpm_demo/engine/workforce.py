@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from dpm_demo.engine.cluster import Refused, code_digest
 from dpm_demo.engine.errors import Closed
+from dpm_demo.engine.ticket import in_thread
 from dpm_demo.engine.worker_actor import WorkerActor
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import CheckpointError, Model
@@ -300,10 +301,6 @@ class Workforce:
             self.ray.kill(place.actor)
         except Exception as error:  # it is gone already, or the cluster is
             log.debug("worker %d: %s", place.number, error)
-
-
-def in_thread(function: Callable[..., None], *arguments: Any) -> None:
-    threading.Thread(target=function, args=arguments, name="dpm-remote", daemon=True).start()
 
 
 def line(error: BaseException) -> str:

@@ -20,16 +20,15 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
-from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dpm_demo.engine.errors import Busy, Closed
+from dpm_demo.engine.errors import Closed
 from dpm_demo.engine.events import Cancelled, Event, Failed, Preview, Stats
 from dpm_demo.engine.inline import run_inline
 from dpm_demo.engine.job import Job
 from dpm_demo.engine.shipping import pack, parts_of, unpack
-from dpm_demo.engine.ticket import Ticket
+from dpm_demo.engine.ticket import Ticket, admitted, fulfil, in_thread, unfinished
 from dpm_demo.models.model import CheckpointError, Model
 
 log = logging.getLogger(__name__)
@@ -121,14 +120,8 @@ class ZeroGPU:
         with self._lock:
             if self._closed:
                 raise Closed("The engine has been closed.")
-            self._forget_finished()
-            if len(self._open) >= self._max_requests:
-                raise Busy(
-                    f"{len(self._open)} requests are being served, which is the most; "
-                    "please try again in a moment."
-                )
-            self._open.add(ticket)
-        _start(self._drive, ticket, order, seconds_of(job))
+            self._open = admitted(ticket, self._open, self._max_requests)
+        in_thread(self._drive, ticket, order, seconds_of(job))
         return ticket
 
     def call(self, function: Callable[[], T]) -> Future[T]:
@@ -138,22 +131,17 @@ class ZeroGPU:
         future: Future[T] = Future()
         order = self._pack(function)
 
-        def work() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                (result,) = self._lent(order, OTHER_SECONDS)
-                future.set_result(result)
-            except BaseException as error:  # whoever waits is told in any case
-                future.set_exception(error)
+        def work() -> T:
+            (result,) = self._lent(order, OTHER_SECONDS)
+            return result
 
-        _start(work)
+        in_thread(fulfil, future, work)
         return future
 
     def stats(self) -> Stats:
         """Requests being served, and the rows and milliseconds of the last preview's call."""
         with self._lock:
-            self._forget_finished()
+            self._open = unfinished(self._open)
             return replace(self._stats, requests=len(self._open))
 
     def close(self) -> None:
@@ -163,9 +151,6 @@ class ZeroGPU:
             tickets, self._open = self._open, set()
         for ticket in tickets:
             ticket.finish(Failed("The server is closing; please try again in a moment."))
-
-    def _forget_finished(self) -> None:
-        self._open = {ticket for ticket in self._open if not ticket.finished}
 
     def _pack(self, work: Any) -> bytes:
         return pack(work, self._models.values())
@@ -201,14 +186,6 @@ class ZeroGPU:
             if time.perf_counter() >= due:
                 ticket.offer(waiting)
                 waiting, due = None, time.perf_counter() + self._pause
-
-
-def _start(function: Callable[..., None], *arguments: Any) -> None:
-    """Runs it in a thread that knows whose request it is: `spaces` charges the visitor's quota."""
-    context = copy_context()
-    threading.Thread(
-        target=context.run, args=(function, *arguments), name="dpm-zerogpu", daemon=True
-    ).start()
 
 
 def _sentence(error: BaseException) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from dpm_demo.compare.references import reference_solver
-from dpm_demo.engine.events import Done, Failed
-from dpm_demo.engine.inline import run_inline
+from dpm_demo.engine.errors import JobFailed
+from dpm_demo.engine.inline import run_to_end
 from dpm_demo.engine.job import Job, Track
 from dpm_demo.media.pixels import to_levels
 from dpm_demo.models.model import Condition, Model
@@ -75,15 +75,11 @@ class Instrument:
             fitted, tuple(seeds), conditions, lam_span=model.lam_span, restart=model.restart
         )
         job = Job(self._in_parts, model.shape, (track,), device=model.device, record=False)
-        for event in run_inline(job, tick_ms=math.inf):
-            if isinstance(event, Failed):
-                raise ValueError(f"{unit_name(solver)}: {event.error}")
-            on_progress(event.nfe)
-            if isinstance(event, Done):
-                break
-        else:
-            raise ValueError(f"{unit_name(solver)}: the run ended without a result")
-        (track_result,) = event.tracks
+        try:
+            done = run_to_end(job, lambda event: on_progress(event.nfe), tick_ms=math.inf)
+        except JobFailed as error:
+            raise ValueError(f"{unit_name(solver)}: {error}") from error
+        (track_result,) = done.tracks
         return track_result.samples, np.array([row.nfe for row in track_result.rows])
 
     def _in_parts(

@@ -63,15 +63,22 @@ class Checked:
         return _numbers(self.model.latents, self.shape)
 
     def track(
-        self, solver: Solver | None = None, seeds: Iterable[int] | None = None, **options: Any
+        self,
+        solver: Solver | None = None,
+        seeds: Iterable[int] | None = None,
+        *,
+        pictures: bool = True,
     ) -> Track:
-        """Its seeds with its solver, or with others; `options` are those of `Track`."""
+        """Its seeds with its solver, or with others; `pictures` as in `Track`."""
         cond = self.condition if self.model.conditional else None
-        where = {} if "lambdas" in options else {"lam_span": self.model.span_for(self.shape)}
-        own = self.request.seeds if seeds is None else seeds
-        plain = {"cond": cond, "restart": self.model.restart, **where}
-        solver = self.model.resolved(solver or self.request.solver, cond)
-        return Track(solver, tuple(own), **{**plain, **options})
+        return Track(
+            self.model.resolved(solver or self.request.solver, cond),
+            self.request.seeds if seeds is None else tuple(seeds),
+            cond=cond,
+            lam_span=self.model.span_for(self.shape),
+            restart=self.model.restart,
+            pictures=pictures,
+        )
 
     def job(self, tracks: Iterable[Track] | None = None, *, float32: bool = False) -> Job:
         """Its tracks, or others, as a job of the engine; in `float32` where errors are measured.

@@ -221,6 +221,9 @@ def test_a_cell_that_fails_leaves_the_others_and_is_said(
     first, second = json.loads(said.out)["cells"]
     assert first["rmse"] is None and second["rmse"] > 0
     assert "finite" in said.err
+    assert main(f"compare --nfe 2 --orders 1 --out {tmp_path}".split()) == 1
+    said = capsys.readouterr().err
+    assert "finite" in said and "--debug" not in said, "a refusal, and no error of this program"
 
 
 def test_quiet_says_nothing(tmp_path: Path, capsys) -> None:

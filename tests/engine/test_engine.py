@@ -158,8 +158,9 @@ def test_scalars_of_a_tick_come_to_the_host_in_one_transfer(engine, monkeypatch)
 
 def test_stochastic_rows_keep_their_noise_in_company(engine):
     one = track(8, (4, 5), Condition(1), eta=1.0)
-    tickets = [engine.submit(job(Network(), one, key="net")) for _ in range(2)]
-    other = engine.submit(job(Network(), track(8, (5,), Condition(1), eta=1.0), key="net"))
+    network = Network()
+    tickets = [engine.submit(job(network, one)) for _ in range(2)]
+    other = engine.submit(job(network, track(8, (5,), Condition(1), eta=1.0)))
     samples = [ticket.result(WAIT).tracks[0].samples for ticket in tickets]
     np.testing.assert_allclose(samples[0], samples[1], atol=2e-5)
     np.testing.assert_allclose(samples[0][1], other.result(WAIT).tracks[0].samples[0], atol=2e-5)
@@ -434,8 +435,10 @@ def test_start_and_nodes_of_ones_own(engine):
 
 
 def test_asynchronous_readers_share_one_loop(engine):
+    network = Network()
+
     async def read(seed: int) -> list:
-        ticket = engine.submit(job(Network(), track(30, (seed,)), key="net"))
+        ticket = engine.submit(job(network, track(30, (seed,))))
         return [event async for event in ticket]
 
     async def both():

@@ -84,7 +84,7 @@ class Wall:
             state = "failed" if row.error else "done" if row.sample is not None else "stopped"
             budget = self.job.tracks[track].budget
             lam = row.points[-1].lam if row.points else math.nan
-            tile = Tile(track, k, state, row.nfe, max(row.nfe, 1), lam, row.error)
+            tile = Tile(state, row.nfe, max(row.nfe, 1), lam, row.error)
             shown = self._tile(k, tile)
             shown["budget"] = row.nfe if row.sample is not None else budget
             if len(row.x0):
@@ -128,7 +128,7 @@ class Wall:
 
     def _absent(self, k: int) -> dict[str, Any]:
         """A tile that stays empty; its caption says why."""
-        return self._tile(k, Tile(0, k, "absent", 0, 0, math.nan))
+        return self._tile(k, Tile("absent", 0, 0, math.nan))
 
     def _tile(self, k: int, tile: Tile) -> dict[str, Any]:
         return {
