@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.document import write
-from dpm_demo.models.exact import MIXTURE, Gaussian
+from dpm_demo.models.exact import MIXTURE, Mixture
 from dpm_demo.solver import Decision, Evaluation, Measure, alpha, integrate, plan, trajectory
 from dpm_demo.solver.fixed import fixed
 from dpm_demo.solver.settings import CHOICES, Solver
@@ -29,9 +29,12 @@ SPAN = (-5.02, 4.56)
 GRID = (48, 96, 192, 384)
 NOISE = torch.randn(1, 256, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 SAMPLE = MIXTURE.flow(NOISE, *SPAN)
+STD = 0.4
+GAUSSIAN = Mixture((1.0,), (0.0,), (STD,))
 
 
 def error(solver: Solver, span: tuple[float, float] = SPAN) -> float:
+    """Mean error against the exact flow, from a state that lies on it at the first node."""
     start = NOISE if span[0] == SPAN[0] else MIXTURE.flow(NOISE, SPAN[0], span[0])
     got = integrate(MIXTURE.denoise, start, solver, lam_span=span)
     return (got - MIXTURE.flow(NOISE, SPAN[0], span[1])).abs().mean().item()
@@ -187,23 +190,32 @@ class Coefficients:
         return self.at[target] - self.at[lam]
 
 
-def variance(solver: Solver, std: float = 0.4) -> float:
-    """Relative error of the variance on N(0, std²), without Monte Carlo: the scheme is linear."""
+def gain_and_variance(solver: Solver) -> tuple[float, float]:
+    """The scheme is linear on N(0, STD²): push (x_T, ξ₁ … ξ_N) through it, without Monte Carlo."""
     made = plan(solver, SPAN)
     lambdas = [move.lam for move in made.moves] + [SPAN[1]]
     start = torch.zeros(1, len(lambdas), dtype=torch.float64)
-    start[0, 0] = alpha(SPAN[0])
+    start[0, 0] = alpha(SPAN[0])  # x̂_T = 1
     path: Any = Coefficients(lambdas, solver.eta)
     steps, answer = fixed(start, solver, made, path), None
     while True:
         try:
             event: Any = steps.send(answer)
         except StopIteration as stop:
-            got = ((stop.value[0, 1:] / alpha(SPAN[1])) ** 2).sum().item()
-            break
-        answer = Gaussian(std=std).denoise(event.x, event.lam)
-    before, after = (std**2 + math.exp(-2 * lam) for lam in SPAN)
-    return abs(got / (after * (1 - (after / before) ** solver.eta)) - 1)
+            end = stop.value[0] / alpha(SPAN[1])
+            return end[0].item(), (end[1:] ** 2).sum().item()
+        answer = GAUSSIAN.denoise(event.x, event.lam)
+
+
+def true_gain_and_variance(eta: float) -> tuple[float, float]:
+    before, after = (STD**2 + math.exp(-2 * lam) for lam in SPAN)
+    ratio = after / before
+    return ratio ** ((1 + eta) / 2), after * (1 - ratio**eta)
+
+
+def variance(solver: Solver) -> float:
+    """Relative error of the variance."""
+    return abs(gain_and_variance(solver)[1] / true_gain_and_variance(solver.eta)[1] - 1)
 
 
 def sde() -> str:

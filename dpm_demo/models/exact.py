@@ -79,31 +79,6 @@ class Mixture:
         return below, above
 
 
-@dataclass(frozen=True)
-class Gaussian:
-    """Every number of a sample is drawn from N(μ, s²): the flow is linear.
-
-    x_t = α_t μ + √(V_t/V_T) (x_T − α_T μ) with V = α² s² + σ². Trap: order 3 converges at order 4
-    here, so orders are measured on `Mixture`.
-    """
-
-    mean: float = 0.0
-    std: float = 1.0
-
-    def denoise(self, x: Tensor, lam: float | Tensor, cond: Sequence[Any] | None = None) -> Tensor:
-        """E[x0 | x_t = x] = μ + α s² (x − α μ)/V; x: (n, *shape), lam: a float or (n,)."""
-        a, s = _scales(x, lam)
-        variance = (a * self.std) ** 2 + s**2
-        return self.mean + a * self.std**2 / variance * (x - a * self.mean)
-
-    def flow(self, x: Tensor, lam: float, target: float) -> Tensor:
-        """The exact probability-flow solution from `x` at λ to `target`."""
-        before = (alpha(lam) * self.std) ** 2 + sigma(lam) ** 2
-        after = (alpha(target) * self.std) ** 2 + sigma(target) ** 2
-        gap = x - alpha(lam) * self.mean
-        return alpha(target) * self.mean + (after / before) ** 0.5 * gap
-
-
 #: The mixture that orders of convergence are measured on.
 MIXTURE = Mixture(weights=(0.3, 0.5, 0.2), means=(-1.2, 0.3, 1.0), stds=(0.25, 0.3, 0.2))
 

@@ -15,12 +15,9 @@ if TYPE_CHECKING:
     from dpm_demo.solver.schedule import (
         add_noise,
         alpha,
-        cosine_betas,
         cosine_lam,
         cosine_time,
         lambdas_of_betas,
-        linear_betas,
-        linear_lam,
         linear_time,
         nodes,
         sigma,
@@ -36,14 +33,11 @@ __all__ = [
     "Trajectory",
     "add_noise",
     "alpha",
-    "cosine_betas",
     "cosine_lam",
     "cosine_time",
     "initial_noise",
     "integrate",
     "lambdas_of_betas",
-    "linear_betas",
-    "linear_lam",
     "linear_time",
     "nodes",
     "one_row",
@@ -53,38 +47,14 @@ __all__ = [
     "trajectory",
 ]
 
-_HOME = {
-    "integrate": "drive",
-    "one_row": "drive",
-    "trajectory": "drive",
-    "Decision": "events",
-    "Evaluation": "events",
-    "Measure": "events",
-    "Trajectory": "events",
-    "Move": "plan",
-    "Plan": "plan",
-    "plan": "plan",
-    "add_noise": "schedule",
-    "alpha": "schedule",
-    "cosine_betas": "schedule",
-    "cosine_lam": "schedule",
-    "cosine_time": "schedule",
-    "lambdas_of_betas": "schedule",
-    "linear_betas": "schedule",
-    "linear_lam": "schedule",
-    "linear_time": "schedule",
-    "nodes": "schedule",
-    "sigma": "schedule",
-    "initial_noise": "state",
-    "threshold": "state",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    return found
+    for home in ("schedule", "state", "events", "plan", "drive") if name in __all__ else ():
+        module = import_module(f"{__name__}.{home}")
+        if hasattr(module, name):
+            found = globals()[name] = getattr(module, name)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class _Face(ModuleType):

@@ -19,12 +19,9 @@ __all__ = [
     "COSINE_LAM_MIN",
     "add_noise",
     "alpha",
-    "cosine_betas",
     "cosine_lam",
     "cosine_time",
     "lambdas_of_betas",
-    "linear_betas",
-    "linear_lam",
     "linear_time",
     "nodes",
     "sigma",
@@ -89,7 +86,8 @@ def cosine_lam(t: float, lam_min: float = COSINE_LAM_MIN) -> float:
 
     Clipped at `lam_min` near t = 1, where α = 0; t = 0 is λ = ∞. Nichol & Dhariwal 2102.09672 (17).
     """
-    _check_time(t)
+    if not 0 <= t <= 1:
+        raise ValueError(f"t must lie between 0 and 1, not {t}")
     log_a = math.log(math.cos(_cosine_angle(t)) / math.cos(_cosine_angle(0.0)))
     if log_a >= 0:
         return math.inf
@@ -106,25 +104,10 @@ def _cosine_angle(t: float) -> float:
     return 0.5 * math.pi * (t + _COSINE_OFFSET) / (1 + _COSINE_OFFSET)
 
 
-def linear_lam(t: float) -> float:
-    """λ of the linear-β clock at t in [0, 1]: log α = −¼ (20 − 0.1) t² − ½ 0.1 t; t = 0 is λ = ∞.
-
-    Song et al. 2011.13456, appendix C, with β from 0.1 to 20.
-    """
-    _check_time(t)
-    log_a = -0.25 * (_BETA_1 - _BETA_0) * t * t - 0.5 * _BETA_0 * t
-    return log_a - 0.5 * math.log(-math.expm1(2 * log_a)) if t > 0 else math.inf
-
-
 def linear_time(lam: float) -> float:
     """t of the linear-β clock at λ, in the form without cancellation (2206.00927, appendix D.4)."""
     twice = -2 * log_alpha(lam)
     return 2 * twice / (math.sqrt(_BETA_0**2 + 2 * (_BETA_1 - _BETA_0) * twice) + _BETA_0)
-
-
-def _check_time(t: float) -> None:
-    if not 0 <= t <= 1:
-        raise ValueError(f"t must lie between 0 and 1, not {t}")
 
 
 # --- nodes ----------------------------------------------------------------------------------------
@@ -203,10 +186,14 @@ def _root_linear_time(lam: float) -> float:
 
 
 def _root_linear_lam(root: float) -> float:
-    return linear_lam_anywhere(root * root)
+    return linear_lam(root * root)
 
 
-def linear_lam_anywhere(t: float) -> float:
+def linear_lam(t: float) -> float:
+    """λ of the linear-β clock at t > 0: log α = −¼ (20 − 0.1) t² − ½ 0.1 t.
+
+    Song et al. 2011.13456, appendix C, with β from 0.1 to 20.
+    """
     log_a = -0.25 * (_BETA_1 - _BETA_0) * t * t - 0.5 * _BETA_0 * t
     return log_a - 0.5 * math.log(-math.expm1(2 * log_a))
 
@@ -214,7 +201,7 @@ def linear_lam_anywhere(t: float) -> float:
 _CLOCKS = {
     "logsnr": (lambda lam: lam, lambda lam: lam),
     "cosine": (cosine_time, lambda t: cosine_lam(t, -math.inf)),
-    "linear": (linear_time, linear_lam_anywhere),
+    "linear": (linear_time, linear_lam),
     "quadratic": (_root_linear_time, _root_linear_lam),
     "karras": (
         lambda lam: math.exp(-lam / _KARRAS_RHO),
@@ -224,22 +211,6 @@ _CLOCKS = {
 
 
 # --- discrete schedules ---------------------------------------------------------------------------
-
-
-def linear_betas(steps: int) -> np.ndarray:
-    """β_1 … β_T of the linear schedule, (T,) float64: 1e-4 … 0.02 at T = 1000, scaled by 1000/T."""
-    scale = 1000 / _check_steps(steps)
-    return np.minimum(np.linspace(1e-4 * scale, 0.02 * scale, steps), 0.999)
-
-
-def cosine_betas(steps: int, s: float = 0.008) -> np.ndarray:
-    """β_1 … β_T of the cosine schedule, (T,) float64, clipped at 0.999 (2102.09672, section 3.2).
-
-    β_i = 1 − ᾱ_i/ᾱ_{i−1} with ᾱ_i = cos²(½π (i/T + s)/(1 + s)).
-    """
-    grid = np.arange(_check_steps(steps) + 1) / steps
-    alpha_bar = np.cos(0.5 * np.pi * (grid + s) / (1 + s)) ** 2
-    return np.clip(1 - alpha_bar[1:] / alpha_bar[:-1], 0.0, 0.999)
 
 
 def lambdas_of_betas(betas: Sequence[float] | np.ndarray | Tensor) -> np.ndarray:
@@ -254,9 +225,3 @@ def lambdas_of_betas(betas: Sequence[float] | np.ndarray | Tensor) -> np.ndarray
     with np.errstate(divide="ignore"):
         log_alpha_bar = np.maximum(np.cumsum(np.log1p(-beta)), math.log(ALPHA_BAR_MIN))
     return 0.5 * (log_alpha_bar - np.log(-np.expm1(log_alpha_bar)))
-
-
-def _check_steps(steps: int) -> int:
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps}")
-    return steps

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from dpm_demo.solver.schedule import linear_lam_anywhere, linear_time, nodes
+from dpm_demo.solver.schedule import linear_lam, linear_time, nodes
 
 __all__ = ["AYS", "SPACINGS", "beta_quantile", "labels"]
 
@@ -63,7 +63,7 @@ def _in_time(shares: Sequence[float], first: float, last: float) -> list[float]:
     """Nodes at shares of the way in linear-β time."""
     start, stop = linear_time(first), linear_time(last)
     clock = [start + (stop - start) * share for share in shares]
-    return [first, *(linear_lam_anywhere(t) for t in clock[1:-1]), last]
+    return [first, *(linear_lam(t) for t in clock[1:-1]), last]
 
 
 def _beta(a: float, b: float) -> Spacing:

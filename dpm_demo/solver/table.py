@@ -37,7 +37,7 @@ from dpm_demo.solver.coefficients import Update, linear_update
 from dpm_demo.solver.events import Evaluation, Trajectory
 from dpm_demo.solver.plan import Move, Plan
 
-__all__ = ["Sampler", "Table", "named", "names", "read", "register"]
+__all__ = ["Sampler", "Table", "named", "read", "register"]
 
 #: sampler(x, lambdas) yields `Evaluation` for the nodes and returns the sample.
 Sampler = Callable[[Tensor, Sequence[float]], Trajectory]
@@ -159,13 +159,6 @@ def named(name: str) -> Table:
         near = difflib.get_close_matches(str(name), known, 3) or sorted(known)
         raise ValueError(f"table: {name!r:.60} is unknown; there are {', '.join(near)}")
     return known[name]
-
-
-def names() -> tuple[str, ...]:
-    """Every name that `Solver(table=…)` takes."""
-    from dpm_demo.solver.others import TABLES
-
-    return (*TABLES, *_KNOWN)
 
 
 def _watched(name: str, sampler: Sampler, calls: int) -> Table:

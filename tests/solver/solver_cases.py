@@ -8,16 +8,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from dpm_demo.models.exact import MIXTURE
-from dpm_demo.solver import Decision, Evaluation, Measure, integrate, trajectory
+from benchmarks.solver_orders import GRID, NOISE, SPAN  # noqa: F401
+from benchmarks.solver_orders import error as mixture_error
+from dpm_demo.solver import Decision, Evaluation, Measure, trajectory
 from dpm_demo.solver.settings import Solver
-
-SPAN = (-5.02, 4.56)
-GRID = (48, 96, 192, 384)
-NOISE = torch.randn(1, 256, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 def paired(first: Sequence[Any], second: Sequence[Any], third: Sequence[Any]) -> list[Any]:
@@ -73,14 +69,6 @@ def drive(denoise: Any, x: Tensor, solver: Solver, **where: Any) -> Run:
             answer = float(event.value)
         else:
             run.decisions.append(event)
-
-
-def mixture_error(solver: Solver, span: tuple[float, float] = SPAN) -> float:
-    """Mean error against the exact flow, from a state that lies on it at the first node."""
-    start = MIXTURE.flow(NOISE, SPAN[0], span[0]) if span[0] != SPAN[0] else NOISE
-    truth = MIXTURE.flow(NOISE, SPAN[0], span[1])
-    got = integrate(MIXTURE.denoise, start, solver, lam_span=span)
-    return (got - truth).abs().mean().item()
 
 
 def slopes(errors: list[float]) -> list[float]:

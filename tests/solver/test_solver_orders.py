@@ -6,8 +6,8 @@ import pytest
 import torch
 from solver_cases import GRID, NOISE, SPAN, last_slope, mixture_error, slopes
 
-from dpm_demo.models.exact import MIXTURE, Gaussian
-from dpm_demo.solver import integrate, plan
+from dpm_demo.models.exact import MIXTURE, Mixture
+from dpm_demo.solver import alpha, integrate, plan, sigma
 from dpm_demo.solver.settings import CHOICES, Solver
 
 FORMS = ("data", "noise")
@@ -18,10 +18,15 @@ def test_the_mixtures_flow_is_what_a_fine_solver_finds():
     assert mixture_error(solver) < 1e-7
 
 
-def test_the_gaussians_flow_is_what_a_fine_solver_finds():
-    gaussian = Gaussian(mean=0.4, std=0.3)
+def test_the_flow_of_one_gaussian_is_linear_and_what_a_fine_solver_finds():
+    gaussian = Mixture((1.0,), (0.4,), (0.3,))
+    (a, before), (b, after) = (
+        (alpha(lam), alpha(lam) ** 2 * 0.09 + sigma(lam) ** 2) for lam in SPAN
+    )
+    truth = b * 0.4 + (after / before) ** 0.5 * (NOISE - a * 0.4)
+    torch.testing.assert_close(gaussian.flow(NOISE, *SPAN), truth, rtol=0, atol=1e-12)
     got = integrate(gaussian.denoise, NOISE, Solver(nfe=1000, order=3), lam_span=SPAN)
-    torch.testing.assert_close(got, gaussian.flow(NOISE, *SPAN), rtol=0, atol=2e-7)
+    torch.testing.assert_close(got, truth, rtol=0, atol=2e-7)
 
 
 @pytest.mark.parametrize("prediction", FORMS)

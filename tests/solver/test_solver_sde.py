@@ -7,52 +7,11 @@ import pytest
 import torch
 from solver_cases import NOISE, SPAN, drive, slopes
 
-from dpm_demo.models.exact import MIXTURE, Gaussian
-from dpm_demo.solver import alpha, integrate, plan
+from benchmarks.solver_orders import gain_and_variance, true_gain_and_variance
+from dpm_demo.models.exact import MIXTURE
+from dpm_demo.solver import integrate
 from dpm_demo.solver.brownian import BrownianPath
-from dpm_demo.solver.fixed import fixed
 from dpm_demo.solver.settings import Solver
-
-STD = 0.4
-GAUSSIAN = Gaussian(mean=0.0, std=STD)
-
-
-class Coefficients:
-    """A Brownian path as coefficients of independent normals, one for each gap between nodes."""
-
-    def __init__(self, lambdas, eta):
-        tau = [math.exp(2 * eta * lam) for lam in lambdas]
-        self.at = {lambdas[0]: torch.zeros(1, len(lambdas), dtype=torch.float64)}
-        for i in range(1, len(lambdas)):
-            value = self.at[lambdas[i - 1]].clone()
-            value[0, i] = (tau[i] - tau[i - 1]) ** 0.5
-            self.at[lambdas[i]] = value
-
-    def increment(self, lam, target, like):
-        return self.at[target] - self.at[lam]
-
-
-def gain_and_variance(solver):
-    """The scheme is linear on Gaussian data: push (x_T, ξ₁ … ξ_N) through it."""
-    made = plan(solver, SPAN)
-    lambdas = [move.lam for move in made.moves] + [SPAN[1]]
-    start = torch.zeros(1, len(lambdas), dtype=torch.float64)
-    start[0, 0] = alpha(SPAN[0])  # x̂_T = 1
-    path = Coefficients(lambdas, solver.eta)
-    steps, answer = fixed(start, solver, made, path), None
-    while True:
-        try:
-            event = steps.send(answer)
-        except StopIteration as stop:
-            end = stop.value[0] / alpha(SPAN[1])
-            return end[0].item(), (end[1:] ** 2).sum().item()
-        answer = GAUSSIAN.denoise(event.x, event.lam)
-
-
-def truth(eta):
-    v_start, v_end = (STD**2 + math.exp(-2 * lam) for lam in SPAN)
-    ratio = v_end / v_start
-    return ratio ** ((1 + eta) / 2), v_end * (1 - ratio**eta)
 
 
 @pytest.mark.parametrize("method", ["multistep", "singlestep"])
@@ -66,7 +25,7 @@ def test_gain_and_variance_converge_at_the_order_of_the_method(order, eta, metho
         for n in (96, 192, 384)
     ]
     for i in (0, 1):
-        errors = [abs(pair[i] / truth(eta)[i] - 1) for pair in found]
+        errors = [abs(pair[i] / true_gain_and_variance(eta)[i] - 1) for pair in found]
         # the gain of the full SDE is exact at every step
         assert slopes(errors)[-1] > order - 0.25 or (eta == 1 and i == 0 and max(errors) < 1e-12)
         assert errors[-1] < {1: 6e-2, 2: 2e-3}[order]
@@ -75,12 +34,12 @@ def test_gain_and_variance_converge_at_the_order_of_the_method(order, eta, metho
 def test_published_order_two_has_weak_order_two_as_well():
     solver = {"order": 2, "eta": 1.0, "weights": "published", "lower_order_final": False}
     found = [gain_and_variance(Solver(nfe=n, **solver))[1] for n in (192, 384)]
-    assert slopes([abs(v / truth(1.0)[1] - 1) for v in found])[0] > 1.75
+    assert slopes([abs(v / true_gain_and_variance(1.0)[1] - 1) for v in found])[0] > 1.75
 
 
 def test_the_ode_has_no_variance():
     gain, variance = gain_and_variance(Solver(nfe=96, order=2, eta=0.0))
-    assert variance == 0 and gain == pytest.approx(truth(0.0)[0], rel=1e-2)
+    assert variance == 0 and gain == pytest.approx(true_gain_and_variance(0.0)[0], rel=1e-2)
 
 
 # --- the path -------------------------------------------------------------------------------------

@@ -15,9 +15,10 @@ from solver_cases import GRID, SPAN, drive, last_slope, mixture_error, paired, s
 from dpm_demo.models.exact import MIXTURE
 from dpm_demo.solver import Evaluation, integrate, nodes, plan, sigma
 from dpm_demo.solver.coefficients import linear_update
+from dpm_demo.solver.others import TABLES
 from dpm_demo.solver.schedule import linear_time
 from dpm_demo.solver.settings import Solver
-from dpm_demo.solver.table import named, names, of_values, read, register
+from dpm_demo.solver.table import named, of_values, read, register
 
 X = torch.randn(1, 64, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 KARRAS = nodes("karras", 10, SPAN)
@@ -225,7 +226,7 @@ def test_ipndm_is_of_its_order_on_nodes_even_in_rho() -> None:
 
 @pytest.mark.parametrize(
     ("table", "nfe", "to_zero"),
-    paired([t for t in names() if t != "er_sde"], [1, 2, 3, 7, 20], [False, True]),
+    paired([t for t in TABLES if t != "er_sde"], [1, 2, 3, 7, 20], [False, True]),
 )
 def test_a_table_spends_the_budget(table: str, nfe: int, to_zero: bool) -> None:
     solver = Solver(nfe=nfe, table=table, denoise_to_zero=to_zero)
@@ -234,7 +235,7 @@ def test_a_table_spends_the_budget(table: str, nfe: int, to_zero: bool) -> None:
     assert torch.isfinite(run.result).all()
 
 
-@pytest.mark.parametrize("table", [t for t in names() if t != "er_sde"])
+@pytest.mark.parametrize("table", [t for t in TABLES if t != "er_sde"])
 def test_a_table_starts_at_pure_noise_and_ends_at_the_data(table: str) -> None:
     lambdas = [-math.inf, -3.0, -1.0, 0.5, 1.5, 2.5, math.inf]
     sample = ours(lambdas, table=table)
