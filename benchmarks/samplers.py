@@ -6,11 +6,13 @@ python -m benchmarks.samplers [--write]
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from dpm_demo.compare.samplers import BUDGETS, FILE, Row, measured, to_json
-from dpm_demo.solver.catalogue import MISSING
+from dpm_demo.compare.samplers import BUDGETS, FILE, Row, measure
+from dpm_demo.solver.catalogue import MISSING, SAMPLERS
 from dpm_demo.solver.spacings import SPACINGS
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "samplers.md"
@@ -71,11 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="update the document and its figures")
     options = parser.parse_args(arguments)
-    made = measured()
+    made = [measure(entry) for entry in SAMPLERS.values()]
     text = document(made)
     print(text)
     if options.write:
-        FILE.write_text(to_json(made), encoding="utf-8")
+        figures = json.dumps([asdict(row) for row in made], ensure_ascii=False, indent=1)
+        FILE.write_text(figures + "\n", encoding="utf-8")
         DOCUMENT.write_text(text, encoding="utf-8")
 
 

@@ -15,21 +15,16 @@ from dpm_demo.calibrate.defaults import default_solver
 from dpm_demo.engine import inline as engine
 from dpm_demo.engine.events import Frame
 from dpm_demo.engine.job import Job, Track
+from dpm_demo.models import built_in
 from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints
 from dpm_demo.models.checkpoint import load_checkpoint as _load_checkpoint
 from dpm_demo.models.denoiser import DTYPES
 from dpm_demo.models.device import pick_device
-from dpm_demo.models.exact import (
-    MIXTURE_NAME,
-    VIDEO_MIXTURE_NAME,
-    mixture_model,
-    mixture_video_model,
-)
 from dpm_demo.models.model import CheckpointError, Condition, Model
 from dpm_demo.models.runtime import check_runtime
 from dpm_demo.solver.settings import Solver
 
-EXACT = {MIXTURE_NAME: mixture_model, VIDEO_MIXTURE_NAME: mixture_video_model}
+EXACT = {one.name: one.make for one in built_in.EXACT}
 
 
 def load(

@@ -157,7 +157,7 @@ def calibrate(
                 f"{plan.text}); give the same again, or another file."
             )
     wanted = {
-        ends: [n for n in plan.budgets if not any(_same(f, n, ends) for f in known)]
+        ends: [n for n in plan.budgets if (n, ends) not in {(f.nfe, f.guidance) for f in known}]
         for ends in ranges
     }
     done, total = 0, sum(map(len, wanted.values()))
@@ -226,7 +226,11 @@ def _one(
 ) -> Fit:
     what = f"{nfe} evaluations, guidance {ends[0]:g} to {ends[1]:g}"
     some = samples.pick(torch.arange(min(TRIED, len(samples))))
-    like = [one for one in plan.like if one.nfe == nfe and _meet(one.guidance, ends)]
+    like = [
+        one
+        for one in plan.like
+        if one.nfe == nfe and one.guidance[0] <= ends[1] and ends[0] <= one.guidance[1]
+    ]
     recipe = plan.recipe
     fitted, start = best_start(nfe, model.lam_span, some, STARTS, like)
     before = errors(fitted, held).mean().item()
@@ -243,14 +247,6 @@ def _known(out: Path, digest: str) -> tuple[Fit, ...]:
     if found != digest:
         raise CheckpointError(f"{out} was fitted to other weights; remove it, or write elsewhere.")
     return fits
-
-
-def _meet(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return max(one[0], other[0]) <= min(one[1], other[1])
-
-
-def _same(one: Fit, nfe: int, ends: tuple[float, float]) -> bool:
-    return one.nfe == nfe and one.guidance == ends
 
 
 def write(out: Path, digest: str, fits: Sequence[Fit]) -> None:

@@ -25,8 +25,12 @@ def nodes(
     named = replace(solver_of_text(solver), nfe=read({"nfe": nfe}).solver.nfe)
 
     from dpm_demo import api
-    from dpm_demo.compare.samplers import nodes as lists
 
-    found = lists(named, api.load(model, device))
+    opened = api.load(model, device)
+    found = {
+        "lambdas": named.lambdas(opened),
+        "sigmas": named.sigmas(opened),
+        "timesteps": named.timesteps(opened),
+    }
     output.say(", ".join(f"{value:.6g}" for value in found[kind]))
     return found

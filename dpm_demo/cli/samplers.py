@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from typer import Argument
@@ -14,8 +14,8 @@ def samplers(
     name: Annotated[str | None, Argument(help="One sampler, by any of its names.")] = None,
 ) -> list[dict[str, Any]]:
     """Who is who: other programs' samplers, what they equal, and their measured orders."""
-    from dpm_demo.compare.samplers import listing, rows, to_json
+    from dpm_demo.compare.samplers import listing, rows
 
     shown = rows(name)
     output.say(listing(shown))
-    return json.loads(to_json(shown))
+    return [asdict(row) for row in shown]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dpm_demo.compare import figures
 from dpm_demo.compare.figures import rmse
 from dpm_demo.compare.verdict import times
 from dpm_demo.engine.events import SampleRecord, SolverDecision
@@ -75,12 +76,9 @@ def cap_sentence(spent: Spent, cap: int) -> str:
 
 def pooled(samples: Sequence[np.ndarray | None], truths: Sequence[np.ndarray | None]) -> float:
     """RMSE over all samples that have a truth; NaN where none has."""
-    errors = [
-        rmse(sample, truth)
-        for sample, truth in zip(samples, truths, strict=True)
-        if sample is not None and truth is not None
-    ]
-    return float(np.sqrt(np.mean(np.square(errors)))) if errors else math.nan
+    pairs = zip(samples, truths, strict=True)
+    found = figures.pooled(rmse(a, b) for a, b in pairs if a is not None and b is not None)
+    return math.nan if found is None else found
 
 
 def fixed_solver(solver: Solver, nfe: int) -> Solver:

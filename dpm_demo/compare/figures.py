@@ -6,7 +6,7 @@ Free of widgets: the tab, the command line and the tests use the same functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,12 @@ class Figures:
 def rmse(sample: np.ndarray, truth: np.ndarray) -> float:
     """Root mean square difference of two samples, in units of their range [-1, 1]."""
     return float(np.sqrt(np.mean((sample.astype(np.float64) - truth) ** 2)))
+
+
+def pooled(errors: Iterable[float | None]) -> float | None:
+    """RMSE over all samples of which an error is known; None where none is."""
+    known = [error for error in errors if error is not None]
+    return float(np.sqrt(np.mean(np.square(known)))) if known else None
 
 
 def psnr(error: float) -> float:

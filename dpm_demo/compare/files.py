@@ -30,6 +30,7 @@ from dpm_demo.media.png import png
 from dpm_demo.media.thin import chosen, fitting
 from dpm_demo.request.codec import comparison_query, solver_text
 from dpm_demo.request.comparison import Comparison
+from dpm_demo.request.files import FPS
 
 
 def csv_text(comparison: Comparison, cells: Layout, values: Mapping[Cell, Figures]) -> str:
@@ -68,9 +69,6 @@ def grid_picture(
         best=by_row([cell in best for cell in cells.cells]),
         title=f"{comparison.model}, {comparison.label}, seed {comparison.seed}",
     )
-
-
-CLIP_FPS = 12  # of a video model's grid, as in the player
 
 
 def cell_pictures(
@@ -145,8 +143,8 @@ def make_files(
     write_bytes(files["png"], grid_png(outcome))
     loop = grid_loop(outcome)
     if loop is not None:
-        gif(loop, CLIP_FPS, 1, files["gif"])
-        mp4(loop, CLIP_FPS, 1, files["mp4"])
+        gif(loop, FPS, 1, files["gif"])
+        mp4(loop, FPS, 1, files["mp4"])
     else:
         frames = grid_frames(outcome)
         gif(frames, 6, 1, files["gif"], hold=1.5)

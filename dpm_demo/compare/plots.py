@@ -156,22 +156,11 @@ def convergence_png(comparison: Comparison, cells: Layout, values: Mapping[Cell,
 
     figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
-    errors = [v.rmse for v in values.values() if v.rmse]
-    for row, known in rows_of(cells, values):
-        x, y = [v.nfe for v in known], [v.rmse or 0.0 for v in known]
-        title = row_title(comparison, row)
-        axes.loglog(
-            x,
-            y,
-            "o-",
-            color=COLOURS[row % len(COLOURS)],
-            label=title + slope_text(x, y),
-        )
-    if errors:
-        first, last = min(comparison.budgets), max(comparison.budgets)
-        for order in (1, 2, 3):
-            ends = [max(errors), max(errors) * (first / last) ** order]
-            axes.loglog([first, last], ends, ":", color="grey", linewidth=0.8)
+    for trace in convergence(comparison, cells, values).data:
+        if trace.mode == "lines+markers":
+            axes.loglog(trace.x, trace.y, "o-", color=trace.line.color, label=trace.name)
+        elif trace.mode == "lines":  # a guide
+            axes.loglog(trace.x, trace.y, ":", color="grey", linewidth=0.8)
     axes.set_xticks(sorted(comparison.budgets), [str(n) for n in sorted(comparison.budgets)])
     axes.minorticks_off()
     axes.set_xlabel("model evaluations (NFE)")

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dpm_demo.compare.continued import Rest, finished
-from dpm_demo.compare.figures import ANOTHER_TARGET, Figures, Outcome, psnr, rmse
+from dpm_demo.compare.figures import ANOTHER_TARGET, Figures, Outcome, pooled, psnr, rmse
 from dpm_demo.compare.layout import Cell, layout
 from dpm_demo.compare.references import (
     REFERENCE_NFE,
@@ -31,7 +31,15 @@ from dpm_demo.compare.references import (
     reference_solver,
     target_of,
 )
-from dpm_demo.engine.events import Cancelled, Done, Event, Preview, SampleRecord, TrackResult
+from dpm_demo.engine.events import (
+    Cancelled,
+    Done,
+    Event,
+    Failed,
+    Preview,
+    SampleRecord,
+    TrackResult,
+)
 from dpm_demo.models.model import Model
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.request.job import Checked
@@ -93,7 +101,7 @@ class Measurement:
         self.nfe: dict[int, int] = {}  # by tile
         self.ms: dict[int, float] = {}  # by track, at the end
         self._references = references
-        self._errors: dict[int, tuple[float, ...]] = {}
+        self._errors: dict[int, tuple[float | None, ...]] = {}
         # held on to until the end of this run, whatever the store forgets meanwhile
         self._truths = self._known()
         self._lacking = self._missing()
@@ -233,41 +241,37 @@ class Measurement:
             if tile in latents:
                 self._keep(target, latents[tile], "latents")
 
-    def rows(self, event: Event) -> list[list[SampleRecord]]:
+    def rows(self, event: Done | Failed | Cancelled) -> list[list[SampleRecord]]:
         """The records of each solver in a final event, without those of the reference."""
-        if isinstance(event, Preview):
-            return []
         return [list(track.rows) for track in event.tracks[: len(self.solvers)]]
 
     def errors(self, track: int) -> tuple[float | None, ...]:
         """RMSE of the track's sample of each seed of which an error is wanted; None: not known."""
-        if track in self._errors:
-            return self._errors[track]
-        found: list[float | None] = []
-        for k, seed in enumerate(self.measured):
-            sample = self.samples.get(track * len(self.seeds) + k)
-            truth = self.truth(track, seed)
-            found.append(None if sample is None or truth is None else rmse(sample, truth))
-        known = tuple(error for error in found if error is not None)
-        if len(known) == len(found):
-            self._errors[track] = known  # of a finished cell they are computed once
-        return tuple(found)
+        if track not in self._errors:
+            found = self._apart(track, self.samples, "pixels")
+            if None in found:
+                return found
+            self._errors[track] = found  # of a finished cell they are computed once
+        return self._errors[track]
 
     def pooled(self, track: int) -> float | None:
         """RMSE over all seeds of which an error is known; None where none is."""
-        known = [error for error in self.errors(track) if error is not None]
-        return float(np.sqrt(np.mean(np.square(known)))) if known else None
+        return pooled(self.errors(track))
 
     def latent_error(self, track: int) -> float | None:
-        """The same between latents, before they are decoded; None where there are none."""
-        found = []
+        """The same between latents, before they are decoded; None where one is not known."""
+        found = self._apart(track, self.latents, "latents")
+        return None if None in found else pooled(found)
+
+    def _apart(
+        self, track: int, by_tile: Mapping[int, np.ndarray], space: Literal["pixels", "latents"]
+    ) -> tuple[float | None, ...]:
+        found: list[float | None] = []
         for k, seed in enumerate(self.measured):
-            latent = self.latents.get(track * len(self.seeds) + k)
-            truth = self.truth(track, seed, "latents")
-            if latent is None or truth is None:
-                return None
-            found.append(rmse(latent, truth))
-        return float(np.sqrt(np.mean(np.square(found)))) if found else None
+            sample = by_tile.get(track * len(self.seeds) + k)
+            truth = self.truth(track, seed, space)
+            found.append(None if sample is None or truth is None else rmse(sample, truth))
+        return tuple(found)
 
     @property
     def waiting(self) -> tuple[int, int] | None:

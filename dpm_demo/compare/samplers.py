@@ -18,7 +18,7 @@ import torch
 
 from dpm_demo.models.exact import MIXTURE
 from dpm_demo.request.codec import solver_text
-from dpm_demo.solver.catalogue import SAMPLERS, Entry, named
+from dpm_demo.solver.catalogue import Entry, named
 from dpm_demo.solver.measure import Problem, errors, order, strong_errors
 from dpm_demo.solver.settings import Solver
 
@@ -95,16 +95,6 @@ def measure(entry: Entry) -> Row:
     )
 
 
-def measured() -> list[Row]:
-    """All rows, computed now."""
-    return [measure(entry) for entry in SAMPLERS.values()]
-
-
-def to_json(made: Sequence[Row]) -> str:
-    """Rows as a JSON list of objects."""
-    return json.dumps([asdict(row) for row in made], ensure_ascii=False, indent=1) + "\n"
-
-
 def listing(shown: Sequence[Row]) -> str:
     """Rows as lines for a terminal; one row alone with all that is known of it."""
     if len(shown) == 1:
@@ -124,15 +114,6 @@ def _said(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return ", ".join(map(str, value)) or "-"
     return "-" if value in (None, "") else str(value)
-
-
-def nodes(solver: Solver, model: Any) -> dict[str, list[float]]:
-    """The nodes of a solver on a model as lists for other programs: lambdas, sigmas, timesteps."""
-    return {
-        "lambdas": solver.lambdas(model),
-        "sigmas": solver.sigmas(model),
-        "timesteps": solver.timesteps(model),
-    }
 
 
 @cache

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dpm_demo.compare.references import Converged, References, Target
+from dpm_demo.media.files import write_bytes
 from dpm_demo.models.checkpoint import CHECKPOINTS
 from dpm_demo.models.model import Condition
 
@@ -32,10 +33,7 @@ def write_shipped(folder: Path, found: Mapping[Target, Converged]) -> Path:
         samples[str(number)] = np.ascontiguousarray(one.sample, np.float32)
         told = {"target": asdict(target), "nfe": one.nfe, "apart": one.apart}
         about[str(number)] = json.dumps(told)
-    part = folder / f"{FILE}.part"
-    part.write_bytes(save(samples, about))
-    part.replace(folder / FILE)
-    return folder / FILE
+    return write_bytes(folder / FILE, save(samples, about))
 
 
 def read_shipped(folder: Path) -> dict[Target, Converged]:

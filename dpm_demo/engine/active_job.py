@@ -128,21 +128,17 @@ class ActiveJob:
                         pictures[tile] = Picture(point.nfe, point.lam, x0[place], x[place])
                     place += 1
         tiles = (run.tile(row) for run in self.runs for row in range(len(run.seeds)))
-        samples = {
-            run.first_tile + row: sample
-            for run in self.runs
-            if run.sample is not None and run not in self.told
-            for row, sample in enumerate(run.samples())
-            if row not in run.errors
-        }
-        latents = {
-            run.first_tile + row: latent
-            for run in self.runs
-            if run not in self.told
-            for row, latent in enumerate(run.latents())
-            if row not in run.errors
-        }
-        self.told.update(run for run in self.runs if run.sample is not None)
+        ended = [run for run in self.runs if run.sample is not None and run not in self.told]
+        samples, latents = (
+            {
+                run.first_tile + row: one
+                for run in ended
+                for row, one in enumerate(of(run))
+                if row not in run.errors
+            }
+            for of in (Run.samples, Run.latents)
+        )
+        self.told.update(ended)
         decisions, self.decisions, self.changed = tuple(self.decisions), [], {}
         self.seq += 1
         return Preview(

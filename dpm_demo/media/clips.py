@@ -48,17 +48,7 @@ def gif(
         pages.append(page.resize(big, Image.Resampling.NEAREST))
     times = [10 * ticks for ticks in durations(len(pages), fps, 100)]
     times[-1] += 10 * round(100 * hold)
-    with replacing(path) as part:
-        pages[0].save(
-            part,
-            "GIF",
-            save_all=True,
-            append_images=pages[1:],
-            duration=times,
-            loop=0,
-            optimize=False,
-        )
-    return Path(path)
+    return _save(pages, path, times, format="GIF", optimize=False)
 
 
 def durations(frames: int, fps: float, ticks: int) -> list[int]:
@@ -77,18 +67,24 @@ def animated_webp(
     """
     stack = upscale(_video(frames, fps, 1000), scale)
     pages = [Image.fromarray(frame) for frame in stack]
+    return _save(
+        pages,
+        path,
+        durations(len(pages), fps, 1000),
+        format="WEBP",
+        lossless=True,
+        exact=True,  # the colour under a transparent pixel is kept too
+        quality=70,  # of a lossless file: the effort spent, not the fidelity
+    )
+
+
+def _save(
+    pages: list[Image.Image], path: str | os.PathLike[str], times: list[int], **options: Any
+) -> Path:
+    """The pages as one looping file, each for its time in ms."""
+    first, *rest = pages
     with replacing(path) as part:
-        pages[0].save(
-            part,
-            "WEBP",
-            save_all=True,
-            append_images=pages[1:],
-            duration=durations(len(pages), fps, 1000),
-            loop=0,
-            lossless=True,
-            exact=True,  # the colour under a transparent pixel is kept too
-            quality=70,  # of a lossless file: the effort spent, not the fidelity
-        )
+        first.save(part, save_all=True, append_images=rest, duration=times, loop=0, **options)
     return Path(path)
 
 
@@ -121,12 +117,9 @@ def mp4(
         "ffmpeg_log_level": "error",
         "output_params": ["-crf", "14", "-preset", "fast", "-movflags", "+faststart"],
     }
-    writer: Any
     try:
         with replacing(path) as part:
-            with imageio.get_writer(part, **options) as writer:
-                for frame in stack:
-                    writer.append_data(np.ascontiguousarray(frame))
+            imageio.mimwrite(part, list(stack), **options)
             _check_decodes(part, stack.shape[0], (stack.shape[2], stack.shape[1]))
     except OSError as error:
         raise RuntimeError(f"the video {path.name} could not be encoded: {error}.") from error

@@ -27,12 +27,10 @@ def upscale(array: Pixels, factor: int) -> Pixels:
     return array if factor == 1 else array.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 
-def sheet(
-    pictures: Pixels | Sequence[Pixels], columns: int, *, gap: int = 0, fill: int = 255
-) -> Pixels:
+def sheet(pictures: Pixels | Sequence[Pixels], columns: int, *, gap: int = 0) -> Pixels:
     """A grid of equal pictures, row by row: `n x (h, w, c) -> (rows h, columns w, c)`.
 
-    `gap` pixels of `fill` lie between the cells, and cells that are left over are `fill`.
+    `gap` white pixels lie between the cells, and cells that are left over are white.
     """
     stack = check_pictures(pictures, "pictures")
     if columns < 1:
@@ -40,17 +38,11 @@ def sheet(
     n, h, w, c = stack.shape
     columns = min(columns, n)
     rows = -(-n // columns)
-    grid = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, c), fill, np.uint8)
+    grid = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, c), 255, np.uint8)
     for k, picture in enumerate(stack):
         y, x = k // columns * (h + gap), k % columns * (w + gap)
         grid[y : y + h, x : x + w] = picture
     return grid
-
-
-def strip(frames: Pixels | Sequence[Pixels]) -> Pixels:
-    """The frames of one video side by side: `(frames, h, w, c) -> (h, frames w, c)`."""
-    stack = check_pictures(frames, "frames")
-    return np.ascontiguousarray(np.concatenate(list(stack), axis=1))
 
 
 def sprite_sheet(pictures: Pixels | Sequence[Pixels]) -> Pixels:

@@ -92,13 +92,9 @@ def _command(r: GenerateRequest) -> str:
     wanted += _solver_arguments(r.solver)
     words = ["python", "-m", "dpm_demo", "sample"]
     for name in wanted:
-        words += [
-            f"--{name.replace('_', '-')}",
-            str(flat[name]).lower()
-            if name
-            in ("lower_order_final", "denoise_to_zero", "corrector", "stability", "threshold")
-            else str(flat[name]),
-        ]
+        value = str(flat[name])
+        written = value.lower() if isinstance(flat[name], bool | None) else value
+        words += [f"--{name.replace('_', '-')}", written]
     return shlex.join([*words, "--out", "out"]) + "\n"
 
 
@@ -137,8 +133,8 @@ def _diffusers(r: GenerateRequest) -> str:
         "logsnr": {"use_lu_lambdas": True},
         "karras": {"use_karras_sigmas": True},
         "cosine": {"beta_schedule": "squaredcos_cap_v2"},
+        "beta": {"use_beta_sigmas": True},
     }
-    schedules["beta"] = {"use_beta_sigmas": True}
     if s.schedule not in (*schedules, "linear", "quadratic"):
         return _pipeline(r)
     extra = schedules.get(s.schedule, {})

@@ -7,7 +7,6 @@ goes through here, so a bad value becomes the same clear sentence everywhere.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -19,9 +18,8 @@ from dpm_demo.solver.catalogue import find
 from dpm_demo.solver.settings import CHOICES, NFE_MAX, Solver
 
 _OWN = tuple(f.name for f in fields(GenerateRequest) if f.name != "solver")
-
-
 _SOLVER = {f.name: f.default for f in fields(Solver)}
+_WHOLE = {"nfe", "seed", "count", "window", "order", "height", "width", "frames"}
 
 
 def read(values: Mapping[str, Any]) -> GenerateRequest:
@@ -57,30 +55,17 @@ def read_nested(values: Mapping[str, Any], solver: Any) -> GenerateRequest:
 def read_leniently(values: Mapping[str, Any]) -> tuple[GenerateRequest, list[str]]:
     """Like `read`, for links: what cannot be used is left at its default and named."""
     good: dict[str, Any] = {}
-    complaints: list[str] = []
-    for name, value in values.items():
-        try:
-            read({**good, name: value})
-            good[name] = value
-        except ValueError:
-            good_alone = {**good, name: value}
-            complaints.append(name)
-            good = {k: v for k, v in good_alone.items() if k != name}
-    # a field may only make sense beside one that came later ("tolerance" before "method")
-    for name in list(complaints):
-        try:
-            read({**good, name: values[name]})
-            good[name] = values[name]
-            complaints.remove(name)
-        except ValueError:
-            continue
-    sentences = []
-    for name in complaints:
-        try:
-            read({**good, name: values[name]})
-        except ValueError as error:
-            sentences.append(f"{str(error)[:200]}; the default is used.")
-    return read(good), sentences
+    said = dict.fromkeys(values, "")
+    # twice: a field may only make sense beside one that came later ("tolerance" before "method")
+    for _ in range(2):
+        for name in [*said]:
+            try:
+                read({**good, name: values[name]})
+                good[name] = values[name]
+                del said[name]
+            except ValueError as error:
+                said[name] = f"{str(error)[:200]}; the default is used."
+    return read(good), [*said.values()]
 
 
 def settings(request: GenerateRequest, defaults: bool = True) -> dict[str, Any]:
@@ -121,18 +106,8 @@ def _convert(name: str, value: Any) -> Any:
             value = float(value)
         except ValueError:
             return value
-    if isinstance(value, float) and name in (
-        "nfe",
-        "seed",
-        "count",
-        "window",
-        "order",
-        "height",
-        "width",
-        "frames",
-    ):
-        return int(value) if math.isfinite(value) and value == int(value) else value
-    return value
+    whole = isinstance(value, float) and name in _WHOLE and value.is_integer()
+    return int(value) if whole else value
 
 
 def _word(choice: Any) -> str:

@@ -39,7 +39,7 @@ def sheet_png(done: Done, request: GenerateRequest) -> bytes:
     return png(sheet(samples, columns), {TEXT: to_text(request), "Software": "dpm-demo"})
 
 
-def denoising_gif(done: Done, path: Path, fps: float = 8) -> Path:
+def denoising_gif(done: Done, path: Path) -> Path:
     """All samples denoising together: a frame an evaluation, or `media.thin.FRAMES_MAX` of them."""
     rows = done.tracks[0].rows
     columns = math.ceil(math.sqrt(len(rows)))
@@ -48,7 +48,7 @@ def denoising_gif(done: Done, path: Path, fps: float = 8) -> Path:
     scale, most = fitting(first.nbytes, max(1, SHOWN // max(first.shape[:2])), len(moments))
     kept = [moments[k - 1] for k in chosen(len(moments), most)]
     frames = [sheet([row.picture_at(k) for row in rows], columns) for k in kept]
-    return gif(np.stack(frames), fps, scale, path, hold=1.0)
+    return gif(np.stack(frames), 8, scale, path, hold=1.0)
 
 
 @dataclass(frozen=True, eq=False)
