@@ -15,6 +15,7 @@ from dpm_demo.models.exact import MIXTURE
 from dpm_demo.request.codec import solver_of_text, solver_text
 from dpm_demo.solver import integrate, nodes, plan
 from dpm_demo.solver.catalogue import ALIASES, MISSING, SAMPLERS, find, named
+from dpm_demo.solver.measure import Problem, strong_errors
 from dpm_demo.solver.settings import Solver
 
 X = torch.randn(2, 64, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
@@ -141,10 +142,14 @@ def test_the_order_on_the_exact_mixture(name: str, order: int) -> None:
 
 
 @cache
-def along_its_path(solver: Solver) -> torch.Tensor:
-    """Samples whose Brownian paths are the same at every budget."""
+def noisy() -> Problem:
     x = torch.randn(48, 48, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return integrate(MIXTURE.denoise, x, solver, lam_span=SPAN, seeds=range(48))
+    return Problem(MIXTURE.denoise, x, MIXTURE.flow(x, *SPAN), SPAN)
+
+
+@cache
+def converged(solver: Solver) -> torch.Tensor:
+    return noisy().solve(solver, 1000)
 
 
 @pytest.mark.parametrize("name", [e.name for e in SAMPLERS.values() if e.noisy])
@@ -152,10 +157,7 @@ def test_every_noisy_one_converges_along_its_path_at_strong_order_one(name: str)
     solver = SAMPLERS[name].solver()
     # all but one solve the same SDE, so that one converged path is the truth of all of them
     own = solver if name == "er_sde" else Solver(order=2, eta=1.0, lower_order_final=False)
-    truth = along_its_path(replace(own, nfe=1000))
-    few, many = (
-        (along_its_path(replace(solver, nfe=nfe)) - truth).abs().mean().item() for nfe in (24, 192)
-    )
+    few, many = strong_errors(solver, noisy(), (24, 192), converged(own))
     assert 0.8 < math.log(few / many) / math.log(8) < 1.25
 
 
