@@ -65,14 +65,13 @@ def test_the_app_answers_logs_one_line_a_request_and_ends_cleanly_on_sigterm() -
 
 
 def test_a_bad_argument_is_one_clear_line() -> None:
-    for words, said in ((["--device", "tpu"], "device"), (["--max-cost", "x"], "max-cost")):
-        ended = subprocess.run(
-            [sys.executable, "app.py", *words],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
-        assert ended.returncode != 0
-        assert said in ended.stderr and "Traceback" not in ended.stderr
+    ended = subprocess.run(
+        [sys.executable, "app.py", "--device", "tpu"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert ended.returncode != 0
+    assert "device" in ended.stderr and "Traceback" not in ended.stderr

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from dpm_demo.__main__ import main
+from dpm_demo.quality import extract
 from dpm_demo.quality.results import Results
 from dpm_demo.training.data import Pictures
 
@@ -28,6 +30,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 40 pictures; what is said of their number does not hang on how often each is drawn."""
+
+    def draw(pictures: Pictures, look: extract.Extractor, train: int, **more: Any) -> Any:
+        return real(pictures, look, train // 5, 200, **more)
+
+    real = extract.draw_real
+    monkeypatch.setattr(extract, "draw_real", draw)
+
+
+@pytest.mark.usefixtures("fewer_draws")
 def test_evaluate_writes_a_report_and_goes_on_where_it_was(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,6 +72,7 @@ def test_evaluate_writes_a_report_and_goes_on_where_it_was(
     assert next(x for x in merged.lines if x.solver == "order=1").fd is not None
 
 
+@pytest.mark.usefixtures("fewer_draws")
 def test_distances_to_other_pictures_are_another_sweep_and_what_is_left_out_is_said(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

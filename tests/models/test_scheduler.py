@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 import threading
 from itertools import pairwise
 from typing import Any
@@ -51,16 +49,20 @@ def relative(a: Tensor, b: Tensor) -> float:
     return ((a - b).norm() / b.norm()).item()
 
 
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    "fields",
+    ("name", "fields"),
     [
-        {"order": 3},
-        {"order": 2, "schedule": "karras"},
-        {"order": 3, "method": "singlestep", "schedule": "logsnr"},
-        {"order": 2, "corrector": True},
+        *((name, {"order": 3}) for name in NAMES),
+        *(
+            (name, fields)
+            for name in ("stable_diffusion", "flux")
+            for fields in (
+                {"order": 2, "schedule": "karras"},
+                {"order": 3, "method": "singlestep", "schedule": "logsnr"},
+                {"order": 2, "corrector": True},
+            )
+        ),
     ],
-    ids=lambda fields: "-".join(map(str, fields.values())),
 )
 def test_it_runs_in_the_pipeline_of_every_family(name, fields):
     found = run(name, lambda config: dpm.DPMScheduler.from_config(config, **fields))
@@ -345,11 +347,6 @@ def test_what_means_nothing_is_refused(fields, sentence):
 def test_a_step_before_set_timesteps_is_refused():
     with pytest.raises(ValueError, match="set_timesteps"):
         scheduler().step(torch.zeros(1, 3, 2, 2), 1, torch.zeros(1, 3, 2, 2))
-
-
-def test_importing_the_package_imports_no_diffusers():
-    code = "import dpm_demo, sys; assert 'diffusers' not in sys.modules; dpm_demo.DPMScheduler"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_a_table_is_refused_where_one_timestep_is_one_evaluation():

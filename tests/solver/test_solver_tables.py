@@ -56,13 +56,13 @@ def test_one_step_is_exact_on_polynomials_of_the_variable(variable, noise_form, 
     known = [0.4, -0.3, -0.7]
     update = linear_update(0.4, 1.1, known, noise_form=noise_form, variable=variable)
     # by many steps of order 1 of the same form, the prediction taken in the middle
-    state, n = 0.0, 40_000
+    state, n = 0.0, 4_000
     for i in range(n):
         a, b = 0.4 + 0.7 * i / n, 0.4 + 0.7 * (i + 1) / n
         small = linear_update(a, b, [a], noise_form=noise_form)
         state = small.scale * state + small.weights[0] * u(0.5 * (a + b)) ** degree
     found = sum(w * u(lam) ** degree for w, lam in zip(update.weights, known, strict=True))
-    assert found == pytest.approx(state, rel=1e-8)
+    assert found == pytest.approx(state, rel=1e-7)
 
 
 def test_in_lambda_nothing_changes() -> None:
