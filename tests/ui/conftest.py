@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import chromium
 import pytest
+from gradio_client import Client
 
 from tests.ui.visitor import Visitor
 
@@ -29,6 +30,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[object, s
 
 
 @pytest.fixture(scope="session")
+def client(served: tuple[object, str]) -> Client:
+    """Of the API of the page."""
+    return Client(served[1], verbose=False)
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[object]:
     """The one browser of all tests. Missing is a failure: these tests are never skipped."""
     from playwright.sync_api import sync_playwright
@@ -45,10 +52,22 @@ def browser() -> Iterator[object]:
 
 
 @pytest.fixture
-def visitor(browser: Any, served: tuple[object, str]) -> Iterator[Visitor]:
-    guest = Visitor(browser, served[1])
-    yield guest
-    guest.leave()
+def visit(browser: Any, served: tuple[object, str]) -> Iterator[Callable[..., Visitor]]:
+    """Opens the page at a query; who came leaves when the test ends."""
+    guests: list[Visitor] = []
+
+    def opened(query: str = "", **options: Any) -> Visitor:
+        guests.append(Visitor(browser, served[1], query=query, **options))
+        return guests[-1]
+
+    yield opened
+    for guest in guests:
+        guest.leave()
+
+
+@pytest.fixture
+def visitor(visit: Callable[..., Visitor]) -> Visitor:
+    return visit()
 
 
 @pytest.fixture

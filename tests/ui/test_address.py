@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import urllib.request
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlparse
 
 import numpy as np
 import pytest
+from gradio_client import Client
+from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from dpm_demo.media.png import png, png_text
@@ -25,6 +30,10 @@ DROP = """([name, data]) => {
   const about = { bubbles: true, cancelable: true, dataTransfer: files };
   for (const type of ["dragover", "drop"]) target.dispatchEvent(new DragEvent(type, about));
 }"""
+
+
+def pixels(picture: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
 
 
 def asked(guest: Visitor) -> dict[str, str]:
@@ -64,15 +73,23 @@ def test_an_address_opens_the_tab_with_its_settings_and_runs_if_it_says_so(
     guest.leave()
 
 
-def test_a_dropped_picture_restores_the_settings_that_made_it(visitor: Visitor) -> None:
-    visitor.tab("Generate")
-    visitor.number("Pictures", 2)
-    visitor.number("Model evaluations (NFE)", 6)
-    visitor.number("Order", 3)
+def test_a_picture_has_the_settings_that_made_it_for_the_api_and_for_who_drops_it(
+    visit: Callable[..., Visitor], client: Client
+) -> None:
+    visitor = visit("?tab=generate&count=2&nfe=6&order=3")
     visitor.generate()
     visitor.finished()
+    assert visitor.download("GIF of the denoising")[:6] == b"GIF89a"
     made = visitor.download("PNG")
     first = read(json.loads(png_text(made)["dpm-demo"]))
+    assert (first.count, first.solver.nfe, first.solver.order) == (2, 6, 3)
+    settings = {k: getattr(first, k) for k in ("model", "label", "guidance", "seed", "count")}
+    solver = {k: getattr(first.solver, k) for k in ("nfe", "order", "schedule", "corrector")}
+    answer = client.predict(**settings, solver=solver, api_name="/generate")
+    with urllib.request.urlopen(answer["sheet"]) as reply:
+        again = pixels(reply.read())
+    assert again.shape == pixels(made).shape and np.abs(again - pixels(made)).max() <= 1
+
     visitor.number("Pictures", 1)
     visitor.number("Model evaluations (NFE)", 9)
     visitor.number("Order", 1)
@@ -81,8 +98,7 @@ def test_a_dropped_picture_restores_the_settings_that_made_it(visitor: Visitor) 
     expect(visitor.page.locator("#generate-note")).to_contain_text("Settings restored")
     visitor.generate()
     expect(visitor.page.locator("#generate-note")).to_contain_text("2 × 6 evaluations")
-    again = read(json.loads(png_text(visitor.download("PNG"))["dpm-demo"]))
-    assert again == first
+    assert read(json.loads(png_text(visitor.download("PNG"))["dpm-demo"])) == first
 
     plain = png(np.zeros((8, 8, 3), np.uint8))
     visitor.page.evaluate(DROP, ["plain.png", base64.b64encode(plain).decode()])
@@ -90,10 +106,9 @@ def test_a_dropped_picture_restores_the_settings_that_made_it(visitor: Visitor) 
 
 
 def test_a_run_of_before_comes_back_with_its_settings_and_two_stand_side_by_side(
-    visitor: Visitor,
+    visit: Callable[..., Visitor],
 ) -> None:
-    visitor.tab("Generate")
-    visitor.number("Pictures", 1)
+    visitor = visit("?tab=generate&count=1")
     for nfe in (3, 5):
         visitor.number("Model evaluations (NFE)", nfe)
         visitor.generate()

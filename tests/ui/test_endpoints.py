@@ -23,11 +23,6 @@ from dpm_demo.ui.serving import Serving
 ENDPOINTS = ("/generate", "/video", "/compare", "/adaptive")
 
 
-@pytest.fixture(scope="module")
-def client(served: tuple[Any, str]) -> Client:
-    return Client(served[1], verbose=False)
-
-
 def outputs(client: Client, name: str, **asked: Any) -> list[dict[str, Any]]:
     job = client.submit(api_name=name, **asked)
     job.result(timeout=120)

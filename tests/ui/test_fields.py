@@ -26,7 +26,11 @@ def test_the_field_that_a_refusal_names_is_marked_and_says_why_until_it_is_chang
     visitor.tab("Generate")
     seed = visitor.page.locator("#generate-seed input")
     seed.fill("1.5")
-    refused(seed, "#generate-go", "seed must be a whole number from 0 to 2147483647, not 1.5")
+    why = "seed must be a whole number from 0 to 2147483647, not 1.5"
+    refused(seed, "#generate-go", why)
+    toast = visitor.page.get_by_test_id("toast-body")
+    expect(toast).to_contain_text(why)
+    assert toast.count() == 1
     seed.fill("2")
     expect(visitor.page.locator(".refused, .refused-why, [aria-invalid]")).to_have_count(0)
 
@@ -36,6 +40,10 @@ def test_the_field_that_a_refusal_names_is_marked_and_says_why_until_it_is_chang
     why = "budgets must be whole numbers from 1 to 1000, not 'zwölf'"
     refused(budgets, "#compare-go", why)
     refused(budgets, "#compare-go", why)  # asked again, it is said again, once
+    expect(toast.last).to_contain_text(why)
+    visitor.asks("4")
+    visitor.page.locator("#compare-go").click()
+    visitor.finished("compare")
 
     visitor.tab("Error control")
     tolerance = visitor.page.locator("#errors-tolerance input, #errors-tolerance textarea")
