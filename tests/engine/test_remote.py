@@ -31,7 +31,7 @@ from dpm_demo.models.model import Model
 from dpm_demo.solver.settings import Solver
 
 PATIENCE = 600.0  # seconds; only a failure waits that long
-NAMES = ("obeying", "other")
+NAMES = ("obeying", "other", "changed")
 BESIDE = {"num_cpus": 0}  # of a worker that may be wherever others have the cores
 
 
@@ -71,10 +71,11 @@ def made(device: torch.device, name: str, folder: Path, digest: str) -> Model:
     return replace(mixture, name=name, denoise=network, denoise_float32=network, digest=digest)
 
 
-def library(folder: Path, digest: str = "") -> ModelLibrary:
+def library(folder: Path, changed: str = "") -> ModelLibrary:
+    digests = dict.fromkeys(NAMES, "") | {"changed": changed}
     models = [
         BuiltIn(name, name, partial(made, name=name, folder=folder, digest=digest))
-        for name in NAMES
+        for name, digest in digests.items()
     ]
     return ModelLibrary("cpu", built_in=models)
 
@@ -84,9 +85,9 @@ class Service:
 
     def __init__(self, address: str, folder: Path, workers: int = 2, **options: Any) -> None:
         self.folder = folder
-        make = options.pop("make", partial(library, folder))
         options.setdefault("need", BESIDE if workers == 1 else None)
-        self.remote = Remote(address, workers, library(folder), make, **options)
+        here = library(folder, changed="since they were started")
+        self.remote = Remote(address, workers, here, partial(library, folder), **options)
         until(lambda: self.ready == workers)
 
     @property
@@ -291,17 +292,11 @@ def test_a_worker_of_another_version_is_refused(
         Remote(cluster.address, 1, library(tmp_path), partial(library, tmp_path), need=BESIDE)
 
 
-def test_a_worker_with_other_weights_is_not_asked_for_that_model(
-    cluster: Any, tmp_path: Path
-) -> None:
-    service = Service(cluster.address, tmp_path, 1, make=partial(library, tmp_path, "other"))
-    try:
-        with pytest.raises(JobFailed, match="No worker is left"):
-            service.start().result(PATIENCE)
-        assert any("other weights" in why for why in service.remote.force.refusals)
-        assert not service.callers
-    finally:
-        service.remote.close()
+def test_a_worker_with_other_weights_is_not_asked_for_that_model(service: Service) -> None:
+    with pytest.raises(JobFailed, match="No worker is left"):
+        service.start(name="changed").result(PATIENCE)
+    assert any("other weights" in why for why in service.remote.force.refusals)
+    assert not service.callers
 
 
 def test_workers_come_and_go_while_it_serves(service: Service) -> None:
@@ -314,35 +309,39 @@ def test_workers_come_and_go_while_it_serves(service: Service) -> None:
     assert ticket.result(PATIENCE).note == ""
 
 
+@pytest.fixture(scope="module")
+def one(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A worker, with another where much waits, for two requests."""
+    service = Service(cluster.address, tmp_path_factory.mktemp("one"), 1, most=2, max_requests=2)
+    yield service
+    service.remote.close()
+
+
 def test_another_worker_is_started_while_much_waits_and_goes_after_a_calm_time(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workforce, "ROWS_EACH", 10)
     monkeypatch.setattr(workforce, "CALM_SECONDS", 0.0)
-    service = Service(cluster.address, tmp_path, 1, most=2)
-    try:
-        ticket = service.running()  # 12 rows
-        until(lambda: [w["state"] for w in service.remote.workers()] == ["ready"] * 2)
-        other = service.start((9,))
-        until(lambda: len(set(service.callers)) == 2)  # the new one has it
-        (tmp_path / "wait").unlink()
-        assert ticket.result(PATIENCE) and other.result(PATIENCE)
-        until(lambda: len(service.remote.workers()) == 1)
-    finally:
-        service.remote.close()
+    ticket = one.running()  # 12 rows
+    until(lambda: [w["state"] for w in one.remote.workers()] == ["ready"] * 2)
+    other = one.start((9,))
+    until(lambda: len(set(one.callers)) == 2)  # the new one has it
+    (one.folder / "wait").unlink()
+    assert ticket.result(PATIENCE) and other.result(PATIENCE)
+    until(lambda: len(one.remote.workers()) == 1)
 
 
-def test_admission_is_bounded_and_ends_with_close(cluster: Any, tmp_path: Path) -> None:
-    service = Service(cluster.address, tmp_path, 1, max_requests=1)
-    ticket = service.running()
-    with pytest.raises(Busy, match="1 requests"):
-        service.start()
-    assert service.remote.stats().requests == 1
-    service.remote.close()
-    with pytest.raises(JobFailed, match="closing"):
-        ticket.result(PATIENCE)
+def test_admission_is_bounded_and_ends_with_close(one: Service) -> None:
+    tickets = [one.running(), one.start((9,))]
+    with pytest.raises(Busy, match="2 requests"):
+        one.start()
+    assert one.remote.stats().requests == 2
+    one.remote.close()
+    for ticket in tickets:
+        with pytest.raises(JobFailed, match="closing"):
+            ticket.result(PATIENCE)
     with pytest.raises(Closed):
-        service.start()
+        one.start()
 
 
 def test_a_report_tells_memory_speed_and_models(service: Service) -> None:
