@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from statistics import median
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 import dpm_demo as dpm
+from benchmarks.figure import Figure, paired, table
 from dpm_demo.engine.events import Preview
 from dpm_demo.engine.job import Job, Track
 from dpm_demo.engine.ticket import Ticket
@@ -34,18 +33,6 @@ from dpm_demo.solver import initial_noise
 from dpm_demo.solver.settings import Solver
 
 NFE = 20
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured ratio: median of `repeats`, with the two medians in milliseconds."""
-
-    name: str
-    against: str
-    ms: float
-    base_ms: float
-    ratio: float
-    limit: float
 
 
 def untrained(device: str) -> Model:
@@ -121,90 +108,54 @@ class Bench:
             return self.together([[self.track((99,))]])
 
 
-def compare(
-    names: tuple[str, str],
-    limit: float,
-    repeats: int,
-    measured: Callable[[], float],
-    base: Callable[[], float],
-) -> Figure:
-    """Alternates both measurements, after one of each to warm up."""
-    pairs = [(measured(), base()) for _ in range(repeats + 1)][1:]
-    return Figure(
-        *names,
-        1e3 * median(a for a, _ in pairs),
-        1e3 * median(b for _, b in pairs),
-        median(a / b for a, b in pairs),
-        limit,
-    )
-
-
-def measure(model: Model, repeats: int = 7) -> list[Figure]:
+def measure(model: Model, repeats: int = 7) -> Iterator[Figure]:
     """All figures of the engine for one model."""
     engine, eager = Engine(), Engine(preview_hz=float("inf"))
     bench = Bench(model, engine)
     people = [[bench.track((k,))] for k in range(8)]
     cells = [bench.track((0,), n, order) for order in (1, 2, 3) for n in (5, 8, 10, 15, 20)]
     grid = [bench.track((k,), n) for k in range(6) for n in (5, 8, 10, 15, 20, 40)]
-    alone = people[:1]
+    watched = f"8 pictures x {NFE}, watched"
+    bare = f"{NFE} bare calls of 8 rows"
     try:
-        figures = [
-            compare(
-                (f"8 pictures x {NFE}, watched", f"{NFE} bare calls of 8 rows"),
-                1.10,
-                repeats,
-                lambda: bench.watched(8),
-                lambda: bench.bare(8),
-            ),
-            compare(
-                (f"8 people x 1 picture x {NFE}, together", "one after another"),
-                0.5,
-                repeats,
-                lambda: bench.together(people),
-                lambda: bench.in_turn(people),
-            ),
-            compare(
-                ("3 orders x 5 budgets, one job", "its cells one after another"),
-                0.55,
-                repeats,
-                lambda: bench.together([cells]),
-                lambda: bench.in_turn([[cell] for cell in cells]),
-            ),
-            compare(
-                (f"1 picture x {NFE} beside a 6 x 6 grid", "alone"),
-                3.0,
-                repeats,
-                lambda: bench.beside(grid),
-                lambda: bench.together(alone),
-            ),
-        ]
-        engine.close()
+        yield paired(watched, lambda: bench.watched(8), lambda: bench.bare(8), bare, 1.10, repeats)
         bench.engine = eager
-        figures.insert(
-            1,
-            compare(
-                ("the same, a preview of every evaluation", f"{NFE} bare calls of 8 rows"),
-                1.10,
-                repeats,
-                lambda: bench.watched(8),
-                lambda: bench.bare(8),
-            ),
+        yield paired(
+            "the same, a preview of every evaluation",
+            lambda: bench.watched(8),
+            lambda: bench.bare(8),
+            bare,
+            1.10,
+            repeats,
+        )
+        bench.engine = engine
+        yield paired(
+            f"8 people x 1 picture x {NFE}, together",
+            lambda: bench.together(people),
+            lambda: bench.in_turn(people),
+            "one after another",
+            0.5,
+            repeats,
+        )
+        yield paired(
+            "3 orders x 5 budgets, one job",
+            lambda: bench.together([cells]),
+            lambda: bench.in_turn([[cell] for cell in cells]),
+            "its cells one after another",
+            0.55,
+            repeats,
+        )
+        yield paired(
+            f"1 picture x {NFE} beside a 6 x 6 grid",
+            lambda: bench.beside(grid),
+            lambda: bench.together(people[:1]),
+            "alone",
+            3.0,
+            repeats,
         )
     finally:
         engine.close()
         eager.close()
-    return figures
-
-
-def table(figures: list[Figure]) -> str:
-    """The figures in Markdown."""
-    lines = ["| measured | ms | against | ms | ratio | limit |", "|---|---|---|---|---|---|"]
-    for one in figures:
-        lines.append(
-            f"| {one.name} | {one.ms:.0f} | {one.against} | {one.base_ms:.0f} "
-            f"| **{one.ratio:.2f}** | {one.limit:.2f} |"
-        )
-    return "\n".join(lines)
 
 
 def main() -> None:
@@ -218,13 +169,12 @@ def main() -> None:
         model = untrained("cpu" if options.device == "auto" else options.device)
     else:
         model = dpm.load(options.model, options.device, runtime=options.runtime)
-    figures = measure(model, options.repeats)
     print(
         f"{model.name} on {model.device}, {torch.get_num_threads()} threads, computed by ", end=""
     )
     print(f"{model.runtime or 'torch'}, torch {torch.__version__}, ", end="")
     print(f"median of {options.repeats} ratios\n")
-    print(table(figures))
+    table(measure(model, options.repeats))
 
 
 if __name__ == "__main__":

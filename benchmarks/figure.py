@@ -5,9 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
-__all__ = ["Figure", "paired", "seconds", "table"]
+import torch
+
+from dpm_demo.models.model import Model
+from dpm_demo.solver import initial_noise
+
+__all__ = ["Figure", "call", "paired", "seconds", "table"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,15 @@ class Figure:
         if self.ratio is None:
             return "not measured"
         return "met" if self.ratio <= self.aim else "**missed**"
+
+
+def call(model: Model, rows: int, *, float32: bool = False) -> Callable[[], torch.Tensor]:
+    """One bare network call of so many rows, without guidance."""
+    x = initial_noise(range(rows), model.shape).to(model.device)
+    lam = torch.zeros(rows, device=model.device)
+    cond = [[model.condition(None, 1.0)] * rows] if model.conditional else []
+    denoise = model.denoise_float32 if float32 else model.denoise
+    return torch.no_grad()(partial(denoise, x, lam, *cond))
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -6,7 +6,7 @@ python -m benchmarks.network_calls [--repeats 5]
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -14,7 +14,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, UNet2DModel
 
 import dpm_demo as dpm
-from benchmarks.figure import Figure, paired, seconds, table
+from benchmarks.figure import Figure, call, paired, seconds, table
 from benchmarks.service import busy_core
 from dpm_demo.compare.references import References
 from dpm_demo.compare.run import ComparisonRun
@@ -30,20 +30,20 @@ NFE = 20
 CELL_ROWS = 16  # of one bare call
 
 
-def call(model: Model, rows: int) -> Callable[[], object]:
-    """One network call in float32."""
-    x, lam = initial_noise(range(rows), model.shape), torch.zeros(rows)
-    conds = [model.condition(None, 1.0)] * rows if model.labels else None
-    return torch.no_grad()(partial(model.denoise_float32, x, lam, conds))
-
-
 def calls(now: Model, before: Model, repeats: int) -> Iterator[Figure]:
     """Single calls by batch, and one of them while another process has a core."""
     for rows, aim in ((1, 0.5), (2, None), (8, 0.7), (16, None)):
         what = f"one call of {now.name}, batch {rows}"
-        yield paired(what, call(now, rows), call(before, rows), "torch eager", aim, repeats)
+        yield paired(
+            what,
+            call(now, rows, float32=True),
+            call(before, rows, float32=True),
+            "torch eager",
+            aim,
+            repeats,
+        )
     for name, model, aim in (("", now, 2.2), (", torch", before, None)):
-        work = call(model, 1)
+        work = call(model, 1, float32=True)
         seconds(work)
         idle = sorted(seconds(work) for _ in range(4 * repeats))[2 * repeats]
         with busy_core():
@@ -111,7 +111,7 @@ def comparison(now: Model, repeats: int) -> Iterator[Figure]:
             run.take(event)
         assert run.measured_cells == len(run.cells.cells)
 
-    many = call(now, CELL_ROWS)
+    many = call(now, CELL_ROWS, float32=True)
 
     def rows() -> None:
         for _ in range(-(-evaluations // CELL_ROWS)):

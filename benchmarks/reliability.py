@@ -33,6 +33,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from benchmarks.figure import seconds
 from benchmarks.reliability_http import PYTHON, Answer, App, call, event, has_sentence
 
 PAGE = Path("docs/reliability.md")
@@ -205,13 +206,9 @@ def bare_seconds() -> float:
     model = dpm.load("emoji-image", "cpu")
     cond = (model.condition("animals", 3.5),) * 2
     x, lam = torch.randn(2, *model.shape), torch.zeros(2)
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        for _ in range(10):
-            model.denoise(x, lam, cond=cond)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+    return statistics.median(
+        seconds(lambda: [model.denoise(x, lam, cond=cond) for _ in range(10)]) for _ in range(5)
+    )
 
 
 async def visitors(app: App, numbers: list[int], bare: float) -> list[str]:
@@ -240,10 +237,8 @@ async def visitors(app: App, numbers: list[int], bare: float) -> list[str]:
             done = [answer for answer in answers if answer.kind == "done"]
             shown = []
             for values in ([a.first or a.end for a in done], [a.end for a in done]):
-                for share in (0.5, 0.95):
-                    ordered = sorted(values)
-                    at = ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0
-                    shown.append(f"{at / bare:.1f}")
+                points = np.percentile(values, (50, 95)) if values else (0, 0)
+                shown += [f"{at / bare:.1f}" for at in points]
             counts = (kinds["done"], kinds["refused"], kinds["nothing"])
             lines.append(f"| {number} | " + " | ".join([*map(str, counts), *shown]) + " |")
     return [*lines, "", f"Tracebacks in the log: {app.tracebacks()}."]

@@ -17,9 +17,11 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import simpy
 
 from dpm_demo.engine.workforce import Place, Work, price
@@ -198,23 +200,19 @@ class Outcome:
 def outcome(service: Service) -> Outcome:
     """The figures of a service that has run to its end."""
     done = [visit for visit in service.visits if visit.ended is not None]
-    first = sorted(visit.first_frame - visit.arrived for visit in done if visit.first_frame)
-    whole = sorted(visit.ended - visit.arrived for visit in done if visit.ended)
+    first = [visit.first_frame - visit.arrived for visit in done if visit.first_frame]
+    whole = [visit.ended - visit.arrived for visit in done if visit.ended]
     slow = [ms / (NFE * service.cost.ms(ROWS)) for ms in whole]
     return Outcome(
         rows_per_second=1000 * service.rows / service.env.now,
         rows_per_call=service.rows / service.calls,
-        first_frame_p50=_share(first, 0.5),
-        first_frame_p95=_share(first, 0.95),
-        whole_p95=_share(whole, 0.95),
+        first_frame_p50=float(np.percentile(first, 50)),
+        first_frame_p95=float(np.percentile(first, 95)),
+        whole_p95=float(np.percentile(whole, 95)),
         fairness=fmean(slow) ** 2 / fmean(s * s for s in slow),
         visits=len(done),
         restarted=sum(visit.restarts > 0 for visit in done),
     )
-
-
-def _share(ordered: list[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def simulated(
@@ -250,20 +248,14 @@ def measured_cost(name: str) -> CallCost:
     import torch
 
     import dpm_demo as dpm
+    from benchmarks.figure import call, seconds
 
     torch.set_num_threads(1)
     model = dpm.load(name, "cpu")
     least = {}
     for rows in (4, 16):
-        x, lam = torch.zeros(rows, *model.shape), torch.zeros(rows)
-        cond = {"cond": (model.condition(None, 1.0),) * rows} if model.conditional else {}
-        times = []
-        with torch.no_grad():
-            for _ in range(12):
-                began = time.perf_counter()
-                model.denoise(x, lam, **cond)
-                times.append(1e3 * (time.perf_counter() - began))
-        least[rows] = min(times[1:])
+        work = call(model, rows)
+        least[rows] = 1e3 * min([seconds(work) for _ in range(12)][1:])
     each = max(1e-3, (least[16] - least[4]) / 12)
     return CallCost(max(0.0, least[4] - 4 * each), each)
 
@@ -281,8 +273,6 @@ def burst_forecast(workers: int, visits: int, cost: CallCost) -> float:
 
 def burst_measured(name: str, workers: int, visits: int) -> float:
     """The same on real workers of this machine, a core each; with 0, one engine on all cores."""
-    import torch
-
     from dpm_demo.engine.job import Job, Track
     from dpm_demo.engine.remote import Remote
     from dpm_demo.engine.worker import Engine
@@ -292,13 +282,12 @@ def burst_measured(name: str, workers: int, visits: int) -> float:
 
     library = ModelLibrary("cpu")
     if workers:
-        make = _Made(worker_library)
+        make = partial(worker_library, "cpu")
         runner: Any = Remote("local", workers, library, make, device="cpu")
         while sum(w["state"] == "ready" for w in runner.workers()) < workers:
             time.sleep(0.2)
         model = runner.load(name).result()
     else:
-        torch.set_num_threads(torch.get_num_threads())
         runner = Engine()
         model = library.load(name, runner.call).result()
 
@@ -320,16 +309,6 @@ def burst_measured(name: str, workers: int, visits: int) -> float:
         return min(burst(visits) for _ in range(3))
     finally:
         runner.close()
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A library of processors' models, made where it is called."""
-
-    make: Callable[..., Any]
-
-    def __call__(self) -> Any:
-        return self.make("cpu")
 
 
 HEAD = (

@@ -26,12 +26,13 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
-import torch
+import numpy as np
 
 import dpm_demo as dpm
+from benchmarks.figure import call, seconds
 from dpm_demo.models.model import Model
 
 NFE = 12
@@ -181,17 +182,9 @@ def bare(model: Model, visitors: int) -> float:
     """Seconds of the same evaluations as network calls and nothing else."""
     batches = [ROWS] * (visitors // ROWS) + ([visitors % ROWS] if visitors % ROWS else [])
     spent = {}
-    cond = model.condition(None, 1.0) if model.labels else None
-    with torch.no_grad():
-        for rows in set(batches):
-            x, lam = torch.zeros(rows, *model.shape), torch.zeros(rows)
-            conds = None if cond is None else [cond] * rows
-            times = []
-            for _ in range(6):
-                began = time.perf_counter()
-                model.denoise(x, lam, conds)
-                times.append(time.perf_counter() - began)
-            spent[rows] = median(times[1:])
+    for rows in set(batches):
+        work = call(model, rows)
+        spent[rows] = median([seconds(work) for _ in range(6)][1:])
     return NFE * sum(spent[rows] for rows in batches)
 
 
@@ -242,10 +235,8 @@ def measure(page: Page, model: Model, visitors: int, busy: bool = False, repeats
 
 def _spread(values: Sequence[float]) -> tuple[float, float]:
     """The 50 % and 95 % points."""
-    if len(values) < 2:
-        return (values[0], values[0]) if values else (float("nan"), float("nan"))
-    points = quantiles(values, n=20, method="inclusive")
-    return points[9], points[18]
+    middle, most = np.percentile(values, (50, 95)) if values else (np.nan, np.nan)
+    return float(middle), float(most)
 
 
 def table(rounds: Sequence[Round]) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 import dpm_demo as dpm
+from benchmarks.figure import call, seconds
 from dpm_demo.compare.figures import rmse
 from dpm_demo.compare.references import REFERENCE_NFE
 from dpm_demo.engine.job import Job, Track
@@ -74,25 +75,18 @@ def speed(model: Model, picture: Model, repeats: int = 5, nfe: int = NFE) -> Spe
             time.sleep(0.1)
             return alone(picture, 1)
 
-    def call(rows: int) -> float:
+    def bare(rows: int) -> float:
         """Milliseconds of one bare network call, on the engine's thread."""
-
-        def work() -> float:
-            x = initial_noise(range(rows), model.shape).to(model.device)
-            cond = [model.condition(None, 1.0)] * rows if model.labels else None
-            began = time.perf_counter()
-            float(model.denoise(x, torch.zeros(rows, device=x.device), cond).sum())
-            return 1e3 * (time.perf_counter() - began)
-
-        return engine.call(work).result()
+        work = call(model, rows)
+        return 1e3 * engine.call(lambda: seconds(lambda: float(work().sum()))).result()
 
     def middle(measured: Callable[[], float]) -> float:
         return median([measured() for _ in range(repeats + 1)][1:])
 
     try:
         return Speed(
-            ms_one=middle(lambda: call(1)),
-            ms_four=middle(lambda: call(4)),
+            ms_one=middle(lambda: bare(1)),
+            ms_four=middle(lambda: bare(4)),
             seconds=middle(lambda: alone(model, 1)),
             newcomer=middle(lambda: beside() / alone(picture, 1)),
         )
