@@ -82,7 +82,7 @@ def record(title: str, request: GenerateRequest, model: Model) -> dict[str, Any]
     *_, done = run_inline(job, preview_hz=0.0)
     if not isinstance(done, Done) or done.error:
         raise ValueError(f"{title}: {getattr(done, 'error', None) or 'it has no sample'}")
-    wall = Wall(job, str(model.device), [f"seed {seed}" for seed in request.seeds], run=title)
+    wall = Wall(job, [f"seed {seed}" for seed in request.seeds], run=title)
     value = wall.final(_ended(done) if model.frames > 1 else done)
     value["status"]["text"] = "recorded"
     solver = request.solver
@@ -129,8 +129,7 @@ def record_errors(name: str, device: str) -> Mapping[str, Any]:
     async def run() -> adaptive_runs.News:
         known = adaptive_runs.News()
         async for news in adaptive_runs.watch(serving, wanted):
-            pairs = zip(news.parts, known.parts, strict=True)
-            known = adaptive_runs.News(*(old if new is None else new for new, old in pairs))
+            known = news.after(known)
         return known
 
     known = asyncio.run(run())

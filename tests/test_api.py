@@ -12,8 +12,8 @@ from dpm_demo.__main__ import main
 from dpm_demo.media.png import png_text
 from dpm_demo.models.checkpoint import save_checkpoint
 from dpm_demo.models.unet import UNet
+from dpm_demo.request.code import KINDS, code_for
 from dpm_demo.request.codec import read
-from dpm_demo.ui.widgets.code import KINDS, code_for
 
 MIXTURE = dpm.load("mixture", device="cpu")
 

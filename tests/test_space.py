@@ -26,7 +26,7 @@ from dpm_demo.engine.worker import Engine
 from dpm_demo.models.checkpoint import CHECKPOINTS
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.ui.page import credentials, serve
-from dpm_demo.ui.player.recorded import FOLDER, read_recordings, shown
+from dpm_demo.ui.player.recorded import read_recordings, shown
 from dpm_demo.ui.serving import Serving
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,20 +117,26 @@ def test_the_images_health_check_passes_with_the_page_and_fails_without(locked):
 # --- recorded examples
 
 
-def test_there_are_three_recordings_of_the_landed_weights_and_they_are_small():
-    paths = sorted(FOLDER.glob("*.json"))
-    assert len(paths) == len(read_recordings()) == 3
-    assert sum(path.stat().st_size for path in paths) < 300_000
+FOLDER = CHECKPOINTS / "emoji-image" / "recorded"
+
+
+@pytest.fixture(scope="module")
+def digest() -> str:
     weights = (CHECKPOINTS / "emoji-image" / "model.safetensors").read_bytes()
-    digest = hashlib.sha256(weights).hexdigest()[:16]
-    for path in paths:
-        assert json.loads(path.read_text())["digest"] == digest, (
-            "recorded with other weights: run python -m benchmarks.record_examples"
-        )
+    return hashlib.sha256(weights).hexdigest()[:16]
 
 
-def test_a_recording_opens_complete_in_the_player_without_the_engine():
-    for recording in read_recordings():
+def test_there_are_three_recordings_of_the_landed_weights_and_they_are_small(digest):
+    paths = sorted(FOLDER.glob("*.json"))
+    assert len(paths) == len(read_recordings(FOLDER, digest)) == 3, (
+        "recorded with other weights: run python -m benchmarks.record_examples"
+    )
+    assert sum(path.stat().st_size for path in paths) < 300_000
+    assert read_recordings(FOLDER, "another's") == []
+
+
+def test_a_recording_opens_complete_in_the_player_without_the_engine(digest):
+    for recording in read_recordings(FOLDER, digest):
         value, note, *downloads = shown(recording, 2)
         again, *_ = shown(recording, 2)
         assert value["final"] and value["run"] != again["run"], "the player would ignore it"
@@ -143,12 +149,12 @@ def test_a_recording_opens_complete_in_the_player_without_the_engine():
             assert Image.open(BytesIO(data)).size == (32, 32 * len(tile["record"]["points"]))
 
 
-def test_a_damaged_recording_is_left_out(tmp_path, caplog):
+def test_a_damaged_recording_is_left_out(tmp_path, caplog, digest):
     good = FOLDER / "1-smiley-order-2.json"
     (tmp_path / "a.json").write_text(good.read_text()[:5000])
     (tmp_path / "b.json").write_text("[]")
     (tmp_path / "c.json").write_text(good.read_text())
-    assert [r["title"] for r in read_recordings(tmp_path)] == ["a smiley, order 2"]
+    assert [r["title"] for r in read_recordings(tmp_path, digest)] == ["a smiley, order 2"]
     assert "a.json" in caplog.text and "b.json" in caplog.text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from typer import Option
@@ -69,9 +70,10 @@ def serve(
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} must be a number of gigabytes, not {value}")
     least, most = _workers(workers)
-    from dpm_demo.ui.page import run
+    from dpm_demo.ui.page import make_serving, run
 
-    run(
+    make = partial(
+        make_serving,
         device,
         Limits(
             max_pictures,
@@ -87,6 +89,9 @@ def serve(
         ray=ray,
         workers=least,
         most_workers=most,
+    )
+    run(
+        make,
         host=host,
         port=port,
         share=share,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -67,8 +68,18 @@ def grid_picture(
         ),
         scale=scale,
         best=by_row([cell in best for cell in cells.cells]),
-        title=f"{comparison.model}, {comparison.label}, seed {comparison.seed}",
+        title=title_of(comparison),
     )
+
+
+def title_of(comparison: Comparison) -> str:
+    """What all cells draw, in a line."""
+    parts = [comparison.model, comparison.label, f"seed {comparison.seed}"]
+    if (size := comparison.sample.size) is not None:
+        parts.append(f"{size[1]} × {size[0]} pixels")
+    if comparison.prompt:
+        parts.append(f'"{textwrap.shorten(comparison.prompt, 60, placeholder=" …")}"')
+    return ", ".join(parts)
 
 
 def cell_pictures(

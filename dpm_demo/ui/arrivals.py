@@ -63,7 +63,7 @@ class Arrivals:
 
         A sentence is Markdown for the tab's note: how far the download is, then that it is being
         loaded. None comes for a model that is there at once. If the work fails and sentences went
-        before, the last one is the reason; then the error is raised.
+        before, the last one is the reason; then the error is raised, a ValueError as a refusal.
         """
         task = asyncio.ensure_future(work)
         told = ""
@@ -77,7 +77,11 @@ class Arrivals:
                     yield sentence
             if told and not task.cancelled() and (error := task.exception()) is not None:
                 yield f"**{links.escape(sentence_of(error))}**"
-            yield task.result()
+            try:
+                result = task.result()
+            except ValueError as error:
+                raise refuse(error) from error
+            yield result
         finally:
             task.cancel()
 

@@ -7,7 +7,6 @@ names its place (its traceback comes with the log's level DEBUG); who met it rea
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import traceback
@@ -37,10 +36,10 @@ class Page(gr.Blocks):
             return await super().preprocess_data(block_fn, *args, **kwargs)
         except gr.Error as error:  # a component's own, which quotes what came and its Python type
             said = one_line(TYPE.sub("", str(error.message)), 300)
-            raise gr.Error(said, print_exception=False) from error
+            raise gr.Error(said) from error
         except Exception as error:
             name = block_fn.api_name or "this event"
-            raise gr.Error(f"{name}: {SHAPE}", print_exception=False) from error
+            raise gr.Error(f"{name}: {SHAPE}") from error
 
     async def process_api(self, block_fn: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
@@ -110,8 +109,6 @@ class OneSentence:
 
         try:
             await self.app(scope, receive, noting)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             log.warning(
                 "refused: %s %s: %s",

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import gradio as gr
 import numpy as np
@@ -36,6 +37,7 @@ from dpm_demo.ui.tabs import adaptive_runs as error_control
 __all__ = ["build"]
 
 Answers = AsyncGenerator[dict[str, Any], None]
+T = TypeVar("T")
 
 
 def build(serving: Serving) -> None:
@@ -165,34 +167,40 @@ def _values(given: Mapping[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------- what they stream
 
 
-async def _loaded(serving: Serving, name: str) -> AsyncGenerator[dict[str, Any] | Model, None]:
-    """The model, after an answer for each sentence of its way here."""
+async def _answers(
+    serving: Serving,
+    values: dict[str, Any],
+    check: Callable[[Model], T],
+    stream: Callable[[Serving, T], Answers],
+) -> Answers:
+    """An answer for each sentence of the model's way here, then those to what `check` gives."""
+    name = str(values["model"])
     async with aclosing(serving.telling(name, serving.model(name))) as steps:
         async for step in steps:
             if isinstance(step, str):
                 yield {"waiting": step, "nfe": 0, "final": False}
             else:
-                yield step
-
-
-async def _generate(serving: Serving, values: dict[str, Any], solver: Any) -> Answers:
-    wanted: Checked | None = None
-    async for step in _loaded(serving, str(values["model"])):
-        if isinstance(step, dict):
-            yield step
-            continue
-        try:
-            wanted = checked(read_nested(values, solver), step, serving.limits)
-        except (ValueError, TypeError) as error:
-            raise refuse(error) from error
-    assert wanted is not None
-    async with aclosing(_samples(serving, wanted, "generate")) as answers:
+                model = step
+    try:
+        wanted = check(model)
+    except (ValueError, TypeError) as error:
+        raise refuse(error) from error
+    async with aclosing(stream(serving, wanted)) as answers:
         async for answer in answers:
-            answer.pop("samples", None)
             yield answer
 
 
-async def _samples(serving: Serving, wanted: Checked, name: str) -> Answers:
+def _generate(serving: Serving, values: dict[str, Any], solver: Any) -> Answers:
+    def check(model: Model) -> Checked:
+        return checked(read_nested(values, solver), model, serving.limits)
+
+    return _answers(serving, values, check, partial(_samples, name="generate"))
+
+
+async def _samples(
+    serving: Serving, wanted: Checked, name: str, last: Callable[[Any], Any] | None = None
+) -> Answers:
+    """`last` makes more of the samples for the last answer, where files are written."""
     request = wanted.request
     always = {"settings": settings(request), "budget": request.solver.nfe}
     newest: dict[int, Any] = {}
@@ -209,68 +217,56 @@ async def _samples(serving: Serving, wanted: Checked, name: str) -> Answers:
                 continue
             done = _done(event)
             samples = done.tracks[0].samples
+            more = {} if last is None else await serving.write(last, samples)
             yield {
                 **always,
                 "nfe": max(row.nfe for row in done.tracks[0].rows),
                 "final": True,
                 "sheet": await serving.encode(_sheet, [uint8(s) for s in samples]),
                 "seconds": done.seconds,
-                "samples": samples,
+                **more,
             }
 
 
-async def _video(
+def _video(
     serving: Serving, values: dict[str, Any], solver: Any, smoothing: float, loop: bool
 ) -> Answers:
-    wanted: Checked | None = None
-    async for step in _loaded(serving, str(values["model"])):
-        if isinstance(step, dict):
-            yield step
-            continue
-        try:
-            if step.frames < 2:
-                raise ValueError(f"model: {step.name} makes pictures; the endpoint generate has it")
-            number = isinstance(smoothing, (int, float)) and not isinstance(smoothing, bool)
-            if not number or not 0 <= smoothing <= 4:
-                raise ValueError(f"smoothing must be a number from 0 to 4, not {smoothing!r:.60}")
-            wanted = checked(read_nested(values, solver), step, serving.limits)
-        except (ValueError, TypeError) as error:
-            raise refuse(error) from error
-    assert wanted is not None
-    async with aclosing(_samples(serving, wanted, "video")) as answers:
-        async for answer in answers:
-            samples = answer.pop("samples", None)
-            if samples is not None:
-                clips = Clips(wanted.request, samples)
-                answer["webp"] = await serving.write(_webp, serving, clips, smoothing, bool(loop))
-            yield answer
+    def check(model: Model) -> Checked:
+        if model.frames < 2:
+            raise ValueError(f"model: {model.name} makes pictures; the endpoint generate has it")
+        number = isinstance(smoothing, (int, float)) and not isinstance(smoothing, bool)
+        if not number or not 0 <= smoothing <= 4:
+            raise ValueError(f"smoothing must be a number from 0 to 4, not {smoothing!r:.60}")
+        return checked(read_nested(values, solver), model, serving.limits)
+
+    def stream(serving: Serving, wanted: Checked) -> Answers:
+        def webp(samples: Any) -> dict[str, str]:
+            clips = Clips(wanted.request, samples)
+            path = serving.path(f"{stem_of(clips.request)}.webp")
+            animated_webp(wall_of_clips(clips.pixels(smoothing, bool(loop))), FPS, 1, path)
+            return {"webp": data_uri(path.read_bytes(), "image/webp")}
+
+        return _samples(serving, wanted, "video", webp)
+
+    return _answers(serving, values, check, stream)
 
 
-def _webp(serving: Serving, clips: Clips, smoothing: float, loop: bool) -> str:
-    path = serving.path(f"{stem_of(clips.request)}.webp")
-    animated_webp(wall_of_clips(clips.pixels(smoothing, loop)), FPS, 1, path)
-    return data_uri(path.read_bytes(), "image/webp")
-
-
-async def _compare(
+def _compare(
     serving: Serving, values: dict[str, Any], rows: Any, budgets: Any, no_taper: Any
 ) -> Answers:
-    run: ComparisonRun | None = None
-    async for step in _loaded(serving, str(values["model"])):
-        if isinstance(step, dict):
-            yield step
-            continue
-        try:
-            wanted = comparison_of_values(values, rows, budgets, no_taper)
-            run = ComparisonRun.checked(wanted, step, serving.references, serving.limits)
-        except (ValueError, TypeError) as error:
-            raise refuse(error) from error
-    assert run is not None
+    def check(model: Model) -> ComparisonRun:
+        wanted = comparison_of_values(values, rows, budgets, no_taper)
+        return ComparisonRun.checked(wanted, model, serving.references, serving.limits)
+
+    return _answers(serving, values, check, partial(_compared, own=values))
+
+
+async def _compared(serving: Serving, run: ComparisonRun, own: Iterable[str]) -> Answers:
     comparison = run.comparison
     always = {
         "link": "?" + comparison_query(comparison),
         "settings": {
-            **{name: getattr(comparison, name) for name in values},
+            **{name: getattr(comparison, name) for name in own},
             "rows": [solver_text(row) for row in comparison.rows],
             "budgets": list(comparison.budgets),
             "no_taper": comparison.no_taper,
@@ -320,18 +316,17 @@ def _cells(run: ComparisonRun) -> list[dict[str, Any]]:
     return found
 
 
-async def _adaptive(serving: Serving, values: dict[str, Any], solver: Any) -> Answers:
-    wanted: Checked | None = None
-    async for step in _loaded(serving, str(values["model"])):
-        if isinstance(step, dict):
-            yield step
-            continue
-        try:
-            request = read_nested(values, {**_object(solver), "method": "adaptive"})
-            wanted = error_control.read_request(settings(request), step, serving.limits)
-        except (ValueError, TypeError) as error:
-            raise refuse(error) from error
-    assert wanted is not None
+def _adaptive(serving: Serving, values: dict[str, Any], solver: Any) -> Answers:
+    def check(model: Model) -> Checked:
+        method = {"method": "adaptive"}
+        own = {**solver, **method} if isinstance(solver, Mapping) else solver
+        request = read_nested({**values, **method}, own)
+        return error_control.read_request(settings(request), model, serving.limits)
+
+    return _answers(serving, values, check, _controlled)
+
+
+async def _controlled(serving: Serving, wanted: Checked) -> Answers:
     request = wanted.request
     always = {"settings": settings(request)}
     note = f"api adaptive {request.model} tolerance={request.solver.tolerance:g}"
@@ -370,12 +365,6 @@ async def _adaptive(serving: Serving, values: dict[str, Any], solver: Any) -> An
         "fixed": spent.fixed_nfe,
         "rmse_fixed": other if np.isfinite(other) else None,
     }
-
-
-def _object(solver: Any) -> dict[str, Any]:
-    if solver is not None and not isinstance(solver, Mapping):
-        raise ValueError(f"solver must be an object of settings, not {solver!r:.60}")
-    return dict(solver or {})
 
 
 def _steps(decisions: Any) -> list[dict[str, Any]]:

@@ -67,13 +67,9 @@ class Kept(Generic[T]):
 
     def get(self, run: str) -> T:
         """Raises gr.Error, one sentence, for a run that is not remembered."""
-        with self._lock:
-            if run not in self._kept:
-                raise gr.Error(
-                    "This run is no longer kept; run it again, or a smaller one.",
-                    print_exception=False,
-                )
-            return self._kept[run][0]
+        if (found := self.find(run)) is None:
+            raise gr.Error("This run is no longer kept; run it again, or a smaller one.")
+        return found
 
 
 def kept_bytes(value: Any) -> int:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from dpm_demo.ui.serving import Runner
@@ -36,10 +41,7 @@ class Ledger:
 
 def quantile(values: deque[float], share: float) -> float:
     """The smallest value that at least `share` of them do not exceed; NaN of none."""
-    if not values:
-        return float("nan")
-    ordered = sorted(values)
-    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
+    return float(np.quantile(list(values), share, method="inverted_cdf")) if values else math.nan
 
 
 def available() -> bool:
@@ -49,15 +51,10 @@ def available() -> bool:
 
 def exposition(ledger: Ledger, engine: Runner) -> bytes:
     """The text that Prometheus reads. Needs `prometheus_client`."""
-    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client import generate_latest
 
-    class Now:
-        def collect(self) -> Iterator[Any]:
-            yield from _families(ledger, engine)
-
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Now())  # type: ignore[arg-type]
-    return bytes(generate_latest(registry))
+    now: Any = SimpleNamespace(collect=partial(_families, ledger, engine))
+    return bytes(generate_latest(now))
 
 
 def _families(ledger: Ledger, engine: Runner) -> Iterator[Any]:

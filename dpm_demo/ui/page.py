@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,10 @@ def build(serving: Serving, first: Model | None) -> Page:
                 explain.build(serving)
         footer = gr.Markdown(_footer(serving, first))
         if isinstance(serving.engine, Remote):
-            demo.load(
-                lambda: _footer(serving, first), None, footer, api_visibility="private", queue=False
-            )
-        demo.load(_open_tab, None, tabs, api_visibility="private")
+            demo.load(lambda: _footer(serving, first), None, footer, queue=False)
+        demo.load(_open_tab, None, tabs)
+        for event in demo.fns.values():
+            event.api_visibility = "private"  # the API are the endpoints
         endpoints.build(serving)
         demo.unload(serving.leave)
     # whoever asks meets `Admission`, which says what is full; the queue is only for bursts
@@ -114,10 +114,9 @@ def _open_tab(request: gr.Request) -> Any:
     return gr.Tabs(selected=name) if name in TABS else gr.skip()
 
 
-def sweep(folder: Path, older_than: float = KEEP_SECONDS) -> int:
-    """Removes generated files last touched `older_than` seconds ago; says how many went."""
-    gone = 0
-    limit = time.time() - older_than
+def sweep(folder: Path) -> None:
+    """Removes generated files last touched `KEEP_SECONDS` ago."""
+    limit = time.time() - KEEP_SECONDS
     for path in sorted(folder.rglob("*"), reverse=True):  # files before the folders they are in
         try:
             if path.stat().st_mtime < limit:
@@ -125,10 +124,8 @@ def sweep(folder: Path, older_than: float = KEEP_SECONDS) -> int:
                     path.rmdir()
                 else:
                     path.unlink()
-                    gone += 1
         except OSError:  # in use, not empty, or already gone
             continue
-    return gone
 
 
 def _sweep_forever(folder: Path, stopped: threading.Event) -> None:
@@ -322,37 +319,19 @@ def credentials(text: str | None) -> tuple[str, str] | None:
 
 
 def run(
-    device: str = "auto",
-    limits: Limits | None = None,
-    allow_hub: bool = False,
-    runtime: Runtime = "auto",
-    *,
-    offload: bool = False,
-    ray: str | None = None,
-    workers: int = 0,
-    most_workers: int = 0,
-    quiet: bool = False,
-    **options: Any,
+    make: Callable[[], tuple[Serving, Model | None]], *, quiet: bool = False, **options: Any
 ) -> None:
-    """Serves until SIGTERM or Ctrl-C, then ends cleanly; `options` are those of `serve`.
+    """Serves what `make` makes until SIGTERM or Ctrl-C, then ends cleanly.
 
-    Raises ValueError or OSError where the page cannot start.
+    `make` is `make_serving` with its options; `options` are those of `serve`. Raises
+    ValueError or OSError where the page cannot start.
     """
     level = logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(OneLine(FORMAT))
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    serving, first = make_serving(
-        device,
-        limits,
-        allow_hub,
-        runtime,
-        offload=offload,
-        ray=ray,
-        workers=workers,
-        most_workers=most_workers,
-    )
+    serving, first = make()
     auth = credentials(os.environ.get(AUTH))
     demo, address = serve(serving, first, auth=auth, quiet=quiet, **options)
     stopped = threading.Event()

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
@@ -37,13 +37,18 @@ from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.metrics import Ledger
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.sentences import refuse
-from dpm_demo.ui.stop import STOP, Left, Stop, stopping
+from dpm_demo.ui.stop import STOP, Left, Stop
 
 log = logging.getLogger("dpm_demo")
 T = TypeVar("T")
 
 SPARE = 32  # events that may ask for a place beside those that have one
 WRITING_MAX = 16  # runs whose files are being made or wait for it
+
+
+def drawn(make: Callable[..., Any], *args: Any) -> PlotData:
+    """The plotly figure that `make` makes, written out as the page takes it."""
+    return PlotData(type="plotly", plot=make(*args).to_json())
 
 
 class Runner(Protocol):
@@ -78,6 +83,7 @@ class Serving:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="files")
         self._writing = 0
         self.arrivals = Arrivals(self.library, self.load)
+        self.model, self.telling = self.arrivals.model, self.arrivals.telling
         self.files = own_folder() / "made"
         self.ledger = Ledger()
         self.pace = Pace()
@@ -99,7 +105,6 @@ class Serving:
             "concurrency_id": "engine",
             "concurrency_limit": self.limits.requests + SPARE,
             "show_progress": "hidden",
-            "api_visibility": "private",
             "scroll_to_output": False,
         }
 
@@ -107,11 +112,6 @@ class Serving:
     def others(self) -> int:
         """Runs under way beside the one that asks."""
         return len(self._running) - (STOP.get() in self._running)
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the run that asks is to stop."""
-        return stopping()
 
     def stoppable(
         self, tab: str, handler: Callable[..., AsyncGenerator[Any, None]]
@@ -164,21 +164,13 @@ class Serving:
                 for stop in stops:
                     stop.ask()
 
-    def stops(self, tab: str, button: gr.Button) -> None:
-        """Makes `button` the Stop of the tab's `stoppable` events."""
+    def stops(self, tab: str, event: Callable[..., Any]) -> None:
+        """Makes `event` (a button's `click`, say) the Stop of the tab's `stoppable` events."""
 
         async def ask(request: gr.Request) -> None:
             await self.stop(tab, request)
 
-        button.click(ask, None, None, queue=False, api_visibility="private")
-
-    async def model(self, name: str) -> Model:
-        """`Arrivals.model`: loaded on first use. Raises gr.Error with one sentence."""
-        return await self.arrivals.model(name)
-
-    def telling(self, name: str, work: Awaitable[T]) -> AsyncGenerator[str | T, None]:
-        """`Arrivals.telling`: the result of `work`, after sentences of the model's way."""
-        return self.arrivals.telling(name, work)
+        event(ask, None, None, queue=False)
 
     def load(self, name: str) -> Future[Model]:
         """The model of that name where the request for it is to run; a CheckpointError if none."""
@@ -213,12 +205,8 @@ class Serving:
         return await asyncio.get_running_loop().run_in_executor(self._encoder, work, *args)
 
     async def plot(self, make: Callable[..., Any], *args: Any) -> Any:
-        """A plotly figure as the page takes it, made and written out off the event loop."""
-
-        def made() -> PlotData:
-            return PlotData(type="plotly", plot=make(*args).to_json())
-
-        return gr.update(value=await self.encode(made), visible=True)
+        """The update of a `gr.Plot` with a plotly figure, which is drawn off the event loop."""
+        return gr.update(value=await self.encode(drawn, make, *args), visible=True)
 
     async def run(
         self, job: Job, note: str

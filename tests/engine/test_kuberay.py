@@ -49,7 +49,7 @@ def test_the_page_is_started_by_a_command_that_this_program_takes(
     from dpm_demo.ui import page
 
     asked: dict[str, Any] = {}
-    monkeypatch.setattr(page, "run", lambda *args, **options: asked.update(options))
+    monkeypatch.setattr(page, "run", lambda make, **options: asked.update(make.keywords | options))
     (found,) = (each for each in containers(documents) if each["name"] == "page")
     assert found["command"] == ["python", "app.py"]
     assert main(["serve", *found["args"]]) == 0

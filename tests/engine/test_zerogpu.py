@@ -29,6 +29,7 @@ from dpm_demo.engine.zerogpu import ZeroGPU, seconds_of
 from dpm_demo.models.exact import mixture_model
 from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import Checked
 from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import Solver
 
@@ -225,10 +226,10 @@ def test_other_work_runs_there_too(zero, model):
 def test_every_kind_of_job_of_the_page_can_be_sent(zero, model):
     from dpm_demo.ui.tabs.from_picture_runs import midway_job, way_job
 
-    request = GenerateRequest("mixture", count=1, solver=Solver(nfe=3))
+    wanted = Checked.of(GenerateRequest("mixture", count=1, solver=Solver(nfe=3)), model)
     picture = np.zeros((32, 32, 3), np.uint8)
     state = np.zeros(model.shape, np.float32)
-    for job in (midway_job(request, model, picture, 0.5), way_job(request, model, state, False)):
+    for job in (midway_job(wanted, picture, 0.5), way_job(wanted, state, False)):
         *_, alone = run_inline(job, preview_hz=0)
         done = zero.submit(job).result(30)
         np.testing.assert_allclose(done.tracks[0].samples, alone.tracks[0].samples, atol=1e-5)

@@ -21,6 +21,7 @@ from dpm_demo.cli import sample as sample_command
 from dpm_demo.cli.main import main
 from dpm_demo.media.png import png, png_text
 from dpm_demo.models.exact import mixture_model
+from dpm_demo.request.code import code_for
 from dpm_demo.request.codec import (
     read,
     read_leniently,
@@ -31,7 +32,6 @@ from dpm_demo.request.codec import (
 )
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.solver.settings import CHOICES, SCHEDULES, SEED_MAX, Solver
-from dpm_demo.ui.widgets.code import code_for
 from dpm_demo.ui.widgets.controls import SolverControls
 
 SOLVER = set(Solver.__dataclass_fields__)

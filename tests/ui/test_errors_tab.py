@@ -216,7 +216,7 @@ def test_a_run_spends_the_same_on_fixed_steps_and_tells_both_true_errors(serving
 
 def test_the_last_plot_has_every_step_up_to_the_end(serving: Serving) -> None:
     plots = [news.plot for news in watched(serving, request()) if news.plot]
-    orders = [t for t in json.loads(plots[-1].plot)["data"] if t["yaxis"] == "y3"]
+    orders = [t for t in json.loads(plots[-1]["value"].plot)["data"] if t["yaxis"] == "y3"]
     ends = [max(t["x"]) for t in orders if "stability" not in t["name"]]
     assert ends == pytest.approx([MODEL.lam_span[1]] * 2)
 

@@ -178,7 +178,7 @@ def test_the_legend_has_the_settings_values_and_the_hover_the_whole_name() -> No
     )
     choice = choose(sweep(), "rmse", [LONG, "order=1"], None)
     assert choice is not None
-    drawn = json.loads(plot_of(sweep(), choice).plot)
+    drawn = json.loads(plot_of(sweep(), choice).to_json())
     assert [trace["name"] for trace in drawn["data"]] == ["order 1", brief(LONG)]
     assert LONG in drawn["data"][1]["hovertemplate"]
     assert drawn["layout"]["yaxis"]["title"]["text"] == "RMSE to the converged sample"
@@ -188,7 +188,7 @@ def test_a_few_lines_have_their_names_beside_their_ends_and_none_on_another() ->
     results = sweep()
     choice = choose(results, "rmse", None, None)
     assert choice is not None
-    layout = json.loads(plot_of(results, choice).plot)["layout"]
+    layout = json.loads(plot_of(results, choice).to_json())["layout"]
     labels = layout["annotations"]
     assert layout["showlegend"] is False and len(labels) == 3
     scale = [label["y"] for label in labels]
@@ -197,7 +197,7 @@ def test_a_few_lines_have_their_names_beside_their_ends_and_none_on_another() ->
     assert all(b - a > 0.99 * LABEL_PX * pixel for a, b in pairwise(at))
     every = choose(results, "rmse", results.ranking("rmse"), None)
     assert every is not None
-    assert json.loads(plot_of(results, every).plot)["layout"]["showlegend"] is True
+    assert json.loads(plot_of(results, every).to_json())["layout"]["showlegend"] is True
 
 
 def test_a_point_leads_to_samples_of_its_solver_at_its_budget() -> None:

@@ -7,7 +7,9 @@ import base64
 import io
 import math
 import os
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +31,9 @@ from dpm_demo.media.pixels import to_data, uint8
 from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
 from dpm_demo.models.library import ModelLibrary
+from dpm_demo.models.model import Words
 from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import Checked
 from dpm_demo.solver import add_noise, cosine_time, initial_noise
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.component import Player
@@ -50,8 +54,9 @@ def exact_sample(seed: int = 7) -> np.ndarray:
 PICTURE = exact_sample()
 
 
-def asked(count: int = 1, **solver: Any) -> GenerateRequest:
-    return GenerateRequest(MIXTURE_NAME, guidance=1.0, count=count, solver=Solver(**solver))
+def asked(count: int = 1, **solver: Any) -> Checked:
+    request = GenerateRequest(MIXTURE_NAME, guidance=1.0, count=count, solver=Solver(**solver))
+    return Checked.of(request, MODEL)
 
 
 @pytest.fixture
@@ -174,11 +179,11 @@ def test_a_level_with_nothing_to_solve_is_refused(level: Any) -> None:
 
 
 def test_midway_is_the_exact_solution_from_the_noised_picture() -> None:
-    lam, request = -0.5, asked(count=2, nfe=60, order=3)
-    *_, done = run_inline(runs.midway_job(request, MODEL, PICTURE, lam))
+    lam, wanted = -0.5, asked(count=2, nfe=60, order=3)
+    *_, done = run_inline(runs.midway_job(wanted, PICTURE, lam))
     assert isinstance(done, Done) and {row.nfe for row in done.tracks[0].rows} == {60}
     x0 = torch.from_numpy(to_data(PICTURE))[None]
-    noised = add_noise(x0, lam, initial_noise(request.seeds, SHAPE))
+    noised = add_noise(x0, lam, initial_noise(wanted.request.seeds, SHAPE))
     truth = MODEL.exact_solution(noised, lam, MODEL.lam_span[1])
     assert rmse(done.tracks[0].samples, truth.numpy()) < 1e-3
 
@@ -187,9 +192,30 @@ def test_more_noise_leads_further_from_the_picture() -> None:
     apart = []
     for level in (0.1, 0.4, 0.7, 1.0):
         lam = runs.lam_of_level(level, MODEL.lam_span)
-        *_, done = run_inline(runs.midway_job(asked(nfe=12), MODEL, PICTURE, lam))
+        *_, done = run_inline(runs.midway_job(asked(nfe=12), PICTURE, lam))
         apart.append(rmse(done.tracks[0].samples[0], to_data(PICTURE)))
     assert apart == sorted(apart) and apart[-1] > 4 * apart[0]
+
+
+def test_samples_that_cost_differently_are_told_from_the_least_to_the_most(
+    serving: Serving,
+) -> None:
+    wanted = asked(count=4, method="adaptive", nfe=400, tolerance=0.001)
+
+    async def texts() -> list[str]:
+        return [text async for _, text in runs.midway(serving, wanted, PICTURE, -2.0)]
+
+    (said,) = re.findall(r"4 × (\d+) to (\d+) evaluations", asyncio.run(texts())[-1])
+    *_, done = run_inline(runs.midway_job(wanted, PICTURE, -2.0))
+    spent = sorted(row.nfe for row in done.tracks[0].rows)
+    assert len(set(spent)) > 2 and tuple(map(int, said)) == (spent[0], spent[-1])
+
+
+def test_a_prompt_counts_on_the_way_from_a_picture() -> None:
+    model = replace(MODEL, prompted=True)
+    wanted = Checked.of(GenerateRequest(MIXTURE_NAME, guidance=1.0, prompt="a cat"), model)
+    (track,) = runs.midway_job(wanted, PICTURE, 0.0).tracks
+    assert track.cond == wanted.condition and track.cond.payload == Words("a cat")
 
 
 # --------------------------------------------------------------------------------- there and back
@@ -197,7 +223,7 @@ def test_more_noise_leads_further_from_the_picture() -> None:
 
 def inverted(serving: Serving, **solver: Any) -> tuple[list[dict[str, Any]], str]:
     async def collect() -> list[tuple[dict[str, Any], str]]:
-        stream = runs.invert(serving, asked(**solver), MODEL, PICTURE)
+        stream = runs.invert(serving, asked(**solver), PICTURE)
         return [news async for news in stream]
 
     news = asyncio.run(collect())
@@ -207,7 +233,7 @@ def inverted(serving: Serving, **solver: Any) -> tuple[list[dict[str, Any]], str
 def test_inversion_finds_the_noise_of_the_exact_flow() -> None:
     low, high = MODEL.lam_span
     state = to_data(PICTURE)
-    job = runs.way_job(asked(nfe=120, order=3), MODEL, state, back=False)
+    job = runs.way_job(asked(nfe=120, order=3), state, back=False)
     *_, done = run_inline(job)
     truth = MODEL.exact_solution(torch.from_numpy(state)[None], high, low)
     assert rmse(done.tracks[0].samples, truth.numpy()) < 0.02
@@ -293,6 +319,9 @@ def test_the_buttons_refuse_in_one_sentence(page: gr.Blocks, tmp_path: Path) -> 
     for name, changes, sentence in (
         ("run", {}, "upload one first"),
         ("run", {"Picture": path, "Noise level": 0}, "noise level must be above 0"),
+        ("run", {"Picture": path, "Schedule": "calibrated"}, "schedule: the calibrated one"),
+        ("round_trip", {"Picture": path, "Schedule": "calibrated"}, "schedule: the calibrated one"),
+        ("run", {"More": "contr"}, "solver: 'contr' is not of the form field=value"),
         ("round_trip", {"Picture": path, "Noise η": 0.5}, "eta must be 0"),
         ("round_trip", {"Picture": str(tmp_path / "text.png")}, "no picture that can be read"),
     ):

@@ -17,7 +17,7 @@ from dpm_demo.models.exact import mixture_model
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.wall import Wall
-from dpm_demo.ui.tabs.compare_runs import Painter, wall_of
+from dpm_demo.ui.tabs.compare_runs import Painter
 
 MODEL = mixture_model(torch.device("cpu"))
 
@@ -63,12 +63,12 @@ def test_a_comparison_that_goes_on_shows_what_was_there_before_in_its_place() ->
     assert isinstance(ended, Done)
     done = {track: ended.tracks[track] for track in (0, 2, 4)}
     run = ComparisonRun(asked, model, References(), done=done)
-    painter = Painter(run, wall_of(run))
+    painter = Painter(run)
     values = [painter(run.take(event), 0) for event in run_inline(run.job)]
     old = [k for k, cell in enumerate(run.cells.cells) if cell.track in done]
     assert len(old) == 3 and len(run.job.tracks) == 4
     assert all(values[0]["tiles"][k]["state"] == "done" for k in old)
-    whole = Painter(before, wall_of(before))(ended, 0)
+    whole = Painter(before)(ended, 0)
     tiles = [[(t["state"], t["nfe"], t["record"]) for t in v["tiles"]] for v in (values[-1], whole)]
     assert tiles[0] == tiles[1]
     assert values[-1]["errors"] == whole["errors"] and None not in whole["errors"]

@@ -22,8 +22,6 @@ from dpm_demo.ui.widgets.form import RequestForm
 
 log = logging.getLogger("dpm_demo")
 
-FOLDER = CHECKPOINTS / "emoji-image" / "recorded"
-
 
 def recordings_of(model: Model | None) -> list[dict[str, Any]]:
     """The recordings that the model's own weights made."""
@@ -32,7 +30,7 @@ def recordings_of(model: Model | None) -> list[dict[str, Any]]:
     return read_recordings(CHECKPOINTS / model.name / "recorded", model.digest)
 
 
-def read_recordings(folder: Path = FOLDER, digest: str = "") -> list[dict[str, Any]]:
+def read_recordings(folder: Path, digest: str) -> list[dict[str, Any]]:
     """`title`, `note`, `value` and `request` of each file, by file name.
 
     One that cannot be read is left out, and so is one that other weights than `digest` made.
@@ -41,7 +39,7 @@ def read_recordings(folder: Path = FOLDER, digest: str = "") -> list[dict[str, A
     for path in sorted(folder.glob("*.json")):
         try:
             read = json.loads(path.read_text(encoding="utf-8"))
-            if digest and read["digest"] != digest:
+            if read["digest"] != digest:
                 continue
             recording = {name: read[name] for name in ("title", "note", "value")}
             found.append({**recording, "request": request_of_settings(read["settings"])})
@@ -72,7 +70,6 @@ def build(
                 [player, note, *downloads, *form.inputs],
                 queue=False,
                 show_progress="hidden",
-                api_visibility="private",
             )
 
 

@@ -28,7 +28,6 @@ class Wall:
     """
 
     job: Job
-    device: str = "cpu"
     titles: Sequence[str] = ()
     row_titles: Sequence[str] | None = None
     column_titles: Sequence[str] | None = None
@@ -64,8 +63,7 @@ class Wall:
                 "x": _sheet([p.x for p in pictures]),
             }
         left = event.seconds * (event.budget - event.nfe) / event.nfe if event.nfe else None
-        spent = sum(event.tiles[number].nfe for number in set(shown) if number >= 0)
-        value["status"] = self._status(spent, event.seconds, event.ms, left, others)
+        value["status"] = self._status(event.seconds, event.ms, left, others)
         value["status"]["text"] = event.note
         return value
 
@@ -96,9 +94,7 @@ class Wall:
             tiles = [{**t, "state": state} if t["state"] in under_way else t for t in self._newest]
         value = self._value(1 << 30, tiles)
         ms = 1000 * event.seconds / max(1, max((row.nfe for _, row in rows), default=1))
-        own = set(self._shown(len(rows)))
-        spent = sum(row.nfe for k, (_, row) in enumerate(rows) if k in own) if rows else event.nfe
-        value["status"] = self._status(spent, event.seconds, ms, 0.0, others)
+        value["status"] = self._status(event.seconds, ms, 0.0, others)
         note = event.note if isinstance(event, Done) else ""
         value["status"]["text"] = ", ".join(filter(None, (END_STATES[type(event)], note)))
         if not isinstance(event, Cancelled) and event.error:
@@ -160,17 +156,14 @@ class Wall:
             ],
         }
 
-    def _status(
-        self, nfe: int, seconds: float, ms: float, left: float | None, others: int
-    ) -> dict[str, Any]:
+    def _status(self, seconds: float, ms: float, left: float | None, others: int) -> dict[str, Any]:
         return {
             "text": "",
-            "nfe": nfe,
             "seconds": round(seconds, 2),
             # several settings share a network call, which then is no evaluation's time
             "ms": round(ms, 1) if len(self.job.tracks) == 1 else None,
             "left": None if left is None else round(left, 1),
-            "device": self.device,
+            "device": str(self.job.device),
             "others": others,
         }
 

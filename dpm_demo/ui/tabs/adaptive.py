@@ -14,7 +14,6 @@ from dpm_demo.request.codec import read, read_leniently, to_query
 from dpm_demo.request.job import Checked, condition_of
 from dpm_demo.solver.settings import NFE_MAX, Solver
 from dpm_demo.ui.player.component import Player
-from dpm_demo.ui.sentences import refuse
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs.adaptive_runs import (
     SAMPLES_MAX,
@@ -121,10 +120,7 @@ def build(
     async def read_widgets(args: tuple[Any, ...], settings: int) -> Checked:
         values = flat(args)
         model = await serving.model(str(values["model"]))
-        try:
-            return read_request(values, model, serving.limits, settings)
-        except ValueError as error:
-            raise refuse(error) from error
+        return read_request(values, model, serving.limits, settings)
 
     async def of_a_run(*args: Any) -> Checked:
         return await read_widgets(args, 1)
@@ -142,40 +138,26 @@ def build(
         known = News()
         async with aclosing(watch(serving, wanted)) as stream:
             async for news in stream:
-                known = News(
-                    *(
-                        old if new is None else new
-                        for new, old in zip(news.parts, known.parts, strict=True)
-                    )
-                )
-                plots = [
-                    gr.update(value=plot, visible=True) if plot else gr.skip()
-                    for plot in (news.hops, news.plot)
-                ]
-                yield known.text, plots[0], known.adaptive or gr.skip(), known.fixed, plots[1]
+                known = news.after(known)
+                hops, plot = news.hops or gr.skip(), news.plot or gr.skip()
+                yield known.text, hops, known.adaptive or gr.skip(), known.fixed, plot
 
     async def fill_table(wanted: Checked) -> AsyncGenerator[Any, None]:
         async with aclosing(tabulate(serving, wanted)) as stream:
             async for lines, text in stream:
                 yield gr.update(value=lines, visible=True), text
 
-    async def relabel(name: str) -> list[Any]:
-        return labels.show(await serving.model(name))[1:]
-
     panes = [note, hops, player, beside, plot]
-    bar.follows(on_click(serving, "errors", bar.go, inputs, panes, note, of_a_run, run))
+    bar.follows(on_click(serving, "errors", bar.go.click, inputs, panes, note, of_a_run, run))
     table_panes = [shown, note]
     bar.follows(
-        on_click(serving, "errors", fill, inputs, table_panes, note, of_the_table, fill_table)
+        on_click(serving, "errors", fill.click, inputs, table_panes, note, of_the_table, fill_table)
     )
     bar.watches(inputs)
     links.follows(inputs, query, link)
-    demo.load(
-        open_link, None, [*inputs, note], show_progress="hidden", api_visibility="private"
-    ).then(None, None, None, js=links.RUN.replace("TAB", "errors"), api_visibility="private")
-    labels.model.input(
-        relabel, labels.model, [*labels.axes, labels.guidance], api_visibility="private"
-    )
+    opened = demo.load(open_link, None, [*inputs, note], show_progress="hidden")
+    opened.then(None, None, None, js=links.RUN.replace("TAB", "errors"))
+    labels.follow(serving, note)
 
 
 def _controls() -> dict[str, gr.components.Component]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
-
-import plotly.graph_objects as go
-from gradio.components.plot import PlotData
 
 from dpm_demo.compare.adaptive import (
     Spent,
@@ -39,11 +36,6 @@ SAMPLES_MAX = 4
 PLOT_SECONDS = 0.33  # between two updates of a plot: the page draws each of them anew
 
 
-def drawn(figure: Callable[..., go.Figure], *args: Any) -> PlotData:
-    """A figure as the page takes it, so that making and writing it is done off the event loop."""
-    return PlotData(type="plotly", plot=figure(*args).to_json())
-
-
 # ---------------------------------------------------------------- requests
 
 
@@ -68,26 +60,25 @@ def read_request(
 
 @dataclass(frozen=True)
 class News:
-    """What changed in the tab; None is no change."""
+    """What changed in the tab; None is no change. Plots are as a `gr.Plot` takes them."""
 
     text: str | None = None
-    hops: PlotData | None = None
+    hops: Any = None
     adaptive: dict[str, Any] | None = None
     fixed: dict[str, Any] | None = None
-    plot: PlotData | None = None
+    plot: Any = None
 
-    @property
-    def parts(self) -> tuple[Any, ...]:
-        return self.text, self.hops, self.adaptive, self.fixed, self.plot
+    def after(self, old: News) -> News:
+        """What stands in the tab where `old` stood."""
+        return replace(old, **{k: v for k, v in vars(self).items() if v is not None})
 
 
 async def watch(serving: Serving, wanted: Checked) -> AsyncGenerator[News, None]:
     """Runs the adaptive solver, then fixed steps at the same cost, then says both errors."""
-    request, model = wanted.request, wanted.model
+    request, span = wanted.request, wanted.model.lam_span
     titles = [f"seed {seed}" for seed in request.seeds]
-    span = model.lam_span
     job = wanted.job(float32=True)
-    wall = Wall(job, device=str(model.device), titles=titles)
+    wall = Wall(job, titles=titles)
     note = f"adaptive {request.model} tolerance={request.solver.tolerance:g}"
     throttle, decisions = Throttle(PLOT_SECONDS), list[SolverDecision]()
     async with aclosing(serving.play(job, wall, f"{note} count={request.count}")) as events:
@@ -98,22 +89,22 @@ async def watch(serving: Serving, wanted: Checked) -> AsyncGenerator[News, None]
                 value["status"]["left"] = None
                 hops = None
                 if decisions and throttle.due():
-                    hops = await serving.encode(drawn, hops_figure, decisions, titles, span)
+                    hops = await serving.plot(hops_figure, decisions, titles, span)
                 yield News(progress(decisions), hops, value)
     rows = _rows(event)
     decisions = [decision for row in rows for decision in row.decisions]
-    hops = await serving.encode(drawn, hops_figure, decisions, titles, span)
-    plot = await serving.encode(drawn, steps_figure, decisions, titles, span)
+    hops = await serving.plot(hops_figure, decisions, titles, span)
+    plot = await serving.plot(steps_figure, decisions, titles, span)
     if not isinstance(event, Done):
         yield News(ended(event), hops, value, plot=plot)
         return
     spent = spent_of([row.nfe for row in rows], [row.decisions for row in rows])
     fixed = fixed_run(serving, wanted, [spent])
     where = nodes(fixed.solvers[0].schedule, spent.fixed_nfe, span)
-    hops = await serving.encode(drawn, hops_figure, decisions, titles, span, where)
+    hops = await serving.plot(hops_figure, decisions, titles, span, where)
     text = " ".join([progress(decisions), cap_sentence(spent, request.solver.nfe)])
     yield News(text, hops, value, plot=plot)
-    wall = Wall(fixed.job, device=str(model.device), titles=titles, shown=range(len(request.seeds)))
+    wall = Wall(fixed.job, titles=titles, shown=range(len(request.seeds)))
     note = f"fixed {request.model} nfe={spent.fixed_nfe} count={request.count}"
     async with aclosing(serving.measure(fixed, note)) as events:
         async for event in events:

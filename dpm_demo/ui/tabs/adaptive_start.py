@@ -16,7 +16,8 @@ from dpm_demo.compare.adaptive_plots import hops_figure, steps_figure
 from dpm_demo.engine.events import SolverDecision
 from dpm_demo.models.checkpoint import CHECKPOINTS
 from dpm_demo.models.model import Model
-from dpm_demo.ui.tabs.adaptive_runs import News, drawn
+from dpm_demo.ui.serving import drawn
+from dpm_demo.ui.tabs.adaptive_runs import News
 
 log = logging.getLogger("dpm_demo")
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 def on_click(
     serving: Serving,
     tab: str,
-    button: gr.Button,
+    event: Callable[..., Any],
     inputs: Sequence[Any],
     outputs: Sequence[Any],
     note: Any,
@@ -32,7 +32,7 @@ def on_click(
     stream: Callable[[T], AsyncGenerator[Any, None]],
     **options: Any,
 ) -> Any:
-    """Makes `button` start runs of the tab; returns the event.
+    """Makes `event` (a button's `click`, say) start runs of the tab; returns what it gives.
 
     The first input is the model's name. `prepare(*args)` checks the inputs and may wait for that
     model: meanwhile `note`, one of `outputs`, says how far it is. `stream` of what it gave yields
@@ -52,9 +52,7 @@ def on_click(
                 yield value
 
     run.__name__ = stream.__name__  # type: ignore[attr-defined]  # by which messages call it
-    return button.click(
-        serving.stoppable(tab, run), inputs, outputs, **{**serving.engine_event, **options}
-    )
+    return event(serving.stoppable(tab, run), inputs, outputs, **serving.engine_event, **options)
 
 
 class Throttle:

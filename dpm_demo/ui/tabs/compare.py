@@ -24,6 +24,7 @@ from dpm_demo.models.model import Model
 from dpm_demo.request.codec import (
     budgets_of_text,
     comparison_of_query,
+    comparison_of_values,
     comparison_query,
 )
 from dpm_demo.request.comparison import COLUMNS_MAX, Comparison
@@ -33,8 +34,9 @@ from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.landing.component import CHANGED, FILLED, IDLE, LINKED, Landing
 from dpm_demo.ui.landing.scenes import read_answers, read_scenes
 from dpm_demo.ui.player.component import Player
-from dpm_demo.ui.sentences import awaited, ended, refuse
+from dpm_demo.ui.sentences import awaited, ended
 from dpm_demo.ui.serving import Serving
+from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.tabs.compare_runs import (
     Finished,
     Painter,
@@ -42,7 +44,6 @@ from dpm_demo.ui.tabs.compare_runs import (
     estimate_of,
     files_of,
     note_of,
-    wall_of,
 )
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import ANY, LabelControls
@@ -153,54 +154,40 @@ def build(
     asking = [*inputs, done_run]  # a run that was stopped goes on
     n = len(labels.inputs)
 
-    async def checked(args: tuple[Any, ...]) -> ComparisonRun:
-        values = labels.values(args[:n])
+    async def checked(*args: Any) -> ComparisonRun:
+        words, seed_, count_, plain, *texts, before = args[n:]
+        values = labels.values(args[:n]) | {"seed": seed_, "count": count_}
         model = await serving.model(str(values["model"]))
-        try:
-            seed_, count_ = (
-                _whole(k, v) for k, v in zip(("seed", "count"), args[n + 1 : n + 3], strict=True)
-            )
-            comparison = Comparison(
-                **values,
-                seed=seed_,
-                count=count_,
-                budgets=tuple(budgets_of_text(str(args[n]))),
-                rows=rows.read(args[n + 4 : -1]),
-                no_taper=args[n + 3],
-            )
-            asked = comparison, model, serving.references, serving.limits
-            run = ComparisonRun.checked(*asked)
-            before = stopped.find(args[-1])
-            if isinstance(before, Stopped) and before.of_same(run):
-                run = ComparisonRun.checked(*asked, done=before.done)
-            return run
-        except ValueError as error:
-            raise refuse(error) from error
+        comparison = replace(
+            comparison_of_values(values, no_taper=plain),
+            budgets=tuple(budgets_of_text(str(words))),
+            rows=rows.read(texts),
+        )
+        asked = comparison, model, serving.references, serving.limits
+        run = ComparisonRun.checked(*asked)
+        found = stopped.find(before)
+        if isinstance(found, Stopped) and found.of_same(run):
+            run = ComparisonRun.checked(*asked, done=found.done)
+        return run
 
     async def estimate(*args: Any) -> str:
         """What a run is about to take, as the landing says it; nothing of what is refused."""
         try:
-            asked = await checked(args)
-        except gr.Error:
+            asked = await checked(*args)
+        except (ValueError, gr.Error):
             return ""
         fresh = ComparisonRun(asked.comparison, asked.model, References())
         return estimate_of(serving.pace, asked, fresh)
 
-    async def run(*args: Any) -> AsyncGenerator[Any, None]:
+    async def stream(run: ComparisonRun) -> AsyncGenerator[Any, None]:
         same = [gr.skip()] * len(outputs)
-        async with aclosing(serving.telling(str(args[0]), checked(args))) as steps:
-            async for step in steps:
-                if isinstance(step, str):
-                    yield gr.skip(), step, *same[2:]
-                else:
-                    run = step
-        comparison, wall = run.comparison, wall_of(run)
-        painter = Painter(run, wall)
-        span = run.model.lam_span
+        comparison, painter = run.comparison, Painter(run)
+        name, span = painter.wall.run, run.model.lam_span
         query = "?" + comparison_query(comparison)
         off = [gr.update(interactive=False)] * (1 + len(downloads))
         axes = await serving.plot(lam_axis, comparison, span, {})
-        yield gr.skip(), "", gr.skip(), axes, gr.skip(), *off, query, args[-1] if run.done else ""
+        before = gr.skip() if run.done else ""
+        yield gr.skip(), "", gr.skip(), axes, gr.skip(), *off, query, before
         finished = 0
         note = f"compare {comparison.model} {len(run.cells.cells)} cells"
         async with aclosing(serving.measure(run, note)) as events:
@@ -212,20 +199,21 @@ def build(
                     figure = await serving.plot(convergence, comparison, run.cells, run.values)
                     news = [figure, table(comparison, run.cells, run.values)]
                 if not isinstance(event, Done):
-                    text, name = awaited(run), gr.skip()
+                    text, goes_on = awaited(run), False
                     if not isinstance(event, Preview):
                         text = ended(event)
                         if isinstance(event, Cancelled) and run.finished(event):
-                            stopped.put(name := wall.run, Stopped.of(run, event))
-                            value["continues"] = True
-                    yield value, text, news[0], gr.skip(), news[1], *same[5:-1], name
+                            stopped.put(name, Stopped.of(run, event))
+                            value["continues"] = goes_on = True
+                    kept = name if goes_on else gr.skip()
+                    yield value, text, news[0], gr.skip(), news[1], *same[5:-1], kept
                     continue
                 outcome = run.outcome(event)
                 shown = await serving.encode(partial(json.dumps, value))
-                results.put(wall.run, Finished(outcome, shown.encode(), run.reference))
+                results.put(name, Finished(outcome, shown.encode(), run.reference))
                 axes = await serving.plot(lam_axis, comparison, span, outcome.spans)
                 on = [gr.update(interactive=True), *same[6:-2]]
-                yield value, note_of(run, event), news[0], axes, news[1], *on, gr.skip(), wall.run
+                yield value, note_of(run, event), news[0], axes, news[1], *on, gr.skip(), name
 
     async def files(run_id: str) -> list[Any]:
         folder = serving.path("compare").parent
@@ -233,8 +221,7 @@ def build(
         return [gr.DownloadButton(value=str(made[kind]), interactive=True) for kind in downloads]
 
     async def use_question(name: str) -> list[Any]:
-        question = QUESTIONS.get(name)
-        return await filled(question.comparison if question else START, [])
+        return await filled(QUESTIONS[name].comparison, [])
 
     async def use_recording(event: gr.SelectData) -> list[Any]:
         comparison, complaints = comparison_of_query(parse_qsl(str(event.value)))
@@ -273,40 +260,30 @@ def build(
         ]
 
     outputs = [landing, note, plot, axis, shown, make, *downloads.values(), link, done_run]
-    private: dict[str, Any] = {"api_visibility": "private"}
 
     def starts(event: Any) -> None:
-        started = event(
-            serving.stoppable("compare", run),
-            asking,
-            outputs,
-            preprocess=False,
-            **serving.engine_event,
+        started = on_click(
+            serving, "compare", event, asking, outputs, note, checked, stream, preprocess=False
         )
-        started.success(estimate, asking, line, show_progress="hidden", **private)
+        started.success(estimate, asking, line, show_progress="hidden")
         for over in (started.success, started.failure):  # `then` does not follow a refusal
-            over(None, None, None, js=IDLE.replace("TAB", "compare"), **private)
+            over(None, None, None, js=IDLE.replace("TAB", "compare"))
         # the address bar becomes the experiment; the text box shows the whole link to copy
-        started.then(None, link, link, js=links.SHOW, **private)
-
-    async def stop(request: gr.Request) -> None:
-        await serving.stop("compare", request)
+        started.then(None, link, link, js=links.SHOW)
 
     starts(landing.submit)
-    starts(landing.input(_new_seed, None, seed, queue=False, **private).then)
-    landing.stop(stop, None, None, queue=False, **private)
+    starts(landing.input(lambda: random.randint(0, SEED_MAX), None, seed, queue=False).then)
+    serving.stops("compare", landing.stop)
     form = [*inputs, note, link]
-    landing.select(use_recording, None, form, show_progress="hidden", **private).then(
-        None, None, None, js=FILLED.replace("TAB", "compare"), **private
-    )
-    preset.input(use_question, preset, form, show_progress="hidden", **private)
+    recalled = landing.select(use_recording, None, form, show_progress="hidden")
+    recalled.then(None, None, None, js=FILLED.replace("TAB", "compare"))
+    preset.input(use_question, preset, form, show_progress="hidden")
     gr.on(
         [preset.input, *[w.input for w in inputs]],  # type: ignore[attr-defined]
         None,
         None,
         None,
         js=CHANGED.replace("TAB", "compare"),
-        **private,
     )
     # no word of a prompt makes a run longer
     priced = [w for w in inputs if labels.prompts is None or w not in labels.prompts.words]
@@ -317,21 +294,9 @@ def build(
         line,
         show_progress="hidden",
         trigger_mode="always_last",
-        **private,
     )
-    line.change(None, line, None, js=TOLD.replace("TAB", "compare"), **private)
+    line.change(None, line, None, js=TOLD.replace("TAB", "compare"))
     labels.follow(serving, note, rows.menus)
-    make.click(files, done_run, list(downloads.values()), **private)
-    demo.load(open_link, None, form, show_progress="hidden", **private).then(
-        None, None, None, js=LINKED.replace("TAB", "compare"), **private
-    )
-
-
-def _new_seed() -> int:
-    return random.randint(0, SEED_MAX)
-
-
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1:
-        raise ValueError(f"{name} must be a whole number from 0 to {SEED_MAX}, not {value!r:.60}")
-    return int(value)
+    make.click(files, done_run, list(downloads.values()))
+    opened = demo.load(open_link, None, form, show_progress="hidden")
+    opened.then(None, None, None, js=LINKED.replace("TAB", "compare"))

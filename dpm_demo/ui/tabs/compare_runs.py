@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dpm_demo.compare.figures import (
     ANOTHER_TARGET,
     HEADERS,
@@ -20,7 +22,8 @@ from dpm_demo.compare.figures import (
     table,
 )
 from dpm_demo.compare.figures import rows_of as rows_of_figures
-from dpm_demo.compare.files import make_files, settings_of
+from dpm_demo.compare.files import make_files, settings_of, title_of
+from dpm_demo.compare.layout import Cell
 from dpm_demo.compare.questions import verdict
 from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.engine.events import Cancelled, Done, Event, Preview, TrackResult
@@ -42,7 +45,6 @@ def wall_of(run: ComparisonRun) -> Wall:
     comparison, cells = run.comparison, run.cells
     return Wall(
         run.whole,
-        device=str(run.model.device),
         row_titles=[brief(row_title(comparison, k)) for k in range(len(comparison.rows))],
         column_titles=[f"{nfe} NFE" for nfe in comparison.budgets],
         columns=len(comparison.budgets),
@@ -54,49 +56,46 @@ def wall_of(run: ComparisonRun) -> Wall:
 class Painter:
     """What the landing and the player show of a run (landing/component.py); for the encoder."""
 
-    def __init__(self, run: ComparisonRun, wall: Wall) -> None:
-        self.run, self.wall = run, wall
+    def __init__(self, run: ComparisonRun) -> None:
+        self.run, self.wall = run, wall_of(run)
         self._truth, self._goal = "", run.goal
 
     def __call__(self, event: Event, others: int) -> dict[str, Any]:
-        """The value of an event, with the figures that are known."""
-        known = [self.run.values.get(cell) for cell in self.run.cells.cells]
+        """The value of an event, with the figures that are known, under its tiles too."""
+        run, wall = self.run, self.wall
+        cells, values = run.cells.cells, run.values
+        best = best_cells(run.cells, values)
+        wall.captions = {k: caption(values[c]) for k, c in enumerate(cells) if c in values}
+        wall.best = {k for k, cell in enumerate(cells) if cell in best}
+        if isinstance(event, Preview):
+            painted = wall.live(event, others)
+        else:
+            truths = {run.cells.tile(c): self._truth_of(c) for c in run.cells.computed}
+            wall.truth = {k: uint8(truth) for k, truth in truths.items() if truth is not None}
+            painted = wall.final(event, others)
         return {
-            **painted(self.run, self.wall, event, others),
-            "budgets": list(self.run.comparison.budgets),
-            "errors": [None if figures is None else figures.rmse for figures in known],
+            **painted,
+            "budgets": list(run.comparison.budgets),
+            "errors": [values[cell].rmse if cell in values else None for cell in cells],
             "truth": self.truth,
             "goal": self._goal,
-            "verdict": self.verdict if isinstance(event, Done) else "",
+            "verdict": verdict(run.comparison, run.cells, values)
+            if isinstance(event, Done)
+            else "",
         }
 
-    @property
-    def verdict(self) -> str:
-        return verdict(self.run.comparison, self.run.cells, self.run.values)
+    def _truth_of(self, cell: Cell) -> np.ndarray | None:
+        return self.run.truth(cell.track, self.run.seeds[0])
 
     @property
     def truth(self) -> str:
         """The converged picture, or a clip's frames in a row, as a data URI; empty until known."""
         if not self._truth:
-            cells = self.run.cells.computed
-            known = (self.run.truth(cell.track, self.run.seeds[0]) for cell in cells)
+            known = map(self._truth_of, self.run.cells.computed)
             found = next((truth for truth in known if truth is not None), None)
             if found is not None:
                 self._truth = data_uri(png(sprite_sheet(uint8(found)[None])))
         return self._truth
-
-
-def painted(run: ComparisonRun, wall: Wall, event: Event, others: int) -> dict[str, Any]:
-    """The player's value of an event, with the figures that are known under its tiles."""
-    cells, values = run.cells.cells, run.values
-    best = best_cells(run.cells, values)
-    wall.captions = {k: caption(values[c]) for k, c in enumerate(cells) if c in values}
-    wall.best = {k for k, cell in enumerate(cells) if cell in best}
-    if isinstance(event, Preview):
-        return wall.live(event, others)
-    truths = {run.cells.tile(c): run.truth(c.track, run.seeds[0]) for c in run.cells.computed}
-    wall.truth = {tile: uint8(truth) for tile, truth in truths.items() if truth is not None}
-    return wall.final(event, others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +131,7 @@ def files_of(finished: Finished, folder: Path) -> dict[str, Path]:
     asked = outcome.comparison
     lines = table(asked, outcome.cells, outcome.values)
     about = {**settings_of(asked), "reference": finished.reference}
-    title = f"{asked.model}, {asked.label}, seed {asked.seed}: solvers side by side"
+    title = f"{title_of(asked)}: solvers side by side"
     whole = page(title, json.loads(finished.value), about, HEADERS, lines)
     return make_files(outcome, folder, {"html": whole.encode()})
 

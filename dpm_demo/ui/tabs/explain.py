@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import html
-import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
@@ -19,7 +18,7 @@ from dpm_demo.media.grid import upscale
 from dpm_demo.media.pixels import to_levels
 from dpm_demo.media.png import data_uri, png
 from dpm_demo.request.generate import SEED_MAX
-from dpm_demo.solver import cosine_time, nodes
+from dpm_demo.solver import alpha, cosine_time, nodes, sigma
 from dpm_demo.solver.settings import CHOICES
 from dpm_demo.ui.playground import answers
 from dpm_demo.ui.playground.component import Playground
@@ -84,10 +83,10 @@ printed formulas back. With very few evaluations the two trade places: measure b
 
 
 @lru_cache
-def _picture(name: str, size: int = 32) -> np.ndarray:
-    """A drawn example in [-1, 1], `(size, size, 3)`; nothing to download."""
-    y, x = np.mgrid[0:size, 0:size] / (size - 1) * 2 - 1
-    out = np.ones((size, size, 3))
+def _picture(name: str) -> np.ndarray:
+    """A drawn example in [-1, 1], `(32, 32, 3)`; nothing to download."""
+    y, x = np.mgrid[0:32, 0:32] / 31 * 2 - 1
+    out = np.ones((32, 32, 3))
     if name == "smiley":
         out[x**2 + y**2 < 0.85] = (1.0, 0.72, -0.7)
         for eye in (-0.33, 0.33):
@@ -110,33 +109,32 @@ def forward_html(name: str, lam: float, seed: float) -> str:
     if not isinstance(seed, (int, float)) or not 0 <= seed <= SEED_MAX or seed % 1:
         raise ValueError(f"seed must be a whole number from 0 to {SEED_MAX}, not {seed!r:.40}")
     x0 = _picture(name)
-    alpha, sigma = 1 / math.sqrt(1 + math.exp(-2 * lam)), 1 / math.sqrt(1 + math.exp(2 * lam))
-    noise = np.random.default_rng(int(seed)).standard_normal(x0.shape)
-    x = alpha * x0 + sigma * noise
+    signal, noise = alpha(lam), sigma(lam)
+    x = signal * x0 + noise * np.random.default_rng(int(seed)).standard_normal(x0.shape)
     shown = to_levels(x)
     src = data_uri(png(upscale(shown, 7)))
     return (
         f'<figure class="forward"><img src="{src}" width="224" height="224" '
-        f'alt="the {name} with signal {alpha:.3f} and noise {sigma:.3f}">'
-        f"<figcaption>α = {alpha:.3f}, σ = {sigma:.3f}, λ = {lam:.2f}, "
+        f'alt="the {name} with signal {signal:.3f} and noise {noise:.3f}">'
+        f"<figcaption>α = {signal:.3f}, σ = {noise:.3f}, λ = {lam:.2f}, "
         f"t = {cosine_time(lam):.3f} (cosine time)</figcaption></figure>"
     )
 
 
-def schedule_plot(span: tuple[float, float] = SPAN) -> go.Figure:
+def schedule_plot() -> go.Figure:
     """α, σ and λ against the time of each schedule: the share of its evaluations still to come."""
     figure = make_subplots(rows=1, cols=2, subplot_titles=("α (solid) and σ (dotted)", "λ"))
     time = {"x0": 1, "dx": -0.01}
     for name in CHOICES["schedule"]:
-        lam = np.array(nodes(name, 100, span))
+        lam = np.array(nodes(name, 100, SPAN))
         style, dotted = {"color": COLOURS[name]}, {"color": COLOURS[name], "dash": "dot"}
-        alpha, sigma = 1 / np.sqrt(1 + np.exp(-2 * lam)), 1 / np.sqrt(1 + np.exp(2 * lam))
-        for column, values, line in ((1, alpha, style), (1, sigma, dotted), (2, lam, style)):
+        signal, noise = np.array([(alpha(at), sigma(at)) for at in lam]).T
+        for column, values, line in ((1, signal, style), (1, noise, dotted), (2, lam, style)):
             figure.add_scatter(
                 y=values.astype(np.float32),  # of half the bytes
                 name=name,
                 line=line,
-                showlegend=values is alpha,
+                showlegend=values is signal,
                 row=1,
                 col=column,
                 **time,
@@ -145,11 +143,11 @@ def schedule_plot(span: tuple[float, float] = SPAN) -> go.Figure:
     return tidy(figure, 340)
 
 
-def nodes_plot(nfe: int, span: tuple[float, float] = SPAN) -> go.Figure:
+def nodes_plot(nfe: int) -> go.Figure:
     """Where each schedule puts its evaluations, on the λ axis."""
     figure = go.Figure()
     for name in reversed(CHOICES["schedule"]):
-        lam = nodes(name, nfe, span)
+        lam = nodes(name, nfe, SPAN)
         figure.add_scatter(
             x=lam,
             y=[name] * len(lam),
@@ -228,7 +226,6 @@ def build(serving: Serving) -> None:
         queue=False,
         show_progress="hidden",
         trigger_mode="always_last",
-        api_visibility="private",
     )
     gr.Markdown(EVALUATION, latex_delimiters=MATH)
     gr.Markdown(
@@ -248,7 +245,6 @@ def build(serving: Serving) -> None:
         where,
         queue=False,
         show_progress="hidden",
-        api_visibility="private",
     )
     gr.Markdown(TRAP, latex_delimiters=MATH)
     samplers.build()

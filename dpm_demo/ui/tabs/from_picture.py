@@ -7,10 +7,8 @@ al. 2108.01073). Inversion: the same ODE is solved from picture to noise, and fr
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,20 @@ from PIL import Image, ImageOps
 
 from dpm_demo.media.decode import PIXELS_MAX, decode
 from dpm_demo.media.grid import upscale
-from dpm_demo.models.model import Model
-from dpm_demo.request.generate import GenerateRequest
-from dpm_demo.request.job import request_of
+from dpm_demo.request.codec import read
+from dpm_demo.request.job import Checked, checked
 from dpm_demo.request.limits import check_cost
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.sentences import refuse
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs.base import on_click
-from dpm_demo.ui.tabs.from_picture_runs import check_inversion, invert, lam_of_level, midway
+from dpm_demo.ui.tabs.from_picture_runs import (
+    check_inversion,
+    check_start,
+    invert,
+    lam_of_level,
+    midway,
+)
 from dpm_demo.ui.widgets.controls import LabelControls, SolverControls
 
 SHOWN_SIZE = 256  # to which a sample is enlarged, by whole pixels, where it becomes the picture
@@ -93,9 +96,7 @@ def sample_of(value: Any, shape: tuple[int, ...]) -> np.ndarray:
             if opened.width != width or not height <= opened.height <= SHEET_MAX * height:
                 raise missing
             sheet = np.asarray(opened.convert("RGB"))
-    except (KeyError, IndexError, TypeError, AttributeError, binascii.Error) as error:
-        raise missing from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, OSError, SyntaxError, ValueError) as error:
         raise missing from error
     return sheet[-height:]
 
@@ -113,8 +114,7 @@ class PictureInput(gr.Image):
         try:
             return super().preprocess(payload)
         except Exception as error:  # whatever Pillow finds in a stranger's file
-            refusal = _refusal("no picture that can be read")
-            raise gr.Error(refusal, print_exception=False) from error
+            raise gr.Error(_refusal("no picture that can be read")) from error
 
 
 def build(
@@ -170,56 +170,32 @@ def build(
     inputs = [*labels.inputs, *solver.inputs, count, seed, picture, level]
     n, m = len(labels.inputs), len(solver.inputs)
 
-    async def checked(
-        args: tuple[Any, ...], **changes: Any
-    ) -> tuple[GenerateRequest, Model, np.ndarray]:
+    async def prepared(args: tuple[Any, ...], **changes: Any) -> tuple[Checked, np.ndarray]:
         flat = labels.values(args[:n]) | solver.values(args[n : n + m])
         flat |= {"count": args[n + m], "seed": args[n + m + 1], **changes}
         model = await serving.model(str(flat["model"]))
-        try:
-            request = request_of(flat, model, serving.limits)
-            if model.latents is not None:
-                raise ValueError(
-                    f"model: {model.name} makes latents; a model of pixels starts here."
-                )
-            path = args[n + m + 2]
-            if not path:
-                raise ValueError("picture: upload one first, or take a sample from above.")
-            return request, model, await serving.encode(read_picture, path, model.shape)
-        except ValueError as error:
-            raise refuse(error) from error
+        wanted = checked(read(flat), model, serving.limits)
+        check_start(wanted)
+        path = args[n + m + 2]
+        if not path:
+            raise ValueError("picture: upload one first, or take a sample from above.")
+        return wanted, await serving.encode(read_picture, path, model.shape)
 
-    async def of_midway(*args: Any) -> tuple[GenerateRequest, Model, np.ndarray, float]:
-        request, model, start = await checked(args)
-        try:
-            lam_of_level(args[-1], model.lam_span)
-        except ValueError as error:
-            raise refuse(error) from error
-        return request, model, start, args[-1]
+    async def of_midway(*args: Any) -> tuple[Checked, np.ndarray, float]:
+        wanted, start = await prepared(args)
+        return wanted, start, lam_of_level(args[-1], wanted.model.lam_span)
 
-    async def of_round_trip(*args: Any) -> tuple[GenerateRequest, Model, np.ndarray]:
-        request, model, start = await checked(args, count=1)
-        try:
-            check_inversion(request.solver)
-            rows = model.rows(model.condition(request.label, request.guidance))
-            check_cost(2 * request.solver.nfe * rows, serving.limits)
-        except ValueError as error:
-            raise refuse(error) from error
-        return request, model, start
+    async def of_round_trip(*args: Any) -> tuple[Checked, np.ndarray]:
+        wanted, start = await prepared(args, count=1)
+        check_inversion(wanted.request.solver)
+        check_cost(2 * wanted.request.solver.nfe * wanted.rows, serving.limits)
+        return wanted, start
 
-    async def run(
-        wanted: tuple[GenerateRequest, Model, np.ndarray, float],
-    ) -> AsyncGenerator[Any, None]:
-        async with aclosing(midway(serving, *wanted)) as stream:
-            async for value, text in stream:
-                yield value, text
+    def run(ready: tuple[Checked, np.ndarray, float]) -> AsyncGenerator[Any, None]:
+        return midway(serving, *ready)
 
-    async def round_trip(
-        wanted: tuple[GenerateRequest, Model, np.ndarray],
-    ) -> AsyncGenerator[Any, None]:
-        async with aclosing(invert(serving, *wanted)) as stream:
-            async for value, text in stream:
-                yield value, text
+    def round_trip(ready: tuple[Checked, np.ndarray]) -> AsyncGenerator[Any, None]:
+        return invert(serving, *ready)
 
     async def take_sample(value: Any, name: str, _number: Any) -> np.ndarray:
         model = await serving.model(str(name))
@@ -229,9 +205,9 @@ def build(
             raise refuse(error) from error
         return upscale(sample, max(1, SHOWN_SIZE // max(sample.shape[:2])))
 
-    on_click(serving, "start", go, inputs, [player, note], note, of_midway, run)
-    on_click(serving, "start", turn, inputs, [player, note], note, of_round_trip, round_trip)
-    serving.stops("start", stop)
+    on_click(serving, "start", go.click, inputs, [player, note], note, of_midway, run)
+    on_click(serving, "start", turn.click, inputs, [player, note], note, of_round_trip, round_trip)
+    serving.stops("start", stop.click)
     take.click(
         take_sample,
         [above, labels.model, number],
@@ -239,5 +215,4 @@ def build(
         # only the tile that is asked for travels, not the whole wall
         js="(v, name, k) => [v && { tiles: [(v.tiles || [])[k - 1]] }, name, k]",
         show_progress="hidden",
-        api_visibility="private",
     )

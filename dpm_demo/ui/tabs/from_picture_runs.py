@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -17,16 +17,15 @@ import numpy as np
 
 from dpm_demo.compare.figures import psnr, rmse
 from dpm_demo.engine.events import Done, Preview, SampleRecord
-from dpm_demo.engine.job import Job, Track
+from dpm_demo.engine.job import Job
 from dpm_demo.media.grid import sprite_sheet
 from dpm_demo.media.pixels import to_data
 from dpm_demo.media.png import data_uri, png
-from dpm_demo.models.model import Model
-from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import Checked
 from dpm_demo.solver import add_noise, alpha, cosine_lam, cosine_time, initial_noise, sigma
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.player.wall import Wall
-from dpm_demo.ui.sentences import ended
+from dpm_demo.ui.sentences import capped, ended, spent
 from dpm_demo.ui.serving import Serving
 
 # ---------------------------------------------------------------- midway
@@ -46,16 +45,23 @@ def lam_of_level(level: float, span: tuple[float, float]) -> float:
     return span[0] if level == 1 else min(max(lam, span[0]), span[1])
 
 
-def midway_job(request: GenerateRequest, model: Model, picture: np.ndarray, lam: float) -> Job:
+def check_start(wanted: Checked) -> None:
+    """Raises ValueError for what cannot start from a picture."""
+    model = wanted.model
+    if model.latents is not None:
+        raise ValueError(f"model: {model.name} makes latents; a model of pixels starts here.")
+    if wanted.request.solver.schedule == "calibrated":
+        raise ValueError(
+            "schedule: the calibrated one is fitted to the whole way from noise to a picture; "
+            "choose another to start from a picture."
+        )
+
+
+def midway_job(wanted: Checked, picture: np.ndarray, lam: float) -> Job:
     """From `picture`, uint8, noised to λ, to the end of the model's span: one sample a seed."""
-    track = Track(
-        request.solver,
-        request.seeds,
-        cond=_condition(request, model),
-        lam_span=(lam, model.lam_span[1]),
-        start=partial(_noised, picture, request.seeds, model.shape, lam),
-    )
-    return Job(model.denoise, model.shape, (track,), device=model.device)
+    start = partial(_noised, picture, wanted.request.seeds, wanted.shape, lam)
+    span = lam, wanted.model.lam_span[1]
+    return wanted.job([replace(wanted.track(), lam_span=span, start=start)])
 
 
 def _noised(picture: np.ndarray, seeds: tuple[int, ...], shape: tuple[int, ...], lam: float) -> Any:
@@ -64,35 +70,23 @@ def _noised(picture: np.ndarray, seeds: tuple[int, ...], shape: tuple[int, ...],
     return add_noise(noise.new_tensor(to_data(picture)), lam, noise)
 
 
-def _condition(request: GenerateRequest, model: Model) -> Any:
-    return model.condition(request.label, request.guidance) if model.labels else None
-
-
 async def midway(
-    serving: Serving, request: GenerateRequest, model: Model, picture: np.ndarray, level: float
+    serving: Serving, wanted: Checked, picture: np.ndarray, lam: float
 ) -> AsyncGenerator[tuple[dict[str, Any], str], None]:
     """Streams the player's value and a line of text."""
-    lam = lam_of_level(level, model.lam_span)
-    job = midway_job(request, model, picture, lam)
-    wall = Wall(job, device=str(model.device), titles=[f"seed {s}" for s in request.seeds])
-    note = f"midway {request.model} level={level:g} nfe={request.solver.nfe} count={request.count}"
+    request, job = wanted.request, midway_job(wanted, picture, lam)
+    wall = Wall(job, titles=[f"seed {s}" for s in request.seeds])
+    note = f"midway {request.model} λ={lam:.2f} nfe={request.solver.nfe} count={request.count}"
     async with aclosing(serving.play(job, wall, note)) as events:
         async for value, event in events:
             if isinstance(event, Done) and not event.error:
-                rows = event.tracks[0].rows
-                spent = sorted({row.nfe for row in rows})
-                apart = [
-                    rmse(row.sample, to_data(picture)) for row in rows if row.sample is not None
-                ]
-                text = (
+                apart = rmse(event.tracks[0].samples, to_data(picture))
+                yield (
+                    value,
                     f"Started at λ = {lam:.2f}, from {alpha(lam):.2f} × the picture + "
-                    f"{sigma(lam):.2f} × noise: {len(rows)} × {' to '.join(map(str, spent))} "
-                    f"evaluations in {event.seconds:.2f} s. RMSE to the picture "
-                    f"{np.sqrt(np.mean(np.square(apart))):.2g}."
+                    f"{sigma(lam):.2f} × noise: {spent(event)}. RMSE to the picture "
+                    f"{apart:.2g}.{capped(event)}",
                 )
-                if not all(row.converged for row in rows):
-                    text += " **The cap on evaluations was reached before the end: not converged.**"
-                yield value, text
             else:
                 yield value, ended(event)
 
@@ -108,20 +102,15 @@ def check_inversion(solver: Solver) -> None:
         raise ValueError("denoise_to_zero must be off on the way from picture to noise")
 
 
-def way_job(request: GenerateRequest, model: Model, state: np.ndarray, back: bool) -> Job:
+def way_job(wanted: Checked, state: np.ndarray, back: bool) -> Job:
     """One sample from `state`, float32 `(3, h, w)`, to noise, or `back` to the picture.
 
     In float32, as its error is what one wants to see.
     """
-    low, high = model.lam_span
-    track = Track(
-        request.solver,
-        request.seeds,
-        cond=_condition(request, model),
-        lam_span=(low, high) if back else (high, low),
-        start=state[None],
-    )
-    return Job(model.denoise_float32, model.shape, (track,), device=model.device)
+    low, high = wanted.model.lam_span
+    span = (low, high) if back else (high, low)
+    track = replace(wanted.track(), lam_span=span, start=state[None])
+    return wanted.job([track], float32=True)
 
 
 TITLES = ("the picture", "noise found", "reconstruction")
@@ -192,16 +181,15 @@ def _sheet(pictures: Sequence[np.ndarray]) -> str:
 
 
 async def invert(
-    serving: Serving, request: GenerateRequest, model: Model, picture: np.ndarray
+    serving: Serving, wanted: Checked, picture: np.ndarray
 ) -> AsyncGenerator[tuple[dict[str, Any], str], None]:
     """From picture to noise and back from that noise; streams the player's value and a text."""
-    check_inversion(request.solver)
-    run, device = uuid4().hex, str(model.device)
-    trip = RoundTrip(picture, model.lam_span[1])
-    samples, spent, seconds = [to_data(picture)], 0, 0.0
+    request, run = wanted.request, uuid4().hex
+    trip = RoundTrip(picture, wanted.model.lam_span[1])
+    samples, nfe, seconds = [to_data(picture)], 0, 0.0
     for back in (False, True):
-        job = way_job(request, model, samples[-1], back)
-        wall = Wall(job, device=device, run=run)
+        job = way_job(wanted, samples[-1], back)
+        wall = Wall(job, run=run)
         note = f"invert {request.model} nfe={request.solver.nfe} {'back' if back else 'there'}"
         async with aclosing(serving.play(job, wall, note)) as events:
             async for value, event in events:
@@ -215,7 +203,7 @@ async def invert(
                     yield trip.final(value), _unfinished(event, row, request.solver)
                     return
                 samples.append(row.sample)
-                spent, seconds = spent + row.nfe, seconds + event.seconds
+                nfe, seconds = nfe + row.nfe, seconds + event.seconds
                 if not back:
                     trip.turn(value, row)
     original, found, again = samples
@@ -224,7 +212,7 @@ async def invert(
     mean = round(float(found.mean()), 2) + 0.0
     spread = f"mean {mean:.2f}, standard deviation {found.std():.2f}"
     text = (
-        f"{spent} evaluations there and back in {seconds:.2f} s. RMSE of the round trip "
+        f"{nfe} evaluations there and back in {seconds:.2f} s. RMSE of the round trip "
         f"**{error:.2g}** ({psnr(error):.1f} dB). The noise found has {spread}; "
         "the noise that pictures are made from has 0 and 1."
     )

@@ -20,9 +20,10 @@ from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.player import recorded
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
-from dpm_demo.ui.sentences import ended, refuse
+from dpm_demo.ui.sentences import capped, ended, refuse, spent
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs import from_picture as start
+from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.form import RequestForm
 from dpm_demo.ui.widgets.history import History, again, brief, entry, together
@@ -68,15 +69,9 @@ def build(
     done_run = gr.State("")
     results: Kept[tuple[GenerateRequest, Done]] = serving.kept
 
-    async def run(*args: Any) -> AsyncGenerator[Any, None]:
-        async with aclosing(serving.telling(str(args[0]), form.checked(args))) as steps:
-            async for step in steps:
-                if isinstance(step, str):
-                    yield gr.skip(), step, *[gr.skip()] * 5
-                else:
-                    wanted = step
-        request, model, job = wanted.request, wanted.model, wanted.job()
-        wall = Wall(job, device=str(model.device), titles=[f"seed {s}" for s in request.seeds])
+    async def run(wanted: Checked) -> AsyncGenerator[Any, None]:
+        request, job = wanted.request, wanted.job()
+        wall = Wall(job, titles=[f"seed {s}" for s in request.seeds])
         off = gr.DownloadButton(interactive=False)
         yield gr.skip(), "", off, off, request.seed, "", gr.skip()
         note = f"generate {request.model} {request.solver.method} nfe={request.solver.nfe}"
@@ -127,39 +122,29 @@ def build(
         picture = write_bytes(serving.path(f"{stem}.png"), sheet_png(done, request))
         return picture, denoising_gif(done, serving.path(f"{stem}.gif"))
 
-    started = bar.go.click(
-        serving.stoppable(form.tab, run),
+    outputs = [player, note, save_png, save_gif, form.last_seed, done_run, history]
+    started = on_click(
+        serving,
+        form.tab,
+        bar.go.click,
         form.inputs,
-        [player, note, save_png, save_gif, form.last_seed, done_run, history],
+        outputs,
+        note,
+        form.checked,
+        run,
         preprocess=False,
-        **serving.engine_event,
     )
     picked = history.select(
         brought_back,
         None,
         [player, note, save_png, save_gif, done_run, *form.inputs],
         show_progress="hidden",
-        api_visibility="private",
-    )
-    picked.success(
-        files, done_run, [save_png, save_gif], show_progress="hidden", api_visibility="private"
     )
     links.written_by(picked.success, form.query, form.inputs, link)
     # an event of its own, so that the button takes the next click while files are made
-    started.success(
-        files,
-        done_run,
-        [save_png, save_gif],
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    restored = restore.upload(
-        form.restore,
-        restore,
-        [*form.inputs, note],
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    for over in (picked.success, started.success):
+        over(files, done_run, [save_png, save_gif], show_progress="hidden")
+    restored = restore.upload(form.restore, restore, [*form.inputs, note], show_progress="hidden")
     links.written_by(restored.success, form.query, form.inputs, link)
     form.wire(demo, bar, started, note, link)
 
@@ -167,14 +152,10 @@ def build(
 def summary(wanted: Checked, done: Done) -> str:
     """One line under the player: what was spent."""
     rows = done.tracks[0].rows
-    spent = sorted({row.nfe for row in rows})
-    nfe = str(spent[0]) if len(spent) == 1 else f"{spent[0]} to {spent[-1]}"
-    text = f"{len(rows)} × {nfe} evaluations in {done.seconds:.2f} s on {wanted.model.device}."
+    text = f"{spent(done)} on {wanted.model.device}."
     if wanted.rows == 2:
         text += " With guidance, each evaluation computed two network rows."
     ticks = [c.data["ticks"] for row in rows for c in row.decisions if "ticks" in c.data]
     if ticks:
         text += f" Parallel in time: {max(ticks)} sequential ticks."
-    if not all(row.converged for row in rows):
-        text += " **The cap on evaluations was reached before the end: not converged.**"
-    return text
+    return text + capped(done)

@@ -17,6 +17,7 @@ from dpm_demo.quality.results import Results
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.ui.sentences import refuse
 from dpm_demo.ui.serving import Serving
+from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.tabs.quality_small import (
     SAMPLES,
     SEEDS_OF_ERROR,
@@ -147,14 +148,14 @@ def _wire_landed(serving: Serving, tab: gr.Tab, board: Board, small: gr.State) -
         except BROKEN as error:
             raise refuse(error) from error
 
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    quiet: dict[str, Any] = {"show_progress": "hidden"}
     inputs = [board.model, *board.choices]
     outputs = [board.metric, *board.outputs]
-    tab.select(opened, [small, *inputs], [board.model, *outputs], **private)
-    board.metric.input(switched, [small, *inputs], board.outputs, **private)
+    tab.select(opened, [small, *inputs], [board.model, *outputs], **quiet)
+    board.metric.input(switched, [small, *inputs], board.outputs, **quiet)
     for menu in (board.model, board.solvers, board.nfe):
-        menu.input(view, [small, *inputs], outputs, **private)
-    board.make.click(files, inputs, board.downloads, api_visibility="private")
+        menu.input(view, [small, *inputs], outputs, **quiet)
+    board.make.click(files, inputs, board.downloads)
 
 
 NOW = f"""
@@ -229,30 +230,20 @@ def _wire_now(
     labels = widgets.labels
     n = len(labels.inputs)
 
-    async def checked(args: tuple[Any, ...]) -> tuple[Comparison, Model]:
-        values = labels.values(args[:n])
+    async def checked(*args: Any) -> tuple[Comparison, Model, str, Any]:
+        texts, words, count_, seed_, name, metric = args[n:]
+        values = labels.values(args[:n]) | {"seed": seed_, "count": count_}
         model = await serving.model(str(values["model"]))
-        texts, words, count_, seed_ = args[n : n + 4]
-        try:
-            values |= {"seed": seed_, "count": count_}
-            return read_small(values, texts, words, model, serving.limits), model
-        except ValueError as error:
-            raise refuse(error) from error
+        return read_small(values, texts, words, model, serving.limits), model, str(name), metric
 
-    async def run(*args: Any) -> AsyncGenerator[Any, None]:
+    async def run(ready: tuple[Comparison, Model, str, Any]) -> AsyncGenerator[Any, None]:
+        small, model, name, metric = ready
         same = [gr.skip()] * (3 + len(board.outputs))
-        name, metric = args[-2:]
+        yield "", *same
         try:
-            beside = await _landed(serving, str(name))
+            beside = await _landed(serving, name)
         except BROKEN:
             beside = None
-        async with aclosing(serving.telling(str(args[0]), checked(args))) as steps:
-            async for step in steps:
-                if isinstance(step, str):
-                    yield step, *same
-                else:
-                    small, model = step
-        yield "", *same
         async with aclosing(run_small(serving, small, model)) as stream:
             async for news in stream:
                 if news.results is None:
@@ -270,19 +261,13 @@ def _wire_now(
 
     async def files(results: Results | None, *values: Any) -> list[Any]:
         if results is None:
-            raise gr.Error("Run a sweep first.", print_exception=False)
+            raise gr.Error("Run a sweep first.")
         return await board.files(serving, results, values)
 
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    bar.follows(
-        bar.go.click(
-            serving.stoppable("quality", run),
-            [*widgets.inputs, landed, board.metric],
-            [note, noise, done, board.metric, *board.outputs],
-            **serving.engine_event,
-        )
-    )
+    inputs = [*widgets.inputs, landed, board.metric]
+    outputs = [note, noise, done, board.metric, *board.outputs]
+    bar.follows(on_click(serving, "quality", bar.go.click, inputs, outputs, note, checked, run))
     bar.watches(widgets.inputs)
     labels.follow(serving, note)
-    board.metric.input(view, [done, *board.choices], board.outputs, **private)
-    board.make.click(files, [done, *board.choices], board.downloads, api_visibility="private")
+    board.metric.input(view, [done, *board.choices], board.outputs, show_progress="hidden")
+    board.make.click(files, [done, *board.choices], board.downloads)

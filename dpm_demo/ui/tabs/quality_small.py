@@ -28,6 +28,7 @@ from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.sentences import STOPPED, ended
 from dpm_demo.ui.serving import Serving
+from dpm_demo.ui.stop import stopping
 from dpm_demo.ui.tabs.base import Throttle
 from dpm_demo.ui.widgets import links
 
@@ -143,7 +144,7 @@ async def run_small(
     if knows_emoji(model):
         try:
             for k, rows in enumerate(drawn):
-                if serving.stopping:
+                if stopping():
                     yield News(STOPPED)
                     return
                 yield News(f"measuring {k + 1} of {len(drawn)} …")

@@ -15,8 +15,10 @@ from dpm_demo.media.grid import sprite_sheet
 from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.model import Model
 from dpm_demo.quality.motion import differences
+from dpm_demo.request.code import KINDS
 from dpm_demo.request.files import FPS, KINDS_OF_FILE, Clips, clip_files
 from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import Checked
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.player import recorded
@@ -24,9 +26,9 @@ from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.sentences import ended, refuse
 from dpm_demo.ui.serving import Serving
+from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.tabs.generate import summary
 from dpm_demo.ui.widgets import links
-from dpm_demo.ui.widgets.code import KINDS
 from dpm_demo.ui.widgets.form import RequestForm
 
 #: More guidance than this, which pictures bear, washes out the colours of clips.
@@ -135,17 +137,14 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
     last_run = gr.State("")
     waiting = [gr.skip()] * len(downloads)  # the files, as they are
 
-    async def run(*args: Any) -> AsyncGenerator[Any, None]:
-        *settings_of, width, closed = args
-        way = serving.telling(str(args[0]), form.checked(settings_of))
-        async with aclosing(way) as steps:
-            async for step in steps:
-                if isinstance(step, str):
-                    yield gr.skip(), step, *waiting, gr.skip(), gr.skip()
-                else:
-                    wanted = step
-        request, model, job = wanted.request, wanted.model, wanted.job()
-        wall = Wall(job, device=str(model.device), titles=[f"seed {s}" for s in request.seeds])
+    async def asked(*args: Any) -> tuple[Checked, float, bool]:
+        *settings, width, closed = args
+        return await form.checked(*settings), width, closed
+
+    async def run(ready: tuple[Checked, float, bool]) -> AsyncGenerator[Any, None]:
+        wanted, width, closed = ready
+        request, job = wanted.request, wanted.job()
+        wall = Wall(job, titles=[f"seed {s}" for s in request.seeds])
         off = [gr.DownloadButton(interactive=False)] * len(downloads)
         yield gr.skip(), "", *off, request.seed, ""
         text = f"video {request.model} {request.solver.method} nfe={request.solver.nfe}"
@@ -178,12 +177,10 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
     async def resmooth(run_id: str, width: float, closed: bool) -> list[Any]:
         return await made(*kept.get(run_id), width, closed) if run_id else [gr.skip(), *waiting]
 
-    started = bar.go.click(
-        serving.stoppable(form.tab, run),
-        [*form.inputs, sigma, loop],
-        [player, note, *downloads, form.last_seed, last_run],
-        preprocess=False,
-        **serving.engine_event,
+    inputs = [*form.inputs, sigma, loop]
+    outputs = [player, note, *downloads, form.last_seed, last_run]
+    started = on_click(
+        serving, form.tab, bar.go.click, inputs, outputs, note, asked, run, preprocess=False
     )
     form.wire(demo, bar, started, note, link)
     gr.on(
@@ -193,5 +190,4 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
         [player, *downloads],
         show_progress="hidden",
         trigger_mode="always_last",
-        api_visibility="private",
     )

@@ -28,8 +28,10 @@ from dpm_demo.models.model import Model
 from dpm_demo.request.codec import read
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.limits import Limits, check_cost
-from dpm_demo.ui.sentences import STOPPED, ended, refuse
+from dpm_demo.ui.sentences import STOPPED, ended
 from dpm_demo.ui.serving import Serving
+from dpm_demo.ui.stop import stopping
+from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import ANY, LabelControls
 from dpm_demo.ui.widgets.fields import named
@@ -63,8 +65,8 @@ async def run_race(serving: Serving, race: Race) -> AsyncGenerator[str, None]:
             async for event in events:
                 if not isinstance(event, Preview):
                     end = event
-        if not isinstance(end, Done) or serving.stopping:
-            yield STOPPED if serving.stopping else ended(end)
+        if not isinstance(end, Done) or stopping():
+            yield STOPPED if stopping() else ended(end)
             return
         try:
             job = await serving.encode(_sent, jobs, end)
@@ -110,24 +112,15 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
     outputs = [note, shown, plot, nodes, *blocks]
     n = len(labels.inputs)
 
-    async def wanted(args: tuple[Any, ...]) -> tuple[GenerateRequest, Race, Model]:
+    async def wanted(*args: Any) -> tuple[GenerateRequest, Race, Model]:
         model = await serving.model(str(labels.values(args[:n])["model"]))
         values = labels.values(args[:n]) | {"nfe": args[n], "count": args[n + 1]}
-        try:
-            request, race = checked(values, model, serving.limits)
-        except ValueError as error:
-            raise refuse(error) from error
-        return request, race, model
+        return *checked(values, model, serving.limits), model
 
-    async def run(*args: Any) -> AsyncGenerator[Any, None]:
+    async def run(ready: tuple[GenerateRequest, Race, Model]) -> AsyncGenerator[Any, None]:
+        request, race, model = ready
         same = [gr.skip()] * (len(outputs) - 1)
         said = ""
-        async with aclosing(serving.telling(str(args[0]), wanted(args))) as steps:
-            async for step in steps:
-                if isinstance(step, str):
-                    yield step, *same
-                else:
-                    request, race, model = step
         async with aclosing(run_race(serving, race)) as news:
             async for said in news:
                 yield said, *same
@@ -135,17 +128,9 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
             made = await serving.encode(advice, request, model, race)
             yield [links.escape(summary(made)), *await _answer(serving, made)]
 
-    go_.click(
-        serving.stoppable("advise", run),
-        [*labels.inputs, nfe, count],
-        outputs,
-        concurrency_id="engine",
-        concurrency_limit=32,
-        show_progress="hidden",
-        scroll_to_output=False,
-        api_visibility="private",
-    )
-    serving.stops("advise", stop)
+    inputs = [*labels.inputs, nfe, count]
+    on_click(serving, "advise", go_.click, inputs, outputs, note, wanted, run)
+    serving.stops("advise", stop.click)
     labels.follow(serving, note)
 
 

@@ -15,7 +15,6 @@ from urllib.parse import urlencode
 
 import gradio as gr
 import plotly.graph_objects as go
-from gradio.components.plot import PlotData
 
 from dpm_demo.compare.figures import brief
 from dpm_demo.compare.plots import COLOURS, MARKS, log_ticks, tidy
@@ -153,8 +152,8 @@ def about(results: Results, metric: str) -> str:
     return f"{text}. " + (report.warning(counts[0]) if metric in DISTANCES else "")
 
 
-def plot_of(results: Results, choice: Choice) -> PlotData:
-    """The plot as the page takes it, so that writing it out is done off the event loop.
+def plot_of(results: Results, choice: Choice) -> go.Figure:
+    """The plot of the metric that is chosen.
 
     A few lines have their names beside their ends, more have a legend with the settings' values
     alone, which fit a phone; whole names come on hovering. A click on a point opens its samples.
@@ -188,7 +187,7 @@ def plot_of(results: Results, choice: Choice) -> PlotData:
     values = [y for trace in figure.data for y in trace.y if y > 0]
     if logarithmic and values:
         figure.update_yaxes(log_ticks(values))
-    return PlotData(type="plotly", plot=figure.to_json())
+    return figure
 
 
 LABEL_PX, PLOT_PX = 30, 376  # of a label of two lines; of the plot's own height
@@ -338,7 +337,7 @@ class Board:
             verdict(results, choice),
             about(results, choice.metric),
             unmeasured(results, choice),
-            instead(results, values[0] if values else None, choice),
+            instead(results, values[0], choice),
             more,
         ]
         return [
@@ -349,7 +348,7 @@ class Board:
                 visible=self.filters,
             ),
             "\n\n".join(part for part in text if part),
-            gr.update(value=await serving.encode(plot_of, results, choice), visible=True),
+            await serving.plot(plot_of, results, choice),
             gr.update(
                 value={"headers": [column(h) for h in headers], "data": rows},
                 column_widths=WIDTHS[len(headers)],
@@ -362,7 +361,7 @@ class Board:
     async def files(self, serving: Serving, results: Results, values: Sequence[Any]) -> list[Any]:
         choice = choose(results, *values)
         if choice is None:
-            raise gr.Error("Nothing was measured.", print_exception=False)
+            raise gr.Error("Nothing was measured.")
         stem = file_name(self.stem, results.model, choice.metric)
         made = await serving.write(make_files, results, choice, stem, serving)
         return [gr.DownloadButton(value=str(made[kind]), interactive=True) for kind in KINDS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -236,26 +236,13 @@ class LabelControls:
         self.model = gr.Dropdown(
             models, value=name, label="Model", info="A pretrained network, or an exact one."
         )
-        axes = list(first.labels.items()) if first else []
-        self.axes = []
         with gr.Row():
-            for k in (1, 0):
-                names = axes[k][1] if k < len(axes) else ()
-                title = axes[k][0].capitalize() if k < len(axes) else "Label"
-                self.axes.append(
-                    Menu(
-                        [ANY, *names],
-                        value=next((word for word in start.split() if word in names), ANY),
-                        label=title,
-                        info=_axis_info(axes[k][0] if k < len(axes) else ""),
-                        visible=bool(names),
-                        min_width=120,
-                    )
-                )
+            self.axes = [Menu(**menu, min_width=120) for menu in _axes(first, start.split())]
+        self._guidance = guidance  # of a model of pixels
         latent = first is not None and first.latents is not None
         self.guidance = Dial(
             0,
-            20 if latent else 6,
+            _strongest(first),
             first.guidance if latent and first is not None else guidance,
             step=0.25,
             label="Guidance",
@@ -284,27 +271,16 @@ class LabelControls:
         self, model: Model, label: str = ANY, guidance: float | None = None, wanted: Any = None
     ) -> list[Any]:
         """Updates for `inputs` when another model is chosen or a link (`wanted`) is read."""
-        axes = list(model.labels.items())
         words = [label, *label.split()]  # a choice may be several words
-        updates: list[Any] = [gr.update(value=model.name)]
-        for k in (1, 0):
-            names = axes[k][1] if k < len(axes) else ()
-            title = axes[k][0].capitalize() if k < len(axes) else "Label"
-            value = next((w for w in words if w in names), ANY)
-            updates.append(
-                gr.update(
-                    choices=[ANY, *names],
-                    value=value,
-                    label=title,
-                    info=_axis_info(title.lower()),
-                    visible=bool(names),
-                )
-            )
         shown: dict[str, Any] = {} if guidance is None else {"value": guidance}
         if model.latents is not None:
-            shown = {"value": model.guidance, "maximum": 20, **shown}
-        updates.append(gr.update(visible=model.conditional, **shown))
-        return updates + ([] if self.prompts is None else self.prompts.show(model, wanted))
+            shown = {"value": model.guidance, **shown}
+        return [
+            gr.update(value=model.name),
+            *[gr.update(**menu) for menu in _axes(model, words)],
+            gr.update(visible=model.conditional, maximum=_strongest(model), **shown),
+            *([] if self.prompts is None else self.prompts.show(model, wanted)),
+        ]
 
     def follow(
         self, serving: Serving, note: gr.Markdown, menus: Sequence[gr.components.Component] = ()
@@ -313,20 +289,26 @@ class LabelControls:
 
         `menus` are those of schedules: a model may have one of its own.
         """
-        coming: Newest[str | None, str] = Newest(
-            CAPACITY
-        )  # by visitor: the chosen model, if it is not there yet
+        # by visitor: the chosen model, if it is not there yet
+        coming: Newest[str | None, str] = Newest(CAPACITY)
         skips = [gr.skip()] * (len(self.inputs) - 1 + len(menus))
 
-        def shown(model: Model, kept: str = ANY) -> list[Any]:
+        def shown(model: Model, strength: Any, kept: str = ANY) -> list[Any]:
             own = gr.update(choices=schedules(model))
-            return [*self.show(model, kept)[1:], *[own] * len(menus)]
+            # what another model bears may lie beyond the end of this one's slider
+            number = isinstance(strength, (int, float))
+            own_or_kept = model.latents is not None or (number and strength <= _strongest(model))
+            updates = self.show(model, kept, None if own_or_kept else self._guidance)
+            return [*updates[1:], *[own] * len(menus)]
 
-        async def relabel(name: str, one: str, two: str, request: gr.Request) -> list[Any]:
+        async def relabel(
+            name: str, one: str, two: str, strength: Any, request: gr.Request
+        ) -> list[Any]:
             coming.pop(request.session_hash, None)
             kept = " ".join(str(word) for word in (one, two) if word)  # as far as it has them
             try:
-                return shown(await asyncio.wait_for(serving.model(name), LOOK), kept)
+                model = await asyncio.wait_for(serving.model(name), LOOK)
+                return shown(model, strength, kept)
             except asyncio.TimeoutError:
                 coming[request.session_hash] = name
                 return skips
@@ -338,22 +320,42 @@ class LabelControls:
                 async for sentence in sentences:
                     yield sentence
 
-        async def relabel_late(name: str, request: gr.Request) -> list[Any]:
+        async def relabel_late(name: str, strength: Any, request: gr.Request) -> list[Any]:
             if coming.get(request.session_hash) != name:
                 return skips
-            updates = shown(await serving.model(name))
+            updates = shown(await serving.model(name), strength)
             # in the meantime another one may have been chosen
             return updates if coming.pop(request.session_hash, "") == name else skips
 
         # The page runs the events of one trigger in turn: a model that is there has its labels at
         # once, any other has them after its way. The labels do not stream, as a slider that a
         # stream skips loses its value. "multiple": a choice during a download counts.
-        shared: dict[str, Any] = {"trigger_mode": "multiple", "api_visibility": "private"}
+        shared: dict[str, Any] = {"trigger_mode": "multiple"}
         labels = [*self.inputs[1:], *menus]
-        self.model.input(relabel, [self.model, *self.axes], labels, **shared)
-        self.model.input(way, self.model, note, show_progress="hidden", **shared)
-        self.model.input(relabel_late, self.model, labels, show_progress="hidden", **shared)
+        chosen = [self.model, *self.axes, self.guidance]
+        self.model.input(relabel, chosen, labels, **shared)
+        shared["show_progress"] = "hidden"
+        self.model.input(way, self.model, note, **shared)
+        self.model.input(relabel_late, [self.model, self.guidance], labels, **shared)
 
 
-def _axis_info(axis: str) -> str:
-    return "The drawing style." if axis == "style" else "What to draw."
+def _strongest(model: Model | None) -> int:
+    """Where the slider of guidance ends."""
+    return 20 if model is not None and model.latents is not None else 6
+
+
+def _axes(model: Model | None, words: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Two menus of a model's labels, at those of `words`; one that has nothing to offer is hidden.
+
+    The second axis, what to draw, comes first.
+    """
+    axes = list(model.labels.items()) if model is not None else []
+    for k in (1, 0):
+        axis, names = axes[k] if k < len(axes) else ("label", ())
+        yield {
+            "choices": [ANY, *names],
+            "value": next((word for word in words if word in names), ANY),
+            "label": axis.capitalize(),
+            "info": "The drawing style." if axis == "style" else "What to draw.",
+            "visible": bool(names),
+        }

@@ -15,6 +15,7 @@ from dpm_demo.calibrate.defaults import default_solver, why
 from dpm_demo.media.png import png_text
 from dpm_demo.models.exact import MIXTURE_NAME, VIDEO_MIXTURE_NAME
 from dpm_demo.models.model import Model
+from dpm_demo.request.code import KINDS, code_for
 from dpm_demo.request.codec import read, read_leniently, to_query
 from dpm_demo.request.files import TEXT
 from dpm_demo.request.generate import SEED_MAX, GenerateRequest
@@ -23,7 +24,6 @@ from dpm_demo.ui.sentences import refuse
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.as_is import Dial
-from dpm_demo.ui.widgets.code import KINDS, code_for
 from dpm_demo.ui.widgets.controls import ANY, LabelControls, SolverControls
 from dpm_demo.ui.widgets.estimate import about, spent
 from dpm_demo.ui.widgets.fields import named
@@ -95,11 +95,11 @@ class RequestForm:
         flat = self.labels.values(tuple(args[:a])) | self.solver.values(tuple(args[a:b]))
         return flat | {"count": args[b], "seed": args[b + 1]}
 
-    async def checked(self, args: Sequence[Any]) -> Checked:
+    async def checked(self, *args: Any) -> Checked:
         """The request with its model. Raises gr.Error with one sentence for a bad one."""
-        values = self.values(args)
-        model = await self.serving.model(str(values["model"]))
         try:
+            values = self.values(args)
+            model = await self.serving.model(str(values["model"]))
             self._check_kind(model)
             return checked(read(values), model, self.serving.limits)
         except ValueError as error:
@@ -157,7 +157,7 @@ class RequestForm:
 
     async def take_nearest(self, *args: Any) -> list[Any]:
         """Updates for `inputs` and the note: the solver measured best at this budget, and why."""
-        wanted = await self.checked(args)
+        wanted = await self.checked(*args)
         solver = default_solver(wanted.request.solver.nfe, wanted.strength, wanted.model)
         said = f"For {solver.nfe} evaluations: {why(solver)} Press Generate."
         return [*self.show(replace(wanted.request, solver=solver), wanted.model), said]
@@ -165,23 +165,15 @@ class RequestForm:
     async def follow(self, kind: str, *args: Any) -> Any:
         """The settings as code, and about how long a run of them takes."""
         try:
-            wanted = await self.checked(args)
+            wanted = await self.checked(*args)
         except gr.Error:  # a click on Generate says what is wrong, once
             return gr.skip(), ""
         code = gr.Code(
             code_for(kind, wanted.request),
             language="shell" if kind == "Command line" else "python",
         )
-        return code, self.estimate(wanted)
-
-    def estimate(self, wanted: Checked) -> str:
-        """The line under the button."""
         job = wanted.job()
-        return f"{spent(job)}, {about(self.serving.pace, job)}"
-
-    async def show_estimate(self, *args: Any) -> str:
-        """The same where only the times that were measured are new."""
-        return self.estimate(await self.checked(args))
+        return code, f"{spent(job)}, {about(self.serving.pace, job)}"
 
     # ------------------------------------------------------------ events
 
@@ -189,28 +181,18 @@ class RequestForm:
         self, demo: gr.Blocks, bar: RunBar, started: Any, note: gr.Markdown, link: gr.Textbox
     ) -> None:
         """Everything but the run: `started` is its event. Called after `code`."""
-        private: dict[str, Any] = {"api_visibility": "private"}
         bar.follows(started)
         bar.watches(self.inputs)
-        bar.go.click(None, None, None, js=_TO_PLAYER.replace("TAB", self.tab), **private)
+        bar.go.click(None, None, None, js=_TO_PLAYER.replace("TAB", self.tab))
         links.written_by(started.success, self.query, self.inputs, link)
-        demo.load(
-            self.open_link, None, [*self.inputs, note], show_progress="hidden", **private
-        ).then(None, None, None, js=links.RUN.replace("TAB", self.tab), **private)
+        opened = demo.load(self.open_link, None, [*self.inputs, note], show_progress="hidden")
+        opened.then(None, None, None, js=links.RUN.replace("TAB", self.tab))
         links.follows(self.inputs, self.query, link)
         self.labels.follow(self.serving, note, self.solver.menus)
-        self.nearest.click(self.take_nearest, self.inputs, [*self.inputs, note], **private)
-        self.new.click(lambda: random.randint(0, SEED_MAX), None, self.seed, queue=False, **private)
-        self.reuse.click(lambda s: s, self.last_seed, self.seed, queue=False, **private)
-        gr.on(
-            [demo.load, self.kind.change, *[w.change for w in self.inputs]],  # type: ignore[attr-defined]
-            self.follow,
-            [self.kind, *self.inputs],
-            [self.text, self.line],
-            show_progress="hidden",
-            trigger_mode="always_last",
-            **private,
-        )
-        started.success(
-            self.show_estimate, self.inputs, self.line, show_progress="hidden", **private
-        )
+        self.nearest.click(self.take_nearest, self.inputs, [*self.inputs, note])
+        self.new.click(lambda: random.randint(0, SEED_MAX), None, self.seed, queue=False)
+        self.reuse.click(lambda s: s, self.last_seed, self.seed, queue=False)
+        follow = self.follow, [self.kind, *self.inputs], [self.text, self.line]
+        changes = [demo.load, self.kind.change, *[w.change for w in self.inputs]]  # type: ignore[attr-defined]
+        gr.on(changes, *follow, show_progress="hidden", trigger_mode="always_last")
+        started.success(*follow, show_progress="hidden")  # with the times that were measured

@@ -60,7 +60,7 @@ def entry(run: str, request: GenerateRequest, done: Done) -> dict[str, Any]:
 def again(wanted: Checked, done: Done, first: str = "") -> dict[str, Any]:
     """The player's value of a run that ended before; `first` goes before each tile's title."""
     titles = [f"{first}seed {seed}" for seed in wanted.request.seeds]
-    return Wall(wanted.job(), device=str(wanted.model.device), titles=titles).final(done)
+    return Wall(wanted.job(), titles=titles).final(done)
 
 
 def together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any] | None:

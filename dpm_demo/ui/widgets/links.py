@@ -38,12 +38,28 @@ def box(elem_id: str) -> gr.Textbox:
         info="Opens the page with these settings.",
         elem_id=elem_id,
     )
-    line.change(None, line, line, js=WHOLE, api_visibility="private")
+    line.change(None, line, line, js=WHOLE)
     return line
 
 
 def follows(widgets: Sequence[Any], query: Callable[..., str], line: gr.Textbox) -> None:
-    """Writes the link anew whenever a person changes a setting; one that is no use is left out."""
+    """Writes the link anew whenever a person changes a setting."""
+    changed = partial(
+        gr.on,
+        [w.input for w in widgets if hasattr(w, "input")],
+        show_progress="hidden",
+        trigger_mode="always_last",
+    )
+    written_by(changed, query, widgets, line)
+
+
+def written_by(
+    event: Callable[..., Any], query: Callable[..., str], widgets: Sequence[Any], line: gr.Textbox
+) -> None:
+    """At `event` (a listener's `success`, say) the link of what the widgets hold is written.
+
+    Settings that are no use leave it as it is.
+    """
 
     def written(*args: Any) -> Any:
         try:
@@ -51,22 +67,7 @@ def follows(widgets: Sequence[Any], query: Callable[..., str], line: gr.Textbox)
         except ValueError:  # the button says what is wrong, once
             return gr.skip()
 
-    changed = partial(
-        gr.on,
-        [w.input for w in widgets if hasattr(w, "input")],
-        show_progress="hidden",
-        trigger_mode="always_last",
-    )
-    written_by(changed, written, widgets, line)
-
-
-def written_by(
-    event: Callable[..., Any], query: Callable[..., Any], widgets: Sequence[Any], line: gr.Textbox
-) -> None:
-    """At `event` (a listener's `success`, say) the link of what the widgets hold is written."""
-    event(fn=query, inputs=list(widgets), outputs=line, api_visibility="private").then(
-        None, line, line, js=SHOW, api_visibility="private"
-    )
+    event(fn=written, inputs=list(widgets), outputs=line).then(None, line, line, js=SHOW)
 
 
 def pairs(request: gr.Request, tab: str) -> list[tuple[str, str]]:

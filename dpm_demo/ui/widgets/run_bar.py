@@ -9,8 +9,6 @@ import gradio as gr
 
 from dpm_demo.ui.serving import Serving
 
-_PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-
 
 def _mark(bar: str, name: str, value: str) -> str:
     # an attribute, as Gradio writes an element's classes anew
@@ -33,15 +31,15 @@ class RunBar:
             self.stop = gr.Button(
                 "Stop", variant="stop", elem_id=f"{tab}-stop", elem_classes="run-stop"
             )
-        serving.stops(tab, self.stop)
+        serving.stops(tab, self.stop.click)
 
     def follows(self, started: Any) -> None:
         """Is Stop no longer at the end of `started`, the event that a click makes."""
         for over in (started.success, started.failure):  # `then` does not follow a refusal
-            over(None, None, None, js=_mark(self.id, "running", "false"), **_PRIVATE)
-        started.success(None, None, None, js=_mark(self.id, "changed", "false"), **_PRIVATE)
+            over(None, None, None, js=_mark(self.id, "running", "false"))
+        started.success(None, None, None, js=_mark(self.id, "changed", "false"))
 
     def watches(self, widgets: Sequence[Any]) -> None:
         """Says "changed" once a person has changed one of the settings on show."""
         events = [w.input for w in widgets if hasattr(w, "input")]
-        gr.on(events, None, None, None, js=_mark(self.id, "changed", "true"), **_PRIVATE)
+        gr.on(events, None, None, None, js=_mark(self.id, "changed", "true"))

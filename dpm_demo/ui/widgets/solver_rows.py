@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -79,7 +80,7 @@ class SolverRows:
         return [*(str(getattr(solver, name)) for name in ROW_FIELDS), more]
 
     @staticmethod
-    def read(args: tuple[Any, ...]) -> tuple[Solver, ...]:
+    def read(args: Sequence[Any]) -> tuple[Solver, ...]:
         """The solvers of the rows that are not off. Raises ValueError, naming the row."""
         solvers = []
         for k in range(ROWS_MAX):
