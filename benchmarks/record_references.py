@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 import dpm_demo as dpm
 from dpm_demo.compare.figures import rmse
+from dpm_demo.compare.questions import START
 from dpm_demo.compare.references import Converged, References, Target, reference_solver
 from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.compare.shipped import write_shipped
@@ -76,7 +78,7 @@ def main() -> None:
     options = parser.parse_args()
     model = dpm.load(options.model, "cpu")
     # what the tab Compare starts with, and the small sweep of Quality
-    found = record(model, Comparison(model=model.name, label="smileys"))
+    found = record(model, replace(START, model=model.name))
     small = {"count": SEEDS_OF_ERROR, "guidance": 1.0, "budgets": (5, 10, 20)}
     found |= record(model, Comparison(model=model.name, **small))
     path = write_shipped(CHECKPOINTS / options.model, found)

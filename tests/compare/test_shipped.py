@@ -9,16 +9,16 @@ import pytest
 
 from benchmarks.record_references import SHARE, converged
 from dpm_demo.compare.figures import rmse
+from dpm_demo.compare.questions import START
 from dpm_demo.compare.references import Converged, References, Target
 from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.compare.shipped import FILE, read_shipped, with_shipped, write_shipped
 from dpm_demo.engine.inline import run_to_end
 from dpm_demo.models.checkpoint import CHECKPOINTS, load_checkpoint
 from dpm_demo.models.model import Condition
-from dpm_demo.request.comparison import Comparison
 
 MODEL = load_checkpoint(CHECKPOINTS / "emoji-image")
-DEFAULT = Comparison(label="smileys")
+DEFAULT = START
 TARGET = Target("abc", Condition((1, 2), 1.0), 0, (3, 2, 2), (-5.0, 4.6), None, False)
 
 
@@ -28,7 +28,7 @@ def test_the_pages_first_comparison_computes_no_reference_and_says_what_it_has()
     assert "lies beside the checkpoint" in run.reference
     run.take(run_to_end(run.job))
     errors = [value.rmse for value in run.values.values()]
-    assert len(errors) == 15 and None not in errors
+    assert len(errors) == 18 and None not in errors
     (one,) = (run._references.shipped[run.target(0, seed)] for seed in run.seeds)
     assert one.apart <= SHARE * min(e for e in errors if e is not None)
 

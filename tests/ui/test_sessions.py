@@ -123,9 +123,9 @@ def test_a_call_that_is_refused_leaves_a_light_session_and_nothing_else(served):
 
     tracemalloc.start()
     try:
-        calls(20)
+        calls(8)
         before = calls(1)
-        grown = calls(40) - before
+        grown = calls(16) - before
     finally:
         tracemalloc.stop()
-    assert grown / 40 < 50_000
+    assert grown / 16 < 50_000
