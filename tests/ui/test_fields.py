@@ -42,7 +42,11 @@ def test_the_field_that_a_refusal_names_is_marked_and_says_why_until_it_is_chang
     refused(budgets, "#compare-go", why)  # asked again, it is said again, once
     expect(toast.last).to_contain_text(why)
     visitor.asks("4")
-    visitor.page.locator("#compare-go").click()
+    seed = visitor.page.get_by_label("Seed", exact=True).locator("visible=true")
+    seed.fill("1.5")
+    refused(seed, "#compare-go", "seed must be a whole number from 0 to 2147483647, not 1.5")
+    visitor.page.locator("#compare-go").click()  # with a seed of its own
+    expect(visitor.page.locator(".refused")).to_have_count(0)
     visitor.finished("compare")
 
     visitor.tab("Error control")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,7 +21,9 @@ from dpm_demo.compare.questions import QUESTIONS
 from dpm_demo.media.pixels import uint8
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.codec import comparison_of_query, comparison_query
+from dpm_demo.ui.landing.component import Landing
 from dpm_demo.ui.landing.scenes import ANSWERS, BUDGETS, FOLDER, SCENES, read_answers, read_scenes
+from tests.ui.alone import served_alone
 from tests.ui.visitor import PATIENCE, Visitor
 
 NFE = 8
@@ -207,6 +210,11 @@ def test_a_link_with_run_computes_what_it_asks_and_the_page_shows_it(
     shown = page.get_by_test_id("landing-error").first.inner_text()
     tile = guest.at("compare", "tile").nth(1).inner_text()
     assert f"RMSE {shown}" in tile
+    play = page.get_by_test_id("landing-play")
+    play.click()
+    expect(play).to_have_attribute("aria-label", "Pause")
+    expect(play).to_have_attribute("aria-label", "Play")
+    expect(page.get_by_test_id("landing-nfe")).to_have_text("9")  # where it began
     go = page.get_by_test_id("landing-go")
     expect(go).to_have_text("Try your own noise")
     before = comparison_of_query([])[0].seed
@@ -217,3 +225,25 @@ def test_a_link_with_run_computes_what_it_asks_and_the_page_shows_it(
     )
     assert before == 0
     guest.leave()
+
+
+def test_without_a_recording_there_is_a_button_with_words_and_an_error_of_zero_is_said(
+    browser: Browser,
+) -> None:
+    exact = {
+        "run": "exact", "final": True, "columns": 1, "row_titles": ["order 1", "order 3"],
+        "column_titles": ["5"], "tiles": [{"state": "done", "nfe": 5, "budget": 5}] * 2,
+        "budgets": [5], "errors": [0.1, 0],
+    }  # fmt: skip
+    with gr.Blocks() as demo:
+        landing = Landing({"scenes": []})
+        gr.Button("send").click(lambda: exact, None, landing, show_progress="hidden")
+    with served_alone(demo) as address, browser.new_page() as page:
+        page.goto(address)
+        go, rows = page.get_by_test_id("landing-go"), page.get_by_test_id("landing-row")
+        expect(go).to_have_text("Try your own noise")
+        expect(rows.locator("visible=true")).to_have_count(0)
+        page.get_by_role("button", name="send").click()
+        expect(rows.locator("visible=true")).to_have_count(2)
+        said = page.get_by_test_id("landing-sentence")
+        expect(said).to_contain_text("Order 3 ends exactly at it, order 1 does not.")

@@ -411,6 +411,11 @@ def test_the_status_line_says_cost_time_device_and_company(visit: Visit) -> None
         expect(visit.at("player-status")).to_contain_text(words)
     expect(visit.at("player-progress")).to_have_attribute("aria-valuenow", "25")
     expect(visit.at("player-scrub")).to_be_disabled()
+    value = live_value("minutes", 5)
+    value["status"] |= {"seconds": 59.97, "left": 119.7}
+    visit.post(value)
+    expect(visit.at("player-status")).to_contain_text("1 min 0 s")
+    expect(visit.at("player-status")).to_contain_text("2 min 0 s left")
 
 
 def test_pictures_are_enlarged_by_a_whole_number_of_device_pixels(visit: Visit) -> None:
@@ -566,6 +571,9 @@ def test_a_phone_shows_one_row_of_a_grid_at_a_time_and_never_scrolls_sideways(
     expect(tiles.nth(3)).to_contain_text("5 evaluations")
     expect(tiles.nth(2)).to_be_hidden()
     phone.expect_pixel(3, code(3, 5, 0, "x0"))
+    phone.post(compare_value("phone again"))
+    expect(row).to_have_value("order 2, multistep")  # as what is shown
+    expect(tiles.nth(3)).to_be_visible()
     assert phone.overflow() <= 0
     tiles.nth(4).get_by_role("button").click()
     expect(phone.at("player-stage")).to_be_visible()

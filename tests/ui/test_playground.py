@@ -75,10 +75,13 @@ def test_fewer_evaluations_miss_by_more_and_a_click_starts_a_particle(page):
     before = verdict.inner_text()
     plane.locator("canvas").click(position={"x": 100, "y": 100})
     expect(verdict).not_to_have_text(before)
+    time = plane.get_by_role("slider", name="Time")
+    expect(time).to_have_value("1")  # where a new particle shows its end
+    expect(time.locator("..")).to_contain_text("the sample")
     plane.get_by_role("button", name="Play").click()
     plane.get_by_role("button", name="draw").click()
     expect(verdict).to_contain_text("draw your own data")
-    plane.get_by_role("slider", name="Time").fill("0.5")  # nothing moves, and nothing is wrong
+    time.fill("0.5")  # nothing moves, and nothing is wrong
     plane.locator("canvas").click(position={"x": 150, "y": 150})
     expect(verdict).to_contain_text("misses by")
 
@@ -98,3 +101,21 @@ def test_a_parabola_gains_more_than_a_constant_from_halved_steps(page):
     expect(verdict).not_to_have_text(before)
     line.get_by_role("button", name="Halve every step").click()
     expect(verdict).to_contain_text("Mean error with 12:")
+    steps = line.get_by_role("slider", name="Steps")
+    expect(steps).to_have_value("12")
+    steps.fill("6")
+    expect(verdict).to_contain_text("Mean error with 6:")
+    place = box.bounding_box()
+    assert place is not None
+    middle = place["x"] + 40 + (place["width"] - 56) / 2  # of seven nodes: that of the fourth
+    before = verdict.inner_text()
+    page.mouse.move(middle, place["y"] + place["height"] - 36)
+    page.mouse.down()
+    page.mouse.move(middle + 20, place["y"] + 40)
+    expect(verdict).not_to_have_text(before)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    box.evaluate("canvas => canvas.releasePointerCapture(1)")  # as a touch that scrolls does
+    page.mouse.move(middle + 40, place["y"] + 40)
+    page.mouse.up()
+    assert asked == []  # nobody holds the node

@@ -76,8 +76,11 @@ def page(how_it_works: Page) -> Page:
 
 @pytest.mark.browser
 def test_the_table_is_searched_filtered_sorted_and_leads_to_compare(page: Page):
+    page.route("**/component_server**", lambda route: route.fulfill(body="busy"), times=1)
     table = page.locator("#samplers")
     table.scroll_into_view_if_needed()
+    expect(table.locator(".verdict")).to_have_text("The server did not answer; try again.")
+    table.get_by_role("button", name="Sampler").click()
     names = table.locator("tbody th")
     expect(names).to_have_count(len(SAMPLERS))
     table.get_by_role("button", name="SDE (with noise)").click()

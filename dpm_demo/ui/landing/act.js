@@ -47,7 +47,7 @@ function playWay() {
   const now = scene.budgets[state.column];
   const nearest = [...scene.played].sort((a, b) => Math.abs(a - now) - Math.abs(b - now))[0];
   if (nearest === undefined) {
-    playBudgets(0);
+    playBudgets();
     return;
   }
   setColumn(scene.budgets.indexOf(nearest));
@@ -65,18 +65,16 @@ function playWay() {
       after(TIMES.step, () => {
         state.step = -1;
         schedule();
-        after(TIMES.end, () => playBudgets(state.column));
+        after(TIMES.end, playBudgets);
       });
     }
   };
   after(TIMES.noise, next);
 }
 
-/** @param {number} from */
-function playBudgets(from) {
-  const { scene } = state;
+function playBudgets() {
+  const { scene, column: back } = state;
   if (!scene) return;
-  const back = from;
   const next = () => {
     if (state.column < scene.budgets.length - 1) {
       setColumn(state.column + 1);

@@ -103,7 +103,8 @@ const choice = (title, choices) =>
   make("div", { class: "dpl-choice" }, make("span", { class: "dpl-note", text: title }), choices);
 const foot = make("div", { class: "dpl-foot" },
   choice("Recorded", chips), choice("Questions", questions), why);
-root.replaceChildren(claim, control, table, make("div", { class: "dpl-side" }, goal, chart), foot, split);
+const side = make("div", { class: "dpl-side" }, goal, chart);
+root.replaceChildren(claim, control, table, side, foot, split);
 goButton.hidden = foot.hidden = props.offline === true; // a page of its own has nobody to ask
 
 /** @param {HTMLCanvasElement} canvas @param {ImageData | null} pixels */
@@ -132,6 +133,7 @@ function claimOf(scene, column) {
   const worst = known.indexOf(Math.max(...known));
   const ratio = known[worst] / known[best];
   if (!(ratio > 1.05)) return "Here the rows are equally near.";
+  if (ratio === Infinity) return `${capital(scene.rows[best])} ends exactly at it, ${scene.rows[worst]} does not.`;
   const times = ratio >= 10 ? ratio.toFixed(0) : ratio.toFixed(1);
   return `${capital(scene.rows[best])} ends ${times} times nearer than ${scene.rows[worst]}.`;
 }
@@ -163,7 +165,11 @@ function shown(scene, row) {
 export function paint() {
   state.scheduled = false;
   const { scene, column } = state;
-  if (!scene || !root.isConnected) return;
+  if (!root.isConnected) return;
+  table.hidden = side.hidden = !scene; // nothing is recorded, and nothing was run
+  playButton.disabled = slider.disabled = !scene;
+  paintButton(scene);
+  if (!scene) return;
   const nfe = scene.budgets[column];
   const moving = state.step >= 0;
   setText(budget, moving ? `${state.step} of ${nfe}` : String(nfe));
@@ -198,7 +204,6 @@ export function paint() {
   setAttribute(truth, "aria-label", "the converged picture");
   paintPlot(scene);
   setText(sentence, `${claimOf(scene, column)} ${sentenceOf(scene)}`.trim());
-  paintButton(scene);
   paintSplit(scene);
   if (state.flicker) schedule();
 }
@@ -224,25 +229,26 @@ function paintPlot(scene) {
   setAttribute(wantedSlider, "aria-valuetext", `error ${digits(state.wanted)}`);
 }
 
-/** @param {Scene} scene */
+/** @param {Scene | null} scene */
 function paintButton(scene) {
-  const share = scene.recorded ? 0 : scene.share;
+  const share = !scene || scene.recorded ? 0 : scene.share;
+  const continues = scene?.continues ?? false;
   const words = state.running ? `Stop · ${Math.floor(100 * share)} %`
-    : state.changed ? "Changed: run again" : scene.continues ? "Continue" : "Try your own noise";
+    : state.changed ? "Changed: run again" : continues ? "Continue" : "Try your own noise";
   setText(goButton, words);
-  goButton.title = state.running ? "" : scene.continues ? "Computes what is missing, and that alone"
+  goButton.title = state.running ? "" : continues ? "Computes what is missing, and that alone"
     : "New random noise, computed now while you watch";
   goButton.classList.toggle("dpl-stop", state.running);
   const { same, fresh, spent } = state.estimate;
-  const time = state.changed || scene.continues ? same : fresh;
+  const time = state.changed || continues ? same : fresh;
   setText(estimate, state.running || !time ? "" : `a run: ${time}`);
   estimate.title = spent;
   goButton.style.setProperty("--share", state.running ? `${100 * share}%` : "0%");
-  const note = scene.recorded ? `Recorded: ${scene.title}${scene.title.endsWith("?") ? "" : "."} ${scene.why} Nothing was computed to show it.`
-    : scene.continues ? "Stopped: what had ended is kept." : scene.final ? "Computed just now." : "Being computed now.";
+  const note = !scene ? "" : scene.recorded ? `Recorded: ${scene.title}${scene.title.endsWith("?") ? "" : "."} ${scene.why} Nothing was computed to show it.`
+    : continues ? "Stopped: what had ended is kept." : scene.final ? "Computed just now." : "Being computed now.";
   setText(why, note);
   for (const chip of /** @type {NodeListOf<HTMLElement>} */ (foot.querySelectorAll("[data-name]"))) {
-    setAttribute(chip, "aria-pressed", String(chip.dataset.name === scene.recorded));
+    setAttribute(chip, "aria-pressed", String(chip.dataset.name === scene?.recorded));
   }
 }
 

@@ -333,6 +333,7 @@ export function buildWall(press) {
     wall.append(tile.figure);
   });
   rowSelect.replaceChildren(...model.rowTitles.map((title) => make("option", { text: title })));
+  rowSelect.selectedIndex = Math.min(state.row, model.rowTitles.length - 1);
 }
 
 /** @param {Tile} tile @param {TileData} data @param {number} index */

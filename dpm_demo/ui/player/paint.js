@@ -273,7 +273,11 @@ export function schedule() {
 /** @param {number} n @param {string} word */
 const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 /** @param {number} s */
-const duration = (s) => (s < 60 ? `${s.toFixed(1)} s` : `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`);
+function duration(s) {
+  if (s < 59.95) return `${s.toFixed(1)} s`;
+  const whole = Math.round(s);
+  return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+}
 
 /** @param {Model} model */
 export function updateStatus(model) {

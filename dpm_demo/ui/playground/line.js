@@ -8,10 +8,8 @@ const even = (n) => Array.from({ length: n + 1 }, (_, k) => LOW + ((HIGH - LOW) 
 const state = { order: 1, lambdas: even(6), answer: null, before: null };
 const canvas = make("canvas", { tabindex: 0, role: "application", "aria-label": "The prediction along the path, and the nodes; arrow keys move the chosen node" });
 const lines = make("canvas", { role: "img", "aria-label": "Mean error against evaluations" });
-const verdict = make("p", { class: "verdict", "aria-live": "polite" });
 let chosen = 1;
 const ask = asker((payload) => server.line(payload), (answer) => {
-  if (answer.error) return void (verdict.textContent = answer.error);
   state.answer = answer;
   speak();
   paint();
@@ -163,7 +161,7 @@ canvas.addEventListener("pointerdown", (event) => {
 canvas.addEventListener("pointermove", (event) => {
   if (held) move(held, back(event.offsetX));
 });
-canvas.addEventListener("pointerup", () => (held = 0));
+canvas.addEventListener("lostpointercapture", () => (held = 0));
 canvas.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: -0.1, ArrowRight: 0.1 }[event.key];
   if (event.key === "Tab" || !step) return;
@@ -172,7 +170,7 @@ canvas.addEventListener("keydown", (event) => {
   else move(chosen, state.lambdas[chosen] + step);
   paint();
 });
-const count = slider("Steps", 2, 16, 1, 6, (value, shown) => {
+const count = slider("Steps", 2, 32, 1, 6, (value, shown) => {
   shown.textContent = String(value);
   state.lambdas = even(value);
   chosen = 1;
@@ -181,7 +179,7 @@ const count = slider("Steps", 2, 16, 1, 6, (value, shown) => {
 const halve = make("button", { type: "button", onclick: () => {
   if (state.lambdas.length > 17) return;
   state.lambdas = state.lambdas.flatMap((v, k) => (k ? [(state.lambdas[k - 1] + v) / 2, v] : [v]));
-  count.shown.textContent = String(state.lambdas.length - 1);
+  count.shown.textContent = count.input.value = String(state.lambdas.length - 1);
   refresh();
 } }, "Halve every step");
 root.append(

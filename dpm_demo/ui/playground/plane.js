@@ -5,54 +5,58 @@
 const state = {
   shape: "islands", blobs: [], own: [], particles: 220, seed: 0, nfe: 12, orders: [1, 2, 3],
   method: "multistep", schedule: "logsnr", weights: "exact", taper: true,
-  layers: { density: true, field: false, exact: true, paths: true }, time: 1, scene: null, walks: [],
+  layers: { density: true, field: false, exact: true, paths: true }, time: 1,
+  scene: null, walks: [], // what is painted
+  newest: null, // the scene whose walks may be under way
 };
 const calm = page.matchMedia("(prefers-reduced-motion: reduce)").matches;
 // its name becomes the verdict once there is one
 const canvas = make("canvas", { role: "img", tabindex: 0, "aria-label": "Particles and their paths" });
-const verdict = make("p", { class: "verdict", "aria-live": "polite" });
 const hint = make("p", { class: "hint" });
 const HINT = "Click: a particle starts there. Dots: evaluations. Faint: where particles should go. Dashed: how far off they end.";
 const spec = () => ({
   shape: state.shape, blobs: state.blobs, particles: state.particles, seed: state.seed, own: state.own,
 });
-const askWalks = asker((payload) => server.walks(payload), (answer) => {
-  if (answer.error) return void (verdict.textContent = answer.error);
+const askWalks = asker(({ asked }) => server.walks(asked), (answer, { scene, asked }) => {
+  state.scene = scene;
   state.walks = answer.walks.map((walk) => ({ ...walk, points: numbers(walk.points) }));
   state.shown = answer.shown;
-  speak();
+  speak(asked.nfe);
+  if (unmoved) run();
   paint();
 });
-const askScene = asker((payload) => server.scene(payload), (answer) => {
-  if (answer.error) return void (verdict.textContent = answer.error);
-  state.scene = {
-    ...answer, paths: numbers(answer.paths), density: bytes(answer.density), field: numbers(answer.field),
+const askScene = asker((spec) => server.scene(spec), (answer, spec) => {
+  state.newest = {
+    ...answer, spec, paths: numbers(answer.paths), density: bytes(answer.density), field: numbers(answer.field),
   };
   solve();
 });
 function solve() {
-  const { nfe, orders, method, schedule, weights, taper } = state;
-  if (!orders.length) {
-    state.walks = [];
-    verdict.textContent = "Choose at least one order.";
-    return paint();
-  }
-  askWalks({ ...spec(), nfe, orders, method, schedule, weights, taper });
+  const { newest: scene, nfe, orders, method, schedule, weights, taper } = state;
+  if (!scene) return;
+  if (orders.length) return askWalks({ scene, asked: { ...scene.spec, nfe, orders, method, schedule, weights, taper } });
+  askWalks(null);
+  state.scene = scene;
+  state.walks = [];
+  verdict.textContent = "Choose at least one order.";
+  paint();
 }
 function begin() {
   if (state.shape === "own" && !state.blobs.length) {
     stop();
-    state.scene = null;
+    askScene(null);
+    askWalks(null);
+    state.scene = state.newest = null;
     state.walks = [];
     verdict.textContent = "Click into the square to draw your own data: every click is a blob.";
     return paint();
   }
   askScene(spec());
 }
-function speak() {
+function speak(nfe) {
   const parts = state.walks.map((walk) => [walk.order, walk.miss]);
   verdict.replaceChildren(
-    `With ${state.nfe} evaluation${state.nfe > 1 ? "s" : ""} `,
+    `With ${nfe} evaluation${nfe > 1 ? "s" : ""} `,
     ...parts.flatMap(([order, miss], k) => [
       k ? (k === parts.length - 1 ? " and " : ", ") : "",
       make("b", { style: `color:${legible(COLOURS[order])}` }, `order ${order}`),
@@ -137,7 +141,8 @@ function paintSquare(draw, walks) {
   for (const walk of walks) paintWalk(draw, walk, now);
 }
 function paintWalk(draw, walk, now) {
-  const shown = Math.min(state.scene.count, state.own.length + state.shown);
+  const own = state.scene.spec.own.length;
+  const shown = Math.min(state.scene.count, own + state.shown);
   const colour = COLOURS[walk.order];
   const last = walk.lam.length - 1;
   let reached = walk.lam.findIndex((v, k) => k === last || (walk.stages[k + 1] === 0 && walk.lam[k + 1] > now));
@@ -149,7 +154,7 @@ function paintWalk(draw, walk, now) {
     const here = [from[0] + share * (to[0] - from[0]), from[1] + share * (to[1] - from[1])];
     draw.strokeStyle = colour;
     if (state.layers.paths) {
-      draw.lineWidth = n < state.own.length ? 2.2 : 1.1;
+      draw.lineWidth = n < own ? 2.2 : 1.1;
       draw.globalAlpha = 0.75;
       draw.beginPath();
       for (let k = 0; k <= reached; k++) if (walk.stages[k] === 0) draw.lineTo(...walkPoint(walk, k, n));
@@ -217,31 +222,37 @@ function dot(draw, x, y, radius, colour) {
 
 // ------------------------------------------------------------------ controls
 let playing = 0;
-const time = slider("Time", 0, 1, 0.005, 1, (value, shown) => {
+let unmoved = !calm; // it plays by itself when the first paths come
+const time = slider("Time", 0, 1, 0.005, 1, (value) => {
   stop();
-  state.time = value;
-  shown.textContent = moment();
+  setTime(value);
   paint();
 });
 time.shown.textContent = "the sample";
-const play = make("button", { type: "button", class: "play", onclick: () => (playing ? stop() : run()) }, "▶ Play");
+const play = make("button", { type: "button", onclick: () => (playing ? stop() : run()) }, "▶ Play");
+function setTime(value) {
+  state.time = value;
+  time.input.value = String(value);
+  time.shown.textContent = moment();
+}
 function stop() {
+  unmoved = false;
   cancelAnimationFrame(playing);
   playing = 0;
   play.textContent = "▶ Play";
 }
 function run() {
-  if (!state.scene) return;
-  const began = performance.now();
+  if (!state.scene || playing) return;
+  unmoved = false;
   play.textContent = "❚❚ Pause";
+  const began = performance.now();
   const first = state.time >= 1 ? 0 : state.time;
+  setTime(first);
   const frame = (now) => {
-    state.time = Math.min(1, first + (now - began) / 5000);
-    time.input.value = String(state.time);
-    time.shown.textContent = moment();
+    setTime(Math.min(1, first + Math.max(0, now - began) / 5000));
     paint();
-    playing = state.time < 1 && root.isConnected ? requestAnimationFrame(frame) : 0;
-    if (!playing) play.textContent = "▶ Play";
+    if (state.time < 1 && root.isConnected) playing = requestAnimationFrame(frame);
+    else stop();
   };
   playing = requestAnimationFrame(frame);
 }
@@ -293,7 +304,8 @@ canvas.addEventListener("click", (event) => {
   if (state.shape === "own" && state.blobs.length < 24) state.blobs = [...state.blobs, [x, y]];
   else if (state.own.length < 40) {
     state.own = [...state.own, [x, y]];
-    state.time = 1;
+    stop();
+    setTime(1);
   }
   begin();
 });
@@ -303,10 +315,4 @@ root.append(
   make("div", { class: "stage" }, make("figure", {}, canvas, make("div", { class: "row" }, play, time.field), hint), controls),
 );
 new ResizeObserver(() => paint()).observe(root);
-whenSeen(() => {
-  begin();
-  if (!calm) {
-    state.time = 0;
-    setTimeout(run, 600);
-  }
-});
+whenSeen(begin);

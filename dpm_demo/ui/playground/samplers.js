@@ -71,6 +71,7 @@ function line(row) {
 }
 
 function show() {
+  if (!rows.length) return void ask({});
   const column = COLUMNS.find((one) => one.key === sorted.key) || COLUMNS[0];
   const found = rows.filter(
     (row) =>
@@ -95,6 +96,7 @@ search.addEventListener("input", () => {
   show();
 });
 root.append(
+  verdict,
   make(
     "div",
     { class: "row" },
@@ -111,7 +113,9 @@ root.append(
     make("table", {}, make("thead", {}, make("tr", {}, ...heads, make("th", {}, "To know"), make("th", {}))), body),
   ),
 );
-whenSeen(async () => {
-  rows = await server.samplers({});
+const ask = asker(() => server.samplers({}), (answer) => {
+  rows = answer;
+  verdict.remove();
   show();
 });
+whenSeen(show);

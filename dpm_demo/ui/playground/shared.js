@@ -75,26 +75,26 @@ function tick(label, on, changed, colour = "") {
   return make("label", { class: "tick" }, box, swatch, label);
 }
 
-/** Asks with at most one call under way; of those that come meanwhile only the newest is asked. */
+const verdict = make("p", { class: "verdict", "aria-live": "polite" });
+
+/** Asks with at most one call under way; of those that come meanwhile only the newest is asked.
+ * After a null no answer is wanted any more. */
 function asker(ask, got) {
   let busy = false;
+  let asked = null;
   let next = null;
   return async function again(payload) {
-    if (busy) {
-      next = payload;
-      return;
-    }
-    busy = true;
-    try {
-      got(await ask(payload), payload);
-    } catch {
-      got({ error: "The server did not answer; try again." }, payload);
-    }
-    busy = false;
-    if (next) {
-      const waiting = next;
+    next = payload;
+    if (!payload) asked = null;
+    while (next && !busy) {
+      const mine = (asked = next);
       next = null;
-      again(waiting);
+      busy = true;
+      const answer = await ask(mine).catch(() => ({ error: "The server did not answer; try again." }));
+      busy = false;
+      if (asked !== mine) continue;
+      if (answer.error) verdict.textContent = answer.error;
+      else got(answer, mine);
     }
   };
 }

@@ -4,6 +4,8 @@
 
 (() => {
   const INPUT = "input, textarea, select";
+  const RUNS = "[class*='runs-'], #compare-go, #start-go, #start-invert";
+  let count = 0;
   /** @param {Element} field */
   const clear = (field) => {
     field.classList.remove("refused");
@@ -23,7 +25,7 @@
     field.classList.add("refused");
     const why = document.createElement("p");
     why.className = "refused-why";
-    why.id = `refused-${name}`;
+    why.id = `refused-${++count}`; // another tab may have a field of that name
     why.textContent = text;
     field.append(why);
     for (const input of field.querySelectorAll(INPUT)) {
@@ -52,7 +54,7 @@
   document.addEventListener("change", changed, true);
   document.addEventListener("click", (event) => {
     const button = event.target instanceof Element ? event.target.closest("button") : null;
-    if (/(?:^|\s)runs-/.test(button?.className ?? "")) document.querySelectorAll(".refused").forEach(clear);
+    if (button?.matches(RUNS)) document.querySelectorAll(".refused").forEach(clear);
     else changed(event); // a reset, a choice
   }, true);
 })();
