@@ -2,22 +2,20 @@
 // What no attribute of Gradio's components reaches: names for its own markup. Put into the page's
 // head; runs for as long as the page stands, as Gradio draws its markup anew.
 
-(() => {
-  const mend = () => {
-    for (const field of document.querySelectorAll(".search-input:not([aria-label])")) {
-      field.setAttribute("aria-label", field.getAttribute("title") || "Filter the table");
-    }
-    // a box without a role may not be named
-    for (const box of document.querySelectorAll("div.empty[aria-label]:not([role])")) {
-      box.removeAttribute("aria-label");
-    }
-  };
-  /** @type {any} */ (window).dpmDrawn(mend);
+const mend = () => {
+  for (const field of document.querySelectorAll(".search-input:not([aria-label])")) {
+    field.setAttribute("aria-label", field.getAttribute("title") || "Filter the table");
+  }
+  // a box without a role may not be named
+  for (const box of document.querySelectorAll("div.empty[aria-label]:not([role])")) {
+    box.removeAttribute("aria-label");
+  }
+};
+/** @type {any} */ (window).dpmDrawn(mend);
 
-  // a point of a plot that carries a link (plotly tells which one is under the pointer) opens it
-  document.addEventListener("click", (event) => {
-    const plot = event.target instanceof Element ? event.target.closest(".js-plotly-plot") : null;
-    const under = /** @type {any} */ (plot)?._hoverdata?.[0]?.customdata;
-    if (typeof under === "string" && under.startsWith("?tab=")) location.assign(under);
-  });
-})();
+// a point of a plot that carries a link (plotly tells which one is under the pointer) opens it
+document.addEventListener("click", (event) => {
+  const plot = event.target instanceof Element ? event.target.closest(".js-plotly-plot") : null;
+  const under = /** @type {any} */ (plot)?._hoverdata?.[0]?.customdata;
+  if (typeof under === "string" && under.startsWith("?tab=")) location.assign(under);
+});

@@ -35,7 +35,6 @@ def theme() -> gr.themes.Base:
         body_background_fill="white",
         body_background_fill_dark="*neutral_950",
         body_text_color="*neutral_900",
-        body_text_color_dark="*neutral_100",
         body_text_color_subdued=_QUIET,
         body_text_color_subdued_dark=_QUIET_DARK,
         color_accent="*primary_700",
@@ -50,17 +49,13 @@ def theme() -> gr.themes.Base:
         block_background_fill="white",
         block_background_fill_dark="*neutral_900",
         block_border_width="0px",
-        block_shadow="none",
         block_padding="*spacing_md",
         block_title_text_color="*neutral_900",
         block_title_text_color_dark="*neutral_100",
         block_title_text_weight="600",
-        block_title_background_fill="none",
         block_label_text_color="*neutral_800",
-        block_label_text_color_dark="*neutral_200",
         block_info_text_color=_QUIET,
         block_info_text_color_dark=_QUIET_DARK,
-        block_info_text_size="*text_sm",
         input_placeholder_color="*neutral_500",
         input_placeholder_color_dark="*neutral_400",
         input_background_fill="white",
@@ -73,8 +68,6 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_hover_dark="*primary_600",
-        button_primary_text_color="white",
-        button_primary_text_color_dark="white",
         button_cancel_background_fill="*neutral_100",
         button_cancel_background_fill_dark="*neutral_800",
         button_cancel_text_color="*neutral_900",
@@ -100,9 +93,9 @@ _FRAME = """<style>
 </style>"""
 
 _HERE = Path(__file__).parent
-#: Scripts for the page's head, and that style.
+#: Scripts for the page's head, each in a scope of its own, and that style.
 HEAD = f"{_FRAME}{Player.page_script()}<script>{glossary.table()}</script>" + "".join(
-    f"<script>{(_HERE / name).read_text(encoding='utf-8')}</script>"
+    f"<script>{{\n{(_HERE / name).read_text(encoding='utf-8')}\n}}</script>"
     for name in (
         "widgets/drawn.js",
         "widgets/cleared.js",

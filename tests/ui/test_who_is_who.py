@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from dpm_demo.calibrate.race import Entrant, Race
 from dpm_demo.engine.worker import Engine
@@ -76,7 +76,14 @@ def page(how_it_works: Page) -> Page:
 
 @pytest.mark.browser
 def test_the_table_is_searched_filtered_sorted_and_leads_to_compare(page: Page):
-    page.route("**/component_server**", lambda route: route.fulfill(body="busy"), times=1)
+    asked: list[str] = []
+
+    def busy(route: Route) -> None:
+        mine = "samplers" in (route.request.post_data or "")
+        route.fulfill(body="busy") if mine and not asked else route.fallback()
+        asked.extend(["samplers"] * mine)
+
+    page.route("**/component_server/", busy)
     table = page.locator("#samplers")
     table.scroll_into_view_if_needed()
     expect(table.locator(".verdict")).to_have_text("The server did not answer; try again.")

@@ -1,9 +1,9 @@
 // @ts-check
 // What a person does, what plays by itself, and what a new value changes.
 
-import { icon, make, setAttribute, PAUSE, PLAY } from "../player/dom.js";
+import { icon, make, onKeys, setAttribute, PAUSE, PLAY } from "../player/dom.js";
 import { isObject, list, text } from "../player/read.js";
-import { handOn, light, lit } from "../player/share.js";
+import { handOn, light, lit, told } from "../player/share.js";
 import { axesOf } from "./plot.js";
 import { openSplit, over, split } from "./split.js";
 import { recordedScene, takeLive } from "./scene.js";
@@ -14,8 +14,9 @@ import {
 
 /** @typedef {import("./scene.js").Scene} Scene */
 
+const tab = text(props.tab);
 const still = window.matchMedia("(prefers-reduced-motion: reduce)");
-const TIMES = { noise: 700, step: 170, end: 1500, sweep: 75, rest: 8 };
+const TIMES = { noise: 700, step: 170, end: 1500, sweep: 75 };
 
 // ---------------------------------------------------------------------------------------------
 // What plays: the way from the noise at one budget, then all budgets, then the first one again.
@@ -92,10 +93,13 @@ function playBudgets() {
 // ---------------------------------------------------------------------------------------------
 // Input.
 
-slider.addEventListener("input", () => {
+/** @param {number} column */
+function go(column) {
   setPlaying(false);
-  setColumn(Number(slider.value));
-});
+  setColumn(column);
+}
+
+slider.addEventListener("input", () => go(Number(slider.value)));
 playButton.addEventListener("click", () => setPlaying(!state.playing));
 
 goButton.addEventListener("click", () => {
@@ -112,7 +116,6 @@ goButton.addEventListener("click", () => {
 /** @param {boolean} on */
 function setRunning(on) {
   state.running = on;
-  setAttribute(root, "data-running", String(on));
   schedule();
 }
 
@@ -150,8 +153,7 @@ function drag(event) {
   }
   const nfe = axes.nfe(event.clientX - box.left);
   const apart = state.scene.budgets.map((n) => Math.abs(Math.log(n / nfe)));
-  setPlaying(false);
-  setColumn(apart.indexOf(Math.min(...apart)));
+  go(apart.indexOf(Math.min(...apart)));
 }
 
 wantedSlider.addEventListener("input", () => {
@@ -200,39 +202,26 @@ function lightUp(row, column = state.column, tell = true) {
       node.getAttribute("data-row") === String(row) && (at === null || at === String(column)));
   }
   const cell = state.scene && !state.scene.recorded && row >= 0 ? row * state.scene.budgets.length + column : -1;
-  if (tell) light(text(props.tab), cell);
+  if (tell) light(tab, cell);
 }
-lit(text(props.tab), (cell) => {
+lit(tab, (cell) => {
   const columns = state.scene?.budgets.length ?? 1;
   if (state.scene?.recorded === "") lightUp(cell < 0 ? -1 : Math.floor(cell / columns), cell % columns, false);
 });
 
-root.addEventListener("keydown", (event) => {
-  if (!state.scene || event.ctrlKey || event.metaKey || event.altKey) return;
-  const tag = event.target instanceof Element ? event.target.tagName : "";
-  if (tag === "SELECT" && event.key !== "f") return;
-  if (tag === "INPUT" && /^(Arrow|Home|End|Page)/.test(event.key)) return;
-  if (tag === "BUTTON" && (event.key === " " || event.key === "Enter")) return;
-  /** @type {Record<string, () => void>} */
-  const actions = {
-    " ": () => (split.open ? over.turn(!over.turning()) : setPlaying(!state.playing)),
-    ArrowLeft: () => setColumn(state.column - 1),
-    ArrowRight: () => setColumn(state.column + 1),
-    f: () => {
-      if (split.open) {
-        over.turn(!over.turning());
-        return;
-      }
-      state.flicker = !state.flicker && !still.matches;
-      schedule();
-    },
-  };
-  const action = Object.hasOwn(actions, event.key) ? actions[event.key] : null;
-  if (!action) return;
-  event.preventDefault(); // space would scroll the page
-  if (event.key.startsWith("Arrow")) setPlaying(false);
-  action();
-});
+onKeys(root, () => state.scene !== null, {
+  " ": () => (split.open ? over.turn(!over.turning()) : setPlaying(!state.playing)),
+  ArrowLeft: () => go(state.column - 1),
+  ArrowRight: () => go(state.column + 1),
+  f: () => {
+    if (split.open) {
+      over.turn(!over.turning());
+      return;
+    }
+    state.flicker = !state.flicker && !still.matches;
+    schedule();
+  },
+}, "f");
 
 // ---------------------------------------------------------------------------------------------
 // Values.
@@ -257,14 +246,15 @@ function showAsked(next) {
   }
 }
 
+/** @param {Record<string, unknown>} about @param {string | null} name @param {() => void} onclick */
+const chip = (about, name, onclick) =>
+  make("button", { type: "button", class: "dpl-chip", text: text(about.title), "data-name": name, onclick });
+
 /** @param {unknown[]} scenes */
 function showRecorded(scenes) {
   chips.replaceChildren(...scenes.flatMap((about) => {
     if (!isObject(about)) return [];
-    const chip = make("button", {
-      type: "button", class: "dpl-chip", "data-name": text(about.name), text: text(about.title),
-    });
-    chip.addEventListener("click", () => {
+    const onclick = () => {
       const next = scene(about);
       if (!next || state.running) return;
       setPlaying(false);
@@ -272,9 +262,10 @@ function showRecorded(scenes) {
       state.changed = false;
       trigger("select", { index: scenes.indexOf(about), value: text(about.query) });
       if (!still.matches) setPlaying(true);
-    });
-    return [chip];
+    };
+    return [chip(about, text(about.name), onclick)];
   }));
+  if (chips.parentElement) chips.parentElement.hidden = !scenes.length;
   const first = scene(scenes[0]);
   if (!first || state.scene) return;
   show(first);
@@ -286,11 +277,7 @@ function showQuestions(asked) {
   questions.replaceChildren(...asked.flatMap((about, index) => {
     if (!isObject(about)) return [];
     const { answer } = about;
-    const chip = make("button", {
-      type: "button", class: "dpl-chip", text: text(about.title),
-      "data-name": isObject(answer) ? text(answer.name) : null,
-    });
-    chip.addEventListener("click", () => {
+    const onclick = () => {
       if (state.running) return;
       setPlaying(false);
       const next = isObject(answer) ? scene(answer) : null;
@@ -298,8 +285,8 @@ function showQuestions(asked) {
       state.asking = !next; // nothing is recorded: it is computed
       state.changed = false;
       trigger("select", { index, value: text(about.query) });
-    });
-    return [chip];
+    };
+    return [chip(about, isObject(answer) ? text(answer.name) : null, onclick)];
   }));
 }
 
@@ -334,31 +321,25 @@ function update() {
   } else state.scene = state.live.scene;
   leadToFirst(state.live.scene);
   setRunning(!state.live.scene.final);
-  handOn(text(props.tab), value);
+  handOn(tab, value);
   schedule();
 }
 
-/** @param {string} name @param {() => void} then */
-function told(name, then) {
-  document.addEventListener(name, (event) => {
-    if (event instanceof CustomEvent && event.detail === props.tab && root.isConnected) then();
-  });
-}
-told("dpm-idle", () => setRunning(false));
-told("dpm-filled", () => {
+told("dpm-idle", tab, () => setRunning(false));
+told("dpm-filled", tab, () => {
   if (!state.asking) return;
   state.asking = false;
   state.changed = true;
   goButton.click();
 });
 document.addEventListener("dpm-estimate", (event) => {
-  const { tab, text: said } = event instanceof CustomEvent ? event.detail : {};
-  if (tab !== props.tab || !root.isConnected) return;
+  const { tab: of, text: said } = event instanceof CustomEvent ? event.detail : {};
+  if (of !== tab || !root.isConnected) return;
   const [same = "", fresh = "", spent = ""] = text(said).split("\n");
   state.estimate = { same, fresh, spent };
   schedule();
 });
-told("dpm-changed", () => {
+told("dpm-changed", tab, () => {
   state.changed = true;
   schedule();
 });

@@ -29,9 +29,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
-
-from dpm_demo.ui.player.script import CheapAttributes, script
+from dpm_demo.ui.player.script import Scripted, script
 
 #: Scripts for the page: a run of that tab is over, or was refused; its settings have changed.
 IDLE = "() => { document.dispatchEvent(new CustomEvent('dpm-idle', { detail: 'TAB' })); }"
@@ -62,13 +60,12 @@ _MODULES = (
 )
 
 
-class Landing(CheapAttributes, gr.HTML):
+class Landing(Scripted):
     """Rows at one budget beside the converged picture, with a slider over budgets and a plot.
 
     Args:
         value: see the module.
         tab: the name by which `IDLE` and `CHANGED` reach it.
-        label: the name assistive technology reads out.
         **options: passed on to `gr.HTML` (`elem_id`, ...).
     """
 
@@ -80,40 +77,6 @@ class Landing(CheapAttributes, gr.HTML):
         return script(_HERE, _MODULES, "landing.css")
 
     def __init__(
-        self,
-        value: dict[str, Any] | None = None,
-        *,
-        tab: str = "",
-        label: str = "Comparison at one budget",
-        **options: Any,
+        self, value: dict[str, Any] | None = None, *, tab: str = "", **options: Any
     ) -> None:
-        super().__init__(
-            value=value,
-            label=label,
-            html_template=self.TEMPLATE,
-            css_template="",
-            js_on_load=self.source(),
-            apply_default_css=False,
-            tab=tab,
-            **options,
-        )
-
-    def preprocess(self, payload: Any) -> Any:
-        """Nothing: no event needs what the page shows."""
-        return None
-
-    def postprocess(self, value: Any) -> Any:
-        """The value as it is; the page checks each of its fields."""
-        return value
-
-    def api_info(self) -> dict[str, Any]:
-        """The schema that the API page shows."""
-        return {"type": "object", "description": "see dpm_demo/ui/landing/component.py"}
-
-    def example_payload(self) -> Any:
-        """A value for the API page."""
-        return {"scenes": []}
-
-    def example_value(self) -> Any:
-        """A value for the API page."""
-        return self.example_payload()
+        super().__init__(self.TEMPLATE, self.source(), value=value, tab=tab, **options)

@@ -1,23 +1,15 @@
 // @ts-check
 // Error against evaluations, log-log, with a line of wanted error that one drags.
 
+import { svg } from "../player/dom.js";
 import { needed } from "./scene.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {{x: (nfe: number) => number, y: (error: number) => number,
  *   error: (y: number) => number, nfe: (x: number) => number, low: number, high: number}} Axes */
 
-const SPACE = "http://www.w3.org/2000/svg";
 const EDGE = { left: 46, right: 14, top: 10, bottom: 34 };
 export const COLOURS = ["#3b6fd4", "#d4663b", "#3ba55d", "#9a58c9", "#b8942a", "#c43c6e"];
-
-/** @param {string} tag @param {Record<string, string | number>} attributes @param {string} words */
-export function svg(tag, attributes = {}, words = "") {
-  const node = document.createElementNS(SPACE, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
-  if (words) node.textContent = words;
-  return node;
-}
 
 /** @param {Scene} scene @param {number} width @param {number} height @returns {Axes | null} */
 export function axesOf(scene, width, height) {
@@ -54,7 +46,7 @@ function ticksOf(low, high) {
 const tickText = (tick) => (tick < 1e-3 ? tick.toExponential().replace("-", "−") : String(tick));
 
 /**
- * Draws all of it anew; what moves with slider and line is in `drawMarks`.
+ * Draws all of it anew; what moves with slider and line is in its last element (`drawMarks`).
  * @param {SVGElement} root @param {Scene} scene @param {Axes} axes
  * @param {number} width @param {number} height
  */
@@ -90,9 +82,7 @@ export function drawAxes(root, scene, axes, width, height) {
       root.append(svg("circle", { cx: axes.x(nfe), cy: axes.y(error), r: 4, fill: COLOURS[row], class: "dpl-point", "data-row": row, "data-column": column }));
     }));
   }
-  const marks = svg("g", { class: "dpl-marks" });
-  root.append(marks);
-  return marks;
+  root.append(svg("g"));
 }
 
 /**

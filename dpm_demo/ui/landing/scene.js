@@ -11,19 +11,21 @@ import { isNumber, isObject, list, number, read, text, whole } from "../player/r
  *   truth: () => ImageData | null, noise: () => ImageData | null,
  *   way: (row: number, nfe: number) => (ImageData | null)[]}} Sources */
 /** @typedef {{rows: string[], budgets: number[], played: number[], recorded: string, title: string,
- *   why: string, width: number, height: number, final: boolean, share: number, word: string,
+ *   why: string, width: number, height: number, final: boolean, share: number,
  *   verdict: string, goal: string, continues: boolean}} About */
 /** @typedef {About & Sources} Scene */
 
 const SIDE = 1024; // pixels of a picture's side at most
 export const MOST = 6; // rows
 
+/** @typedef {(column: number, line: number) => ImageData | null} Cut */
+
 /**
- * Decodes a sheet and hands over a cutter of its pictures.
- * @param {string} uri @param {number} width @param {number} height
- * @param {(cut: (column: number, line: number) => ImageData | null) => void} whenReady
+ * Decodes a sheet, hands over a cutter of its pictures, and calls `changed`.
+ * @param {string} uri @param {number} width @param {number} height @param {() => void} changed
+ * @param {(cut: Cut) => void} whenReady
  */
-function loadSheet(uri, width, height, whenReady) {
+function loadSheet(uri, width, height, changed, whenReady) {
   const image = new Image();
   image.onload = () => {
     const canvas = document.createElement("canvas");
@@ -36,6 +38,7 @@ function loadSheet(uri, width, height, whenReady) {
       if (x + width > canvas.width || y + height > canvas.height) return null;
       return context.getImageData(x, y, width, height);
     });
+    changed();
   };
   image.src = uri; // a sheet that cannot be decoded is never ready, and what is shown stays
 }
@@ -63,14 +66,9 @@ export function recordedScene(v, changed) {
   const sheets = list(v.sheets, 2).map(text);
   const plays = isObject(v.plays) ? v.plays : {};
   if (!rows.length || !budgets.length || !sheets.length) return null;
-  /** @type {((column: number, line: number) => ImageData | null)[]} */
+  /** @type {Cut[]} */
   const cuts = [];
-  sheets.forEach((path, k) => {
-    loadSheet(fileUrl(path), width, height, (cut) => {
-      cuts[k] = cut;
-      changed();
-    });
-  });
+  sheets.forEach((path, k) => loadSheet(fileUrl(path), width, height, changed, (cut) => { cuts[k] = cut; }));
   /** @type {Map<number, ImageData | null>} */
   const known = new Map();
   /** @param {number} sheet @param {number} index */
@@ -85,7 +83,7 @@ export function recordedScene(v, changed) {
     rows, budgets, width, height,
     played: Object.keys(plays).map(Number).filter((n) => budgets.includes(n)),
     recorded: text(v.name), title: text(v.title), why: text(v.why),
-    final: true, share: 1, word: "",
+    final: true, share: 1,
     verdict: text(v.verdict), goal: text(v.goal) || "order 3, 200 evaluations", continues: false,
     picture: (row, column) => picture(0, row * budgets.length + column),
     error: (row, column) => errors[row]?.[column] ?? null,
@@ -130,28 +128,17 @@ export function takeLive(v, live, changed) {
     live.order.set(tile, mine);
     live.pictures.set(tile, pixels);
   };
-  if (value.liveUris.x0) {
-    loadSheet(value.liveUris.x0, width, height, (cut) => {
-      value.liveIndex.forEach((tile, line) => keep(tile, cut(0, line)));
-      changed();
-    });
-  }
-  tiles.forEach((tile, index) => {
-    const { record } = tile;
-    if (!record?.uris.x0) return;
-    const last = record.points[record.points.length - 1].picture;
-    loadSheet(record.uris.x0, width, height, (cut) => {
-      keep(index, cut(0, last));
-      changed();
-    });
+  /** @param {string | null | undefined} uri @param {(cut: Cut) => void} then */
+  const load = (uri, then) => {
+    if (uri) loadSheet(uri, width, height, changed, then);
+  };
+  load(value.liveUris.x0, (cut) => value.liveIndex.forEach((tile, line) => keep(tile, cut(0, line))));
+  tiles.forEach(({ record }, index) => {
+    if (record) load(record.uris.x0, (cut) => keep(index, cut(0, record.points[record.points.length - 1].picture)));
   });
-  const truth = text(v.truth).length ? /** @type {string} */ (v.truth) : "";
-  if (truth.startsWith("data:image/png;base64,")) {
-    loadSheet(truth, width, height, (cut) => {
-      if (live.run === run) live.truth = cut(0, 0);
-      changed();
-    });
-  }
+  load(value.truth, (cut) => {
+    if (live.run === run) live.truth = cut(0, 0);
+  });
   const errors = list(v.errors, tiles.length).map((e) => (isNumber(e) ? e : null));
   const budgets = list(v.budgets, columns).map((n) => whole(n, 1, 1e6, 1));
   const spent = tiles.reduce((sum, tile) => sum + tile.nfe, 0);
@@ -159,7 +146,7 @@ export function takeLive(v, live, changed) {
   live.scene = {
     rows: value.rowTitles.slice(0, MOST), budgets, width, height, played: [], recorded: "",
     title: "your own noise", why: "", final: value.final,
-    share: all ? Math.min(1, spent / all) : 0, word: value.status.text, verdict: text(v.verdict), goal: text(v.goal),
+    share: all ? Math.min(1, spent / all) : 0, verdict: text(v.verdict), goal: text(v.goal),
     continues: v.continues === true,
     picture: (row, column) => live.pictures.get(row * columns + column) ?? null,
     error: (row, column) => errors[row * columns + column] ?? null,

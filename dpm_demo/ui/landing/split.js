@@ -22,10 +22,10 @@ const selects = ["left", "right"].map((where, k) => {
 });
 const errors = sides.map(() => make("span", { class: "dpl-note" }));
 const border = make("input", {
-  type: "range", min: "0", max: "100", value: "50", class: "dpl-range", "data-testid": "landing-border",
+  type: "range", min: "0", max: "100", value: "50", class: "dpm-range", "data-testid": "landing-border",
   "aria-label": "Border between the two pictures",
 });
-const view = make("div", { class: "dpl-over" }, ...canvases, make("span", { class: "dpl-divider", "aria-hidden": "true" }));
+const view = make("div", { class: "dpl-over" }, ...canvases, make("span", { class: "dpm-divider", "aria-hidden": "true" }));
 const turnButton = make("button", {
   type: "button", class: "dpl-chip", "data-testid": "landing-flicker", "aria-pressed": "false", title: "One, then the other (f)",
   text: "A/B flicker",

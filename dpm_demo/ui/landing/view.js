@@ -1,12 +1,11 @@
 // @ts-check
 // What is on the page, and painting it: rows of pictures at one budget beside the converged one.
 
-import { make, icon, setAttribute, setText, PLAY } from "../player/dom.js";
+import { make, icon, setAttribute, setRange, setText, styled, svg, PLAY } from "../player/dom.js";
 import { MOST, distance, needed, nothingLive } from "./scene.js";
 import { whoseTurn } from "../player/over.js";
 import { paintSplit, split } from "./split.js";
-import { COLOURS, axesOf, drawAxes, drawMarks, svg } from "./plot.js";
-import { text } from "../player/read.js";
+import { COLOURS, axesOf, drawAxes, drawMarks } from "./plot.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 
@@ -30,19 +29,17 @@ export const state = {
   estimate: { same: "", fresh: "", spent: "" }, // of a run: with the form's noise, and with other
 };
 
-if (!document.getElementById("dpm-landing-style")) {
-  document.head.append(make("style", { id: "dpm-landing-style", text: STYLE }));
-}
+styled("dpm-landing-style");
 
 export const root = /** @type {HTMLElement} */ (element.querySelector(".dpm-landing"));
 root.setAttribute("role", "group");
-root.setAttribute("aria-label", text(props.label) || "Comparison at one budget");
+root.setAttribute("aria-label", "Comparison at one budget");
 
 export const playButton = make("button", {
   type: "button", class: "dpl-play", "data-testid": "landing-play", "aria-label": "Play", title: "Play (space)",
 }, icon(PLAY));
 export const slider = make("input", {
-  type: "range", min: "0", max: "0", step: "1", value: "0", class: "dpl-range",
+  type: "range", min: "0", max: "0", step: "1", value: "0", class: "dpm-range",
   "data-testid": "landing-budget", "aria-label": "Network evaluations",
 });
 const budget = make("output", { class: "dpl-budget", "data-testid": "landing-nfe" });
@@ -87,13 +84,13 @@ const truth = picture();
 const truthNote = make("span", { class: "dpl-note" });
 const goal = make("div", { class: "dpl-goal" },
   truth, make("div", {}, make("b", {}, make("span", { text: "the converged picture", "data-term": "converged" })), truthNote));
-export const sentence = make("p", { class: "dpl-sentence", "data-testid": "landing-sentence", "aria-live": "polite" });
+const sentence = make("p", { class: "dpl-sentence", "data-testid": "landing-sentence", "aria-live": "polite" });
 export const plot = svg("svg", { class: "dpl-plot", role: "img", "data-testid": "landing-plot" });
 export const wantedSlider = make("input", {
   type: "range", min: "0", max: "200", step: "1", class: "dpm-hidden", "data-testid": "landing-wanted",
   "aria-label": "Wanted error",
 });
-const chart = make("div", { class: "dpl-chart" }, plot, wantedSlider, sentence);
+const chart = make("div", {}, plot, wantedSlider, sentence);
 
 export const chips = make("div", { class: "dpl-chips", role: "group", "aria-label": "Recorded comparisons" });
 export const questions = make("div", { class: "dpl-chips", role: "group", "aria-label": "Questions" });
@@ -220,7 +217,7 @@ function paintPlot(scene) {
   if (!(state.wanted >= axes.low && state.wanted <= axes.high)) state.wanted = Math.sqrt(axes.low * axes.high);
   const key = JSON.stringify([width, height, scene.rows, scene.budgets, scene.recorded,
     scene.recorded || scene.rows.map((_, r) => scene.budgets.map((__, c) => scene.error(r, c)))]);
-  if (key !== state.drawn) drawAxes(/** @type {SVGElement} */ (plot), scene, axes, width, height);
+  if (key !== state.drawn) drawAxes(plot, scene, axes, width, height);
   state.drawn = key;
   const marks = /** @type {SVGElement} */ (plot.lastElementChild);
   drawMarks(marks, scene, axes, width, state.column, state.wanted);
@@ -271,8 +268,6 @@ export function show(scene) {
 export function setColumn(column) {
   if (!state.scene) return;
   state.column = Math.min(state.scene.budgets.length - 1, Math.max(0, column));
-  slider.value = String(state.column);
-  const most = Number(slider.max) || 1;
-  slider.style.setProperty("--fill", `${(100 * state.column) / most}%`);
+  setRange(slider, state.column);
   schedule();
 }

@@ -15,7 +15,7 @@ zoom and keyboard need no round trip. Python only ever sends it a JSON value:
                 "record": {"x0": uri, "x": uri, "diff": uri,
                            "points": [{"nfe", "lam", "t", "stage", "picture"}]}}],
      "truth": uri,                    the converged picture or clip, which a click on a cell meets
-     "live": {"index": [tile numbers], "x0": uri, "x": uri, "diff": uri},
+     "live": {"index": [tile numbers], "x0": uri, "x": uri},
      "status": {"text": str, "seconds", "ms", "left", "device": str, "others": int}}
 
 A `uri` is a PNG or WebP sheet as a data URI (`media.grid.sprite_sheet`): a row of height h for
@@ -31,18 +31,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
-
-from dpm_demo.ui.player.script import CheapAttributes, script
+from dpm_demo.ui.player.script import Scripted, script
 
 _HERE = Path(__file__).parent
-
-
 _GIVEN = "element, props, trigger, watch"  # to the script of a component, by Gradio
 MODULES = ("dom.js", "read.js", "share.js", "over.js", "layout.js", "paint.js", "input.js")
 
 
-class Player(CheapAttributes, gr.HTML):
+class Player(Scripted):
     """A wall of pictures or looping videos with a timeline over network evaluations.
 
     Args:
@@ -78,14 +74,11 @@ class Player(CheapAttributes, gr.HTML):
         follow: str = "",
         **options: Any,
     ) -> None:
-        # The template never changes, so Gradio never touches what the script builds inside it.
         super().__init__(
+            self.TEMPLATE,
+            f"window.dpmPlayer({_GIVEN})",
             value=value,
             label=label,
-            html_template=self.TEMPLATE,
-            css_template="",
-            js_on_load=f"window.dpmPlayer({_GIVEN})",
-            apply_default_css=False,
             placeholder=placeholder,
             follow=follow,
             **options,
@@ -94,22 +87,3 @@ class Player(CheapAttributes, gr.HTML):
     def preprocess(self, payload: Any) -> Any:
         """What the page holds, or None if that is no player value."""
         return payload if isinstance(payload, dict) else None
-
-    def postprocess(self, value: Any) -> Any:
-        """The value as it is; the page checks each of its fields."""
-        return value
-
-    def api_info(self) -> dict[str, Any]:
-        """The schema that the API page shows."""
-        return {
-            "type": "object",
-            "description": "the state of a player: see dpm_demo/ui/player/component.py",
-        }
-
-    def example_payload(self) -> Any:
-        """A value for the API page."""
-        return {"run": "example", "tiles": []}
-
-    def example_value(self) -> Any:
-        """A value for the API page."""
-        return self.example_payload()

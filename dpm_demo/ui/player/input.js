@@ -4,8 +4,8 @@
 // no picture.
 
 import { VIEWS, read, text } from "./read.js";
-import { given, light, lit } from "./share.js";
-import { icon, setText, setAttribute, PLAY, PAUSE } from "./dom.js";
+import { given, light, lit, told } from "./share.js";
+import { icon, onKeys, setRange, setText, setAttribute, PLAY, PAUSE } from "./dom.js";
 import {
   CONVERGED, bar, buildTile, buildWall, closeButton, controls, divider, empty, film, flickerButton, layout, loopButton, nameA, nameB, over,
   pairSlider, pickButton, playButton, root, rowSelect, scaleText, scrub, stage, stageCanvas,
@@ -13,8 +13,7 @@ import {
   viewButtons, wall,
 } from "./layout.js";
 import {
-  fitScrubber, moveTo, schedule, setPlaying, setRange, takeLive, takeRecord, timelineEnd,
-  updateStatus,
+  fitScrubber, moveTo, schedule, setPlaying, takeLive, takeRecord, timelineEnd, updateStatus,
 } from "./paint.js";
 
 /** @typedef {import("./read.js").View} View */
@@ -37,16 +36,11 @@ function setView(next) {
   for (const name of VIEWS) {
     setAttribute(viewButtons[name], "aria-pressed", String(name === state.view));
   }
-  setAttribute(root, "data-view", state.view);
   schedule();
 }
 
-function availableViews() {
-  /** @param {View} name */
-  const has = (name) =>
-    state.tiles.some((tile) => (tile.record && tile.record.sheets[name]) || tile.live[name]);
-  return VIEWS.filter((name) => name !== "diff" || has("diff") || (state.model && state.model.liveUris.diff));
-}
+const availableViews = () =>
+  VIEWS.filter((name) => name !== "diff" || state.tiles.some((tile) => tile.record?.sheets.diff));
 
 function showStage() {
   const model = state.model;
@@ -83,20 +77,24 @@ function showStage() {
   schedule();
 }
 
+/** Nothing is enlarged, and nothing is picked. @param {boolean} picking is that to come */
+function forget(picking = false) {
+  state.open = null;
+  state.pair = [];
+  setPicking(picking);
+}
+
 /** @param {number} index */
 function openTile(index) {
+  forget();
   state.open = index;
-  state.pair = [];
-  setPicking(false);
   showStage();
   closeButton.focus({ preventScroll: true });
 }
 
 function closeStage() {
   const back = state.pair.length ? state.pair[0] : state.open;
-  state.open = null;
-  state.pair = [];
-  setPicking(false);
+  forget();
   showStage();
   if (back !== null && state.tiles[back]) state.tiles[back].frame.focus({ preventScroll: true });
 }
@@ -127,18 +125,20 @@ export function press(index, event) {
     return;
   }
   if (state.converged && state.model?.final) {
-    state.open = null;
-    state.pair = [];
+    forget();
     pick(index);
     pick(CONVERGED);
   } else openTile(index);
   trigger("select", { index, value: state.tiles[index].data.title, selected: true });
 }
 
-scrub.addEventListener("input", () => {
+/** @param {number} position */
+function go(position) {
   setPlaying(false);
-  moveTo(Number(scrub.value));
-});
+  moveTo(position);
+}
+
+scrub.addEventListener("input", () => go(Number(scrub.value)));
 timeScrub.addEventListener("input", () => {
   state.frame = Number(timeScrub.value);
   setRange(timeScrub, state.frame);
@@ -161,52 +161,37 @@ rowSelect.addEventListener("change", () => {
   fitScrubber();
 });
 pickButton.addEventListener("click", () => {
-  const on = !state.picking;
-  state.open = null;
-  state.pair = [];
-  setPicking(on);
+  forget(!state.picking);
   showStage();
 });
 closeButton.addEventListener("click", closeStage);
-root.addEventListener("keydown", (event) => {
-  if (!state.model || event.ctrlKey || event.metaKey || event.altKey) return;
-  const tag = event.target instanceof Element ? event.target.tagName : "";
-  if (tag === "SELECT" && event.key !== "Escape") return; // it has its own use for keys
-  const own = tag === "INPUT" && /^(Arrow|Home|End|Page)/.test(event.key);
-  if (own || (tag === "BUTTON" && (event.key === " " || event.key === "Enter"))) return;
-  /** @type {Record<string, () => void>} */
-  const actions = {
-    " ": () => setPlaying(!state.playing),
-    ArrowLeft: () => moveTo(Math.min(state.position, timelineEnd()) - 1),
-    ArrowRight: () => moveTo(state.position + 1),
-    Home: () => moveTo(0),
-    End: () => moveTo(timelineEnd()),
-    x: () => {
-      const names = availableViews();
-      setView(names[(names.indexOf(state.view) + 1) % names.length]);
-    },
-    f: () => (state.pair.length === 2 ? over.turn(!over.turning()) : null),
-    a: () => (state.pair.length === 2 ? (over.turn(false), over.setBorder(100)) : null),
-    b: () => (state.pair.length === 2 ? (over.turn(false), over.setBorder(0)) : null),
-    Escape: () => (stage.hidden && !state.pair.length && !state.picking ? null : closeStage()),
-  };
-  actions.X = actions.x;
-  const action = Object.hasOwn(actions, event.key) ? actions[event.key] : null;
-  if (!action) return;
-  if (event.key.startsWith("Arrow") || event.key === "Home" || event.key === "End") {
-    setPlaying(false);
-  }
-  event.preventDefault(); // space would scroll the page
-  action();
-});
+
+const nextView = () => {
+  const names = availableViews();
+  setView(names[(names.indexOf(state.view) + 1) % names.length]);
+};
+/** Shows but one picture of a pair. @param {number} border */
+const only = (border) => (state.pair.length === 2 ? (over.turn(false), over.setBorder(border)) : null);
+onKeys(root, () => state.model !== null, {
+  " ": () => setPlaying(!state.playing),
+  ArrowLeft: () => go(Math.min(state.position, timelineEnd()) - 1),
+  ArrowRight: () => go(state.position + 1),
+  Home: () => go(0),
+  End: () => go(timelineEnd()),
+  x: nextView,
+  X: nextView,
+  f: () => (state.pair.length === 2 ? over.turn(!over.turning()) : null),
+  a: () => only(100),
+  b: () => only(0),
+  Escape: () => (stage.hidden && !state.pair.length && !state.picking ? null : closeStage()),
+}, "Escape");
 
 function showEmpty() {
   state.tiles = [];
   state.shape = "";
   state.model = null;
   setPlaying(false);
-  state.open = null;
-  state.pair = [];
+  forget();
   setText(empty, text(props.placeholder));
   root.hidden = !text(props.placeholder); // what follows another waits for it unseen
   for (const node of [bar, wall, stage, controls]) node.hidden = true;
@@ -232,9 +217,7 @@ function update() {
   ]);
   if (fresh || form !== state.shape) {
     state.shape = form;
-    state.open = null;
-    state.pair = [];
-    setPicking(false);
+    forget();
     buildWall(press);
     for (const canvas of [stageCanvas, stageCanvasB]) {
       canvas.width = canvas.height = 1;
@@ -281,7 +264,6 @@ function update() {
   if (viewButtons.diff.hidden && state.view === "diff") setView("x0");
   pickButton.hidden = next.tiles.length < 2;
   setAttribute(root, "data-state", next.final ? "final" : "live");
-  setAttribute(root, "data-run", next.run);
   updateStatus(next);
   schedule();
 }
@@ -304,9 +286,7 @@ window.addEventListener("resize", resized); // browser zoom changes the density,
 still.addEventListener("change", () => setLooping(!still.matches));
 
 const follow = text(props.follow);
-document.addEventListener("dpm-given", (event) => {
-  if (follow && event instanceof CustomEvent && event.detail === follow && root.isConnected) update();
-});
+told("dpm-given", follow, update);
 
 wall.addEventListener("pointerover", (event) => {
   const tile = event.target instanceof Element ? event.target.closest(".dpm-tile") : null;

@@ -1,7 +1,7 @@
 // @ts-check
 // What is on the page, what it is to show, and how large.
 
-import { make, icon, setText, setAttribute, PLAY, PAUSE, STAR } from "./dom.js";
+import { make, icon, setText, setAttribute, styled, PLAY, PAUSE, STAR } from "./dom.js";
 import { makeOver } from "./over.js";
 import { schedule } from "./paint.js";
 import { VIEWS, text } from "./read.js";
@@ -11,9 +11,7 @@ import { VIEWS, text } from "./read.js";
 /** @typedef {import("./read.js").TileData} TileData */
 /** @typedef {import("./read.js").Model} Model */
 
-if (!document.getElementById("dpm-player-style")) {
-  document.head.append(make("style", { id: "dpm-player-style", text: STYLE }));
-}
+styled("dpm-player-style");
 
 export const root = /** @type {HTMLElement} */ (element.querySelector(".dpm-player"));
 /** @param {string} id @param {string} label @param {Node[]} children */
@@ -25,9 +23,7 @@ const views = make("div", {
 });
 export const viewButtons = /** @type {Record<View, HTMLButtonElement>} */ ({});
 for (const view of VIEWS) {
-  viewButtons[view] = make("button", {
-    type: "button", "data-view": view, "data-testid": `player-view-${view}`,
-  });
+  viewButtons[view] = make("button", { type: "button", "data-testid": `player-view-${view}` });
   views.append(viewButtons[view]);
 }
 // On a phone the words in `more` go, and each choice still says what it is.
@@ -62,9 +58,7 @@ export const closeButton = make("button", {
   title: "Back to all (Esc)",
 });
 /** @type {Canvas} */
-export const stageCanvas = make("canvas", {
-  "data-testid": "player-stage-canvas", role: "img", class: "dpm-below",
-});
+export const stageCanvas = make("canvas", { "data-testid": "player-stage-canvas", role: "img" });
 /** @type {Canvas} */
 export const stageCanvasB = make("canvas", {
   "data-testid": "player-stage-canvas-b", role: "img", class: "dpm-above",
@@ -76,7 +70,7 @@ export const flickerButton = make("button", {
   type: "button", class: "dpm-quiet", "data-testid": "player-flicker", "aria-pressed": "false",
   text: "A/B flicker", title: "One, then the other (f)",
 });
-export const stageView = make(
+const stageView = make(
   "div", { class: "dpm-stage-view" }, stageCanvas, stageCanvasB, divider, nameA, nameB,
 );
 export const pairSlider = make("input", {
@@ -240,7 +234,6 @@ export function layout() {
   state.narrow = model.grid && (room - ROW_TITLE) / model.columns - GRID_GAP < least;
   state.row = Math.min(state.row, Math.max(0, model.rowTitles.length - 1));
   rowPicker.hidden = !state.narrow || state.open !== null || state.pair.length === 2;
-  root.classList.toggle("dpm-narrow", state.narrow);
 
   const asGrid = model.grid && !state.narrow && !state.strip;
   const shown = model.grid && state.narrow ? model.columns : n;

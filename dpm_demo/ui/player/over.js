@@ -2,7 +2,7 @@
 // Two pictures in one place: a border between them that one drags, or all of one and then of the
 // other. The picture on top shows right of the border (`--border` of what holds the two).
 
-import { setAttribute } from "./dom.js";
+import { setAttribute, setRange } from "./dom.js";
 
 const TURN = 450; // ms that one of the two is shown
 
@@ -20,8 +20,7 @@ export function makeOver({ view, slider, button, ready, changed }) {
   /** @param {number} percent */
   function setBorder(percent) {
     const at = Math.min(100, Math.max(0, percent));
-    slider.value = String(Math.round(at));
-    slider.style.setProperty("--fill", `${at}%`);
+    setRange(slider, Math.round(at));
     view.style.setProperty("--border", `${at}%`);
     setAttribute(slider, "aria-valuetext", `the left picture takes ${Math.round(at)} percent`);
   }

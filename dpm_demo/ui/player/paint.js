@@ -3,7 +3,7 @@
 // time, and none when nothing moves. Canvases hold the picture's own pixels; the style sheet
 // enlarges them.
 
-import { make, icon, setText, setAttribute, PLAY, PAUSE } from "./dom.js";
+import { make, icon, setRange, setText, setAttribute, PLAY, PAUSE } from "./dom.js";
 import {
   CONVERGED, announcer, frameText, lam, mark, nfe, over, playButton, progress, progressShare, root, scrub,
   stage, stageCanvas, stageCanvasB, state, status, stripSize, tileAt, ticks, time, timeScrub, wall,
@@ -218,9 +218,7 @@ function paint() {
     const words = describe(model, tile, index);
     setAttribute(tile.canvas, "aria-label", words);
     setAttribute(tile.frame, "aria-label", `${words} Enlarge`);
-    const blank = !tile.canvas.painted;
-    tile.figure.classList.toggle("dpm-blank", blank);
-    const waits = blank && tile.data.state === "waiting" ? "waiting" : "";
+    const waits = !tile.canvas.painted && tile.data.state === "waiting" ? "waiting" : "";
     const lacks = state.view === "diff" && !source(tile) ? "no difference" : waits;
     setText(tile.note, tile.data.error ? "failed" : lacks);
   });
@@ -268,7 +266,6 @@ export function schedule() {
   state.scheduled = true;
   window.requestAnimationFrame(tick);
 }
-
 
 /** @param {number} n @param {string} word */
 const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
@@ -318,13 +315,6 @@ export function moveTo(k) {
   state.following = state.position === end;
   setRange(scrub, state.position);
   schedule();
-}
-
-/** @param {HTMLInputElement} input @param {number} value */
-export function setRange(input, value) {
-  input.value = String(value);
-  const most = Number(input.max);
-  input.style.setProperty("--fill", `${most ? (100 * Number(input.value)) / most : 0}%`);
 }
 
 // The scrubber spans what is looked at: one tile's own evaluations, or those of the longest.

@@ -1,6 +1,6 @@
 // @ts-check
 // Reading a value. Anything may arrive; what leaves here has every field, in bounds. The value's
-// format is in component.py. One of four modules, which component.py joins.
+// format is in component.py.
 
 /** @typedef {"x0" | "x" | "diff"} View */
 /** @typedef {Partial<Record<View, string>>} Uris */

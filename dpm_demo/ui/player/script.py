@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gradio.events import EventListener
+import gradio as gr
 
 _IMPORT = re.compile(r"^import \{[^}]*\} from \"[^\"]*\";\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const|let|function|class)", re.MULTILINE)
@@ -33,16 +33,18 @@ def script(folder: Path, modules: Sequence[str], style: str) -> str:
     return f'"use strict";\nconst STYLE = {json.dumps(css)};\n{joined}'
 
 
-class CheapAttributes:
-    """In front of `gr.HTML`: attributes that it lacks are answered without reading its script.
+class Scripted(gr.HTML):
+    """A component that its script builds inside of `template`.
 
-    Gradio searches the whole script for each of some hundred names it asks for when a session
-    begins, as a script may trigger events of its own name. Ours trigger those in `EVENTS_SENT`.
+    The template never changes, so Gradio never touches what the script builds. Attributes that it
+    lacks are answered without reading its script: Gradio searches that for each of some hundred
+    names it asks for when a session begins, as a script may trigger events of its own name.
     """
 
-    EVENTS_SENT: tuple[str, ...] = ()
+    def __init__(self, template: str, source: str, **options: Any) -> None:
+        super().__init__(
+            html_template=template, js_on_load=source, apply_default_css=False, **options
+        )
 
     def __getattr__(self, name: str) -> Any:
-        if name in type(self).EVENTS_SENT:
-            return partial(EventListener(event_name=name).listener, self)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -14,6 +14,13 @@ export function handOn(id, value) {
   document.dispatchEvent(new CustomEvent("dpm-given", { detail: id }));
 }
 
+/** Hears what is dispatched with that id. @param {string} name @param {string} id @param {() => void} then */
+export function told(name, id, then) {
+  document.addEventListener(name, (event) => {
+    if (id && event instanceof CustomEvent && event.detail === id && element.isConnected) then();
+  });
+}
+
 // The cell under the pointer, told between components of one tab; -1: none.
 /** @param {string} id @param {number} cell */
 export function light(id, cell) {

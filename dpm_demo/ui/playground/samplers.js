@@ -41,16 +41,9 @@ function sparkline(row) {
     const y = 26 - (24 * (Math.log(error) - low)) / (high - low);
     return `${x.toFixed(1)},${y.toFixed(1)}`;
   };
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const told = row.budgets.map((nfe, k) => `${row.errors[k].toPrecision(2)} at ${nfe}`).join(", ");
-  for (const [name, value] of Object.entries({ viewBox: "0 0 100 28", role: "img", "aria-label": told }))
-    svg.setAttribute(name, value);
-  const title = document.createElementNS(svg.namespaceURI, "title");
-  title.textContent = told;
-  const line = document.createElementNS(svg.namespaceURI, "polyline");
-  line.setAttribute("points", row.errors.map(place).join(" "));
-  svg.append(title, line);
-  return svg;
+  return svg("svg", { viewBox: "0 0 100 28", role: "img", "aria-label": told },
+    svg("title", {}, told), svg("polyline", { points: row.errors.map(place).join(" ") }));
 }
 
 function line(row) {

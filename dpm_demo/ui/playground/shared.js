@@ -3,21 +3,10 @@
 
 /** @type {any} */ const page = globalThis;
 const root = element.querySelector(".dpm-playground");
-root.append(make("style", {}, STYLE));
+styled("dpm-playground-style");
 // As text on light and dark ground: nearer to the ink.
 const legible = (colour) => `color-mix(in srgb, ${colour} 70%, var(--body-text-color))`;
 const COLOURS = { 1: "#3b6fd4", 2: "#d4663b", 3: "#3ba55d" };
-
-/** @param {string} tag @param {Record<string, any>} options @param {...any} children */
-function make(tag, options = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(options)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
-  }
-  node.append(...children);
-  return node;
-}
 
 /** A canvas whose unit is one CSS pixel of `width` x `height`. */
 function fitted(canvas, width, height) {
@@ -90,10 +79,10 @@ function asker(ask, got) {
       const mine = (asked = next);
       next = null;
       busy = true;
-      const answer = await ask(mine).catch(() => ({ error: "The server did not answer; try again." }));
+      const answer = await ask(mine).catch(() => null); // undefined where Gradio met an error
       busy = false;
       if (asked !== mine) continue;
-      if (answer.error) verdict.textContent = answer.error;
+      if (!answer || answer.error) verdict.textContent = answer?.error ?? "The server did not answer; try again.";
       else got(answer, mine);
     }
   };

@@ -49,7 +49,7 @@ def build(
             history = History(elem_id="generate-history", label="Your last runs")
             note = gr.Markdown(elem_id="generate-note")
             with gr.Row():
-                share = gr.Accordion("Share: files, link, code", open=False, elem_classes="share")
+                share = gr.Accordion("Share: files, link, code", open=False)
                 restore = gr.UploadButton(
                     "Drop a PNG here to restore its settings",
                     size="sm",

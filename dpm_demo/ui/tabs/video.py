@@ -128,7 +128,7 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
                     info="The last frame's neighbour is the first one; if not, ends are repeated.",
                     elem_id="video-loop",
                 )
-            with gr.Accordion("Share: files, link, code", open=False, elem_classes="share"):
+            with gr.Accordion("Share: files, link, code", open=False):
                 with gr.Row():
                     titles = ("MP4", "GIF", "WebP (lossless)", "ZIP of PNGs")
                     downloads = [gr.DownloadButton(t, size="sm", interactive=False) for t in titles]

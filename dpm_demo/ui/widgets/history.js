@@ -1,15 +1,13 @@
 // @ts-check
 // The last runs as thumbnails: a click brings one back, two that are chosen stand side by side.
 
-import { make, setAttribute } from "../player/dom.js";
+import { make, setAttribute, styled } from "../player/dom.js";
 
 const KEPT = 8;
 /** @typedef {{run: string, thumb: string, title: string}} Run */
 
 const root = /** @type {HTMLElement} */ (element.querySelector(".dpm-history"));
-if (!document.getElementById("dpm-history-style")) {
-  document.head.append(make("style", { id: "dpm-history-style", text: STYLE }));
-}
+styled("dpm-history-style");
 /** @type {Run[]} the newest first */
 let runs = [];
 /** @type {string[]} */
@@ -44,10 +42,9 @@ function show() {
   setAttribute(pair, "aria-pressed", String(pairing));
   strip.replaceChildren(...runs.map(({ run, thumb, title }) => {
     const on = String(chosen.includes(run));
-    const button = make("button", { type: "button", title, "aria-label": title, "aria-pressed": on },
+    const onclick = () => press(run);
+    return make("button", { type: "button", title, "aria-label": title, "aria-pressed": on, onclick },
       make("img", { src: thumb, alt: "" }), make("span", { text: title }));
-    button.addEventListener("click", () => press(run));
-    return button;
   }));
 }
 

@@ -9,39 +9,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
-
 from dpm_demo.engine.events import Done
 from dpm_demo.media.pixels import uint8
 from dpm_demo.media.png import data_uri, png
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.job import Checked
-from dpm_demo.ui.player.script import CheapAttributes, script
+from dpm_demo.ui.player.script import Scripted, script
 from dpm_demo.ui.player.wall import Wall
 
 _HERE = Path(__file__).parent
 
 
-class History(CheapAttributes, gr.HTML):
+class History(Scripted):
     """The strip; see the module."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            value=None,
-            html_template='<section class="dpm-history" hidden></section>',
-            css_template="",
-            js_on_load=script(_HERE, ("../player/dom.js", "history.js"), "history.css"),
-            apply_default_css=False,
+            '<section class="dpm-history" hidden></section>',
+            script(_HERE, ("../player/dom.js", "history.js"), "history.css"),
             **options,
         )
-
-    def preprocess(self, payload: Any) -> Any:
-        """Nothing: no event needs what the page shows."""
-        return None
-
-    def postprocess(self, value: Any) -> Any:
-        """The value as it is; the page checks each of its fields."""
-        return value
 
 
 def brief(request: GenerateRequest) -> str:
