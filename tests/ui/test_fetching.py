@@ -24,8 +24,8 @@ from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import CheckpointError
 from dpm_demo.ui.page import build, serve
 from dpm_demo.ui.serving import Serving
+from tests.ui.visitor import PATIENCE
 
-PATIENCE = 120_000  # ms; only a failure waits that long
 HASH = "0123456789abcdef0123456789abcdef01234567"
 FACES = Offered("owner/faces", "CelebA-HQ faces, 32 × 32", 32, 1234, "apache-2.0", HASH)
 NAME = "hub:owner/faces"
@@ -193,6 +193,16 @@ def test_every_run_of_every_tab_tells_the_download_and_ends_with_stop(
         said = asyncio.run(stopped(fn))
         assert said == ["fetching CelebA-HQ faces: 0 %", "Stopped."], fn.name
 
+    async def chosen(fn: Any) -> Any:
+        async with aclosing(fn.fn(NAME, visitor)) as steps:
+            await anext(steps)  # it leaves the note as it is
+            return await anext(steps)
+
+    menus = [fn for fn in demo.fns.values() if fn.name == "way"]
+    assert {fn.outputs[0].elem_id for fn in menus} >= {"generate-note", "compare-note"}
+    for fn in menus:
+        assert asyncio.run(chosen(fn)) == "fetching CelebA-HQ faces: 0 %"
+
 
 def test_a_download_that_fails_ends_with_its_reason(serving: Serving, hub: StandIn) -> None:
     found = told(serving, lambda count: hub.send(0.2, fails=True))
@@ -220,32 +230,27 @@ def page(browser: Browser, serving: Serving) -> Iterator[Page]:
     assert errors == []
 
 
-def choose(page: Page, tab: str, option: str) -> None:
-    page.get_by_role("tab", name=tab, exact=True).locator("visible=true").click()
-    if tab == "Compare":
-        page.get_by_role("button", name="Ask something else").click()
+def choose(page: Page, option: str) -> None:
+    page.get_by_role("tab", name="Generate", exact=True).locator("visible=true").click()
     page.get_by_label("Model", exact=True).locator("visible=true").click()
     page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("tab", ["Generate", "Compare"])
-def test_the_note_counts_the_download_and_the_run_follows(
-    page: Page, hub: StandIn, tab: str
-) -> None:
-    note = page.locator(f"#{tab.lower()}-note")
-    choose(page, tab, FACES.title)
+def test_the_note_counts_the_download_and_the_run_follows(page: Page, hub: StandIn) -> None:
+    note = page.locator("#generate-note")
+    choose(page, FACES.title)
     for fraction, shown in ((0.07, "7 %"), (0.43, "43 %")):
         hub.send(fraction)
         expect(note).to_have_text(f"fetching CelebA-HQ faces: {shown}", timeout=PATIENCE)
-    page.locator(f"#{tab.lower()}-go").click()
+    page.locator("#generate-go").click()
     hub.send(0.81)
     expect(note).to_have_text("fetching CelebA-HQ faces: 81 %", timeout=PATIENCE)
     expect(note).to_be_in_viewport()
     hub.send(1.0)
     expect(note).to_have_text("loading CelebA-HQ faces …", timeout=PATIENCE)
     hub.loads.set()
-    status = page.locator(f"#{tab.lower()}-player").get_by_test_id("player-status")
+    status = page.locator("#generate-player").get_by_test_id("player-status")
     expect(status).to_contain_text("done", timeout=PATIENCE)
     expect(note).not_to_contain_text("CelebA-HQ")
     assert hub.fetches == 1
@@ -256,13 +261,13 @@ def test_a_failed_download_says_so_and_another_choice_is_not_held_up(
     page: Page, hub: StandIn
 ) -> None:
     note = page.locator("#generate-note")
-    choose(page, "Generate", FACES.title)
+    choose(page, FACES.title)
     expect(note).to_have_text("fetching CelebA-HQ faces: 0 %", timeout=PATIENCE)
-    choose(page, "Generate", "mixture (exact)")
+    choose(page, "mixture (exact)")
     page.locator("#generate-go").click()
     status = page.locator("#generate-player").get_by_test_id("player-status")
     expect(status).to_contain_text("done", timeout=PATIENCE)
-    choose(page, "Generate", FACES.title)
+    choose(page, FACES.title)
     hub.send(0.5)
     expect(note).to_have_text("fetching CelebA-HQ faces: 50 %", timeout=PATIENCE)
     hub.send(0.5, fails=True)

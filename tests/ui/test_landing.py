@@ -119,7 +119,7 @@ def open_page(browser: Browser, address: str, query: str = "", motion: str = "re
     return guest
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
     guest = open_page(browser, served[1])
     yield guest
