@@ -76,7 +76,7 @@ def title_of(comparison: Comparison) -> str:
     """What all cells draw, in a line."""
     parts = [comparison.model, comparison.label, f"seed {comparison.seed}"]
     if (size := comparison.sample.size) is not None:
-        parts.append(f"{size[1]} × {size[0]} pixels")
+        parts.append(f"{size[1]} x {size[0]} pixels")
     if comparison.prompt:
         parts.append(f'"{textwrap.shorten(comparison.prompt, 60, placeholder=" …")}"')
     return ", ".join(parts)

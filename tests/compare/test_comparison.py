@@ -16,7 +16,7 @@ from dpm_demo.compare.figures import (
     rows_of,
     slope,
 )
-from dpm_demo.compare.files import csv_text, grid_picture, settings_of
+from dpm_demo.compare.files import csv_text, grid_picture, settings_of, title_of
 from dpm_demo.compare.layout import layout
 from dpm_demo.compare.plots import slope_text
 from dpm_demo.compare.references import REFERENCE_NFE, References, target_of
@@ -231,6 +231,7 @@ def test_the_table_says_every_cell_and_the_csv_holds_the_same() -> None:
 
 def test_the_settings_beside_a_comparison_say_all_that_was_asked_for() -> None:
     asked = replace(BASE, prompt="a cat", negative_prompt="a dog", height=64, width=32, frames=5)
+    assert title_of(asked).endswith(', 32 x 64 pixels, "a cat"')
     said = settings_of(asked)
     assert said.pop("link") == "?" + comparison_query(asked)
     apart = {name: said.pop(name) for name in ("rows", "budgets", "no_taper")}
