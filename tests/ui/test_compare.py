@@ -22,68 +22,54 @@ from tests.ui.visitor import PATIENCE, Visitor
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def visitor(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
-    guest = Visitor(browser, served[1], reduced_motion="reduce")
-    yield guest
-    guest.leave()
-
-
 def run(guest: Visitor) -> None:
     guest.page.locator("#compare-go").click()
     guest.finished("compare")
 
 
-def test_a_fitted_solver_stands_beside_a_named_one_with_the_error_of_each(
-    visitor: Visitor,
-) -> None:
-    page = visitor.page
-    visitor.asks("8")
-    visitor.drawer("Solver rows")
-    visitor.choose("Schedule 1", "calibrated: fitted to this model")
-    page.get_by_label("More 2", exact=True).fill("dpmpp_2m karras")
-    visitor.choose("Order 3", "off")
-    run(visitor)
-    rows = page.get_by_test_id("landing-row").locator("visible=true")
-    for row, name in enumerate(("calibrated", "dpmpp_2m karras")):
-        expect(rows.nth(row)).to_contain_text(name)
-        expect(rows.nth(row).get_by_test_id("landing-error")).to_have_text(re.compile(r"^0\.\d+$"))
-        tile = visitor.at("compare", "tile").nth(row)
-        expect(tile).to_contain_text(re.compile(r"RMSE [\d.]+"))
-
-
-def test_a_model_without_labels_is_chosen_and_run_without_a_complaint(visitor: Visitor) -> None:
-    visitor.page.evaluate(
+@pytest.fixture(scope="module")
+def ran(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
+    """Where the mixture was chosen and a comparison of it has run; what is said there is noted."""
+    guest = Visitor(browser, served[1])
+    guest.page.evaluate(
         """() => { window.said = []; new MutationObserver(() => window.said.push(
         ...[...document.querySelectorAll('.toast-body')].map((n) => n.innerText))
         ).observe(document.body, { childList: true, subtree: true }); }"""
     )
-    visitor.asks("2, 3")
-    visitor.choose("Model", "mixture (exact)")
-    run(visitor)
-    assert visitor.page.evaluate("() => window.said") == []
+    guest.asks("4, 9")
+    guest.choose("Model", "mixture (exact)")
+    run(guest)
+    yield guest
+    guest.leave()
 
 
-def test_a_budget_that_nothing_was_fitted_at_lacks_its_cell_and_the_others_run(
+def test_a_model_without_labels_is_chosen_and_run_without_a_complaint(ran: Visitor) -> None:
+    assert ran.page.evaluate("() => window.said") == []
+
+
+def test_a_fitted_solver_stands_beside_a_named_one_and_lacks_the_cell_that_nothing_was_fitted_at(
     visitor: Visitor,
 ) -> None:
     page = visitor.page
     visitor.asks("8, 9")
     visitor.drawer("Solver rows")
     visitor.choose("Schedule 1", "calibrated: fitted to this model")
+    page.get_by_label("More 2", exact=True).fill("dpmpp_2m karras")
     visitor.choose("Order 3", "off")
     run(visitor)
     lacks = "not fitted at 9 evaluations"
     tiles = visitor.at("compare", "tile")
-    for k, words in enumerate(("RMSE", lacks, "RMSE", "RMSE")):
+    known = re.compile(r"RMSE [\d.]+")
+    for k, words in enumerate((known, lacks, known, known)):
         expect(tiles.nth(k)).to_contain_text(words)
-    page.get_by_test_id("landing-budget").fill("1")
+    rows = page.get_by_test_id("landing-row").locator("visible=true")
+    for row, name in enumerate(("calibrated", "dpmpp_2m karras")):
+        expect(rows.nth(row)).to_contain_text(name)
     errors = page.get_by_test_id("landing-error").locator("visible=true")
-    expect(errors).to_have_text([lacks, re.compile(r"^0\.\d+$")])
-    visitor.asks("9")
-    visitor.choose("Order 2", "off")
-    page.locator("#compare-go").click()
-    expect(page.get_by_text("is not fitted for 9 evaluations")).to_be_visible(timeout=PATIENCE)
+    error = re.compile(r"^0\.\d+$")
+    for budget, shown in (("0", [error, error]), ("1", [lacks, error])):
+        page.get_by_test_id("landing-budget").fill(budget)
+        expect(errors).to_have_text(shown)
 
 
 def test_only_a_model_that_something_was_fitted_to_offers_it() -> None:
@@ -162,12 +148,9 @@ def test_a_picture_or_its_dot_opens_it_beside_the_converged_one_and_f_shows_them
 
 
 def test_a_cell_of_a_run_opens_beside_the_converged_one_and_lights_up_its_dot(
-    visitor: Visitor,
+    ran: Visitor,
 ) -> None:
-    page = visitor.page
-    visitor.asks("4, 9")
-    visitor.choose("Model", "mixture (exact)")
-    run(visitor)
+    visitor, page = ran, ran.page
     tile = visitor.at("compare", "tile").nth(3)
     tile.hover()
     lit = page.locator("#compare-landing .dpl-point.dpl-this")
@@ -199,11 +182,9 @@ def test_a_cell_of_a_run_opens_beside_the_converged_one_and_lights_up_its_dot(
 
 
 def test_the_file_of_a_comparison_plays_from_disk_without_any_network(
-    browser: Browser, visitor: Visitor, tmp_path: Path
+    browser: Browser, ran: Visitor, tmp_path: Path
 ) -> None:
-    visitor.asks("4, 9")
-    visitor.choose("Model", "mixture (exact)")
-    run(visitor)
+    visitor = ran
     shown = visitor.page.get_by_test_id("landing-error").locator("visible=true").all_inner_texts()
     visitor.drawer("Plots, table and files")
     visitor.page.locator("#compare-make").click()

@@ -14,23 +14,22 @@ from tests.ui.visitor import PATIENCE, Visitor
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.parametrize("size", SIZES, ids=("desk", "phone"))
 def test_half_of_the_first_screen_is_result_and_its_button_is_in_it(
-    browser: Browser, served: tuple[Any, str], size: tuple[int, int]
+    browser: Browser, served: tuple[Any, str]
 ) -> None:
-    guest = Visitor(browser, served[1], width=size[0], reduced_motion="reduce")
+    guest = Visitor(browser, served[1])
     page = guest.page
-    page.set_viewport_size({"width": size[0], "height": size[1]})
     for name, (tab, selector) in zip(TABS, RESULT.items(), strict=True):
         guest.tab(name)
         expect(page.locator(SHOWN[name]).first).to_be_visible(timeout=PATIENCE)
-        page.evaluate("() => scrollTo(0, 0)")
-        guest.until(lambda chosen=selector: page.evaluate(SHARE, chosen) >= 0.5, seconds=20)
-        if tab != "explain":  # which has none
-            expect(page.locator(f"#{tab}-go")).to_be_in_viewport(ratio=1)
-    if size[0] == 1400:  # all that one may ask, too
-        guest.tab("Compare")
-        expect(page.locator(".dpl-foot .dpl-chip").last).to_be_in_viewport(ratio=1)
+        for width, height in SIZES:
+            page.set_viewport_size({"width": width, "height": height})
+            page.evaluate("() => scrollTo(0, 0)")
+            guest.until(lambda chosen=selector: page.evaluate(SHARE, chosen) >= 0.5)
+            if tab != "explain":  # which has none
+                expect(page.locator(f"#{tab}-go")).to_be_in_viewport(ratio=1)
+            if (tab, width) == ("compare", 1400):  # all that one may ask, too
+                expect(page.locator(".dpl-foot .dpl-chip").last).to_be_in_viewport(ratio=1)
     guest.leave()
 
 
