@@ -46,12 +46,10 @@ def test_two_visitors_are_served_by_two_workers_and_both_see_frames(
     browser: Browser, served_by_two: tuple[Any, str]
 ) -> None:
     serving, address = served_by_two
-    guests = [Visitor(browser, address) for _ in range(2)]
+    query = "?tab=generate&count=2&nfe=30"
+    guests = [Visitor(browser, address, query=query) for _ in range(2)]
     all_ready(guests[0], serving)
     for guest in guests:
-        guest.tab("Generate")
-        guest.number("Pictures", 2)
-        guest.number("Model evaluations (NFE)", 60)
         guest.page.evaluate(
             """() => { window.seen = new Set(); setInterval(() => {
             const n = document.querySelector('#generate-player [data-testid=player-nfe]');
@@ -69,7 +67,7 @@ def test_two_visitors_are_served_by_two_workers_and_both_see_frames(
     text = asked(address, "metrics")
     assert 'dpm_requests_total{end="done"} 2.0' in text
     rows = re.search(r"^dpm_rows_total (\S+)$", text, re.M)
-    assert rows is not None and float(rows[1]) == 2 * 2 * 60
+    assert rows is not None and float(rows[1]) == 2 * 2 * 30
     assert re.search(r'^dpm_first_frame_seconds\{quantile="0.95"\} \d', text, re.M)
     assert 'dpm_worker_memory_bytes{worker="1"}' in text
     for guest in guests:
@@ -80,21 +78,15 @@ def test_a_visitor_whose_worker_is_killed_reads_so_and_gets_the_picture(
     browser: Browser, served_by_two: tuple[Any, str]
 ) -> None:
     serving, address = served_by_two
-    visitor = Visitor(browser, address)
+    visitor = Visitor(browser, address, query="?tab=generate&count=1&nfe=3")
     all_ready(visitor, serving)
-    visitor.tab("Generate")
-    visitor.number("Pictures", 4)
-    visitor.number("Model evaluations (NFE)", 100)
+    pids = {p: p.about["pid"] for p in serving.engine.force.places if p.state == "ready"}
+    for pid in pids.values():
+        os.kill(pid, signal.SIGSTOP)  # it does not end before it is killed
     visitor.generate()
-
-    busy: list[int] = []
-
-    def found() -> bool:
-        busy.extend(w["pid"] for w in serving.engine.workers() if w["requests"] and "pid" in w)
-        return bool(busy)
-
-    visitor.until(found, PATIENCE / 1000)
-    os.kill(busy[0], signal.SIGKILL)
+    visitor.until(lambda: any(place.work for place in pids))
+    for place, pid in pids.items():
+        os.kill(pid, signal.SIGKILL if place.work else signal.SIGCONT)
     visitor.finished()
     expect(visitor.at("generate", "status")).to_contain_text(RESTARTED)
     assert "dpm_restarts_total 1.0" in asked(address, "metrics")
