@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +21,7 @@ import dpm_demo as dpm
 from benchmarks import network_calls, service, startup
 from benchmarks.document import write
 from benchmarks.figure import Figure, table
+from dpm_demo.models.runtime import processor
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 PARTS = ("calls", "http", "start")
@@ -66,17 +66,11 @@ def http(visitors: list[int], repeats: int) -> Iterator[Figure]:
 
 def about() -> str:
     """The machine, the versions, and whether anything else was running."""
-    lines = (
-        Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        if Path("/proc/cpuinfo").exists()
-        else []
-    )
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     load = os.getloadavg()[0]
     state = "nothing else running" if load < IDLE else f"**a busy machine, load {load:.1f}**"
     programs = ", ".join(f"{p} {version(p)}" for p in ("onnxruntime", "gradio", "diffusers"))
     return (
-        f"{os.cpu_count()} cores, {names[0] if names else platform.processor()}; "
+        f"{os.cpu_count()} cores, {processor().rpartition(':')[2].strip()}; "
         f"torch {torch.__version__}, {programs}; at the start {state}."
     )
 

@@ -15,6 +15,7 @@ import argparse
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from dpm_demo.media.pixels import uint8
 from dpm_demo.models.checkpoint import Model
 from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.codec import comparison_query
+from dpm_demo.request.comparison import Comparison
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.landing.scenes import ANSWERS, BUDGETS, COLUMNS, FOLDER, PLAYED, SCENES, Scene
 
@@ -75,23 +77,30 @@ def record(model: Model, scene: Scene) -> tuple[dict[str, Any], np.ndarray, np.n
             shown = [way.x[p.picture] for p in way.points if p.picture >= 0][1:]
             plays[str(nfe)].append(list(range(len(moving), len(moving) + len(shown))))
             moving += shown
-    about = {
-        "title": scene.title,
-        "why": scene.why,
+    names = [f"order {row.order}" for row in rows]
+    figures = shown_with(model, scene.comparison, names, BUDGETS, errors)
+    about = {"title": scene.title, "why": scene.why, **figures, "plays": plays}
+    return about, np.stack(pictures), np.stack(moving)
+
+
+def shown_with(
+    model: Model, asked: Comparison, names: list[str], budgets: Sequence[int], errors: list[float]
+) -> dict[str, Any]:
+    """What either JSON holds beside its pictures; `errors` row by row."""
+    columns = len(budgets)
+    return {
         "digest": model.digest,
-        "query": comparison_query(scene.comparison),
-        "rows": [f"order {row.order}" for row in rows],
-        "budgets": list(BUDGETS),
+        "query": comparison_query(asked),
+        "rows": names,
+        "budgets": list(budgets),
         "errors": [
-            [float(f"{e:.4g}") for e in errors[k : k + len(BUDGETS)]]
-            for k in range(0, len(errors), len(BUDGETS))
+            [float(f"{e:.4g}") for e in errors[k : k + columns]]
+            for k in range(0, len(errors), columns)
         ],
         "width": model.shape[-1],
         "height": model.shape[-2],
         "columns": COLUMNS,
-        "plays": plays,
     }
-    return about, np.stack(pictures), np.stack(moving)
 
 
 def answered(model: Model, question: Question) -> tuple[dict[str, Any], np.ndarray]:
@@ -112,20 +121,10 @@ def answered(model: Model, question: Question) -> tuple[dict[str, Any], np.ndarr
     pictures += [uint8(truth), run.rows(event)[0][0].x[0]]
     errors = [run.values[cell].rmse or 0.0 for cell in cells.cells]
     seeds = f"Errors are over {asked.count} seeds. " if asked.count > 1 else ""
-    columns = len(asked.budgets)
+    names = [brief(row_title(asked, row)) for row in range(len(asked.rows))]
     about = {
         "why": f"{seeds}Other noise may answer otherwise.",
-        "digest": model.digest,
-        "query": comparison_query(asked),
-        "rows": [brief(row_title(asked, row)) for row in range(len(asked.rows))],
-        "budgets": list(asked.budgets),
-        "errors": [
-            [float(f"{e:.4g}") for e in errors[k : k + columns]]
-            for k in range(0, len(errors), columns)
-        ],
-        "width": model.shape[-1],
-        "height": model.shape[-2],
-        "columns": COLUMNS,
+        **shown_with(model, asked, names, asked.budgets, errors),
         "plays": {},
         "verdict": verdict(asked, cells, run.values),
         "goal": run.goal,

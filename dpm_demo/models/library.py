@@ -18,7 +18,7 @@ import torch
 from dpm_demo.models.built_in import EXACT, BuiltIn
 from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints, load_checkpoint, read_config
 from dpm_demo.models.diffusers.fetch import fetch_pipeline
-from dpm_demo.models.diffusers.files import read_json
+from dpm_demo.models.diffusers.files import read_json, reason
 from dpm_demo.models.diffusers.hub import answering, on_disk
 from dpm_demo.models.diffusers.offered import OFFERED, Offered
 from dpm_demo.models.diffusers.registry import (
@@ -335,6 +335,4 @@ class ModelLibrary:
 
 
 def _sentence(name: str, error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    reason = (lines[0] if lines else type(error).__name__)[:160].rstrip(" .")
-    return f"{name[:80]}: it could not be loaded ({reason}); choose another model."
+    return f"{name[:80]}: it could not be loaded ({reason(error)}); choose another model."

@@ -150,7 +150,7 @@ def _remembered(folder: Path, measure: Callable[[], dict[int, bool]]) -> dict[in
 
     about = (
         file_hash(folder / WEIGHTS),
-        _processor(),
+        processor(),
         str(torch.get_num_threads()),
         torch.__version__,
         onnxruntime.__version__,
@@ -173,7 +173,8 @@ def _remembered(folder: Path, measure: Callable[[], dict[int, bool]]) -> dict[in
     return found
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What this machine says of its processor."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

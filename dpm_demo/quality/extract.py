@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from dpm_demo.media.files import replacing
 from dpm_demo.media.pixels import to_levels
-from dpm_demo.models.checkpoint import CHECKPOINTS
+from dpm_demo.models.checkpoint import CHECKPOINTS, weights_digest
 from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.quality.features import load_features
 from dpm_demo.training.data import EMOJI_AXES, Draw, Pictures
@@ -71,8 +70,7 @@ def _emoji(folder: Path | None, device: torch.device) -> Extractor:
         features = network.features(x)
         return features.cpu(), network.heads["category"](features).cpu()
 
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
-    return Extractor("emoji features", digest, extract)
+    return Extractor("emoji features", weights_digest(folder), extract)
 
 
 _GET_INCEPTION = (

@@ -60,6 +60,9 @@ NPM_IMAGES = (
 NPM_VIDEOS = tuple(f"@lobehub/fluent-emoji-anim-{k}@1.0.0" for k in (1, 2, 3, 4))
 
 
+_PARTS = ("data", "labels", "group", "mirror", "held")  # a row a picture
+
+
 @dataclass(frozen=True)
 class Pictures:
     """Labelled pictures `(n, 3, h, w)` or clips `(n, 3, frames, h, w)`, uint8.
@@ -93,17 +96,10 @@ class Pictures:
 
     def subset(self, held: bool) -> Pictures:
         """The held-out part, or the rest."""
-        rows = (self.held == held).nonzero().flatten()
-        return Pictures(
-            self.data[rows],
-            self.labels[rows],
-            self.axes,
-            self.group[rows],
-            self.mirror[rows],
-            self.held[rows],
-            None if self.words is None else self.words[rows],
-            self.vocabulary,
-        )
+        rows = self.held == held
+        parts = {name: getattr(self, name) for name in (*_PARTS, "words")}
+        some = {name: part[rows] for name, part in parts.items() if part is not None}
+        return replace(self, **some, report=())
 
     @property
     def choices(self) -> torch.Tensor:
@@ -113,14 +109,8 @@ class Pictures:
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays: dict[str, Any] = {
-            "data": self.data.numpy(),
-            "labels": self.labels.numpy(),
-            "group": self.group.numpy(),
-            "mirror": self.mirror.numpy(),
-            "held": self.held.numpy(),
-            "axes": np.array(json.dumps(self.axes)),
-        }
+        arrays: dict[str, Any] = {name: getattr(self, name).numpy() for name in _PARTS}
+        arrays["axes"] = np.array(json.dumps(self.axes))
         if self.words is not None:
             arrays["words"] = self.words.numpy()
             arrays["vocabulary"] = np.array(json.dumps(self.vocabulary))
@@ -133,13 +123,10 @@ class Pictures:
         try:
             with np.load(path, allow_pickle=False) as npz:
                 axes = {k: tuple(v) for k, v in json.loads(str(npz["axes"])).items()}
-                tensors = [
-                    torch.from_numpy(npz[k]) for k in ("data", "labels", "group", "mirror", "held")
-                ]
+                parts = {name: torch.from_numpy(npz[name]) for name in _PARTS}
                 words = torch.from_numpy(npz["words"]) if "words" in npz else None
                 known = tuple(json.loads(str(npz["vocabulary"]))) if words is not None else ()
-            data, labels, group, mirror, held = tensors
-            pictures = cls(data, labels, axes, group, mirror, held, words, known)
+            pictures = cls(axes=axes, words=words, vocabulary=known, **parts)
             pictures._check()
         except Exception as error:  # whatever the readers of archives and arrays raise
             said = (str(error).splitlines() or [type(error).__name__])[0]

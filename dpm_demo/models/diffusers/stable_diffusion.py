@@ -12,7 +12,6 @@ class StableDiffusion(Family):
     pipelines = ("StableDiffusionPipeline",)
     title = "Stable Diffusion 1.x, 2.x"
     network_name = "unet"
-    patch = 1
 
     def setup(self) -> None:
         if self.network.config.in_channels != self.network.config.out_channels:

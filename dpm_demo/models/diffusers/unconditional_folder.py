@@ -14,6 +14,7 @@ from dpm_demo.models.denoiser import Target
 from dpm_demo.models.diffusers.files import read_json
 from dpm_demo.models.diffusers.labels import LabelMap, schedule_lambdas
 from dpm_demo.models.diffusers.offered import pinned
+from dpm_demo.models.diffusers.paths import TARGETS
 from dpm_demo.models.model import CheckpointError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -27,7 +28,6 @@ CONFIGS = (
     "scheduler_config.json",
 )
 WEIGHT_FILES = (f"unet/{WEIGHTS}", WEIGHTS)
-TARGETS: dict[str, Target] = {"epsilon": "noise", "v_prediction": "velocity", "sample": "data"}
 SIZES = (32, 256)
 
 
