@@ -77,9 +77,13 @@ def test_smoothing_is_in_the_files_and_beside_the_sample_as_it_was() -> None:
 
 
 @pytest.mark.browser
-def test_a_clip_is_watched_plays_is_smoothed_and_downloaded(visit: Callable[..., Visitor]) -> None:
-    query = "?tab=video&model=mixture-video&nfe=40"
-    visitor = visit(query, reduced_motion="no-preference")
+def test_a_clip_is_watched_plays_is_smoothed_and_downloaded(visitor: Visitor) -> None:
+    visitor.tab("Video")
+    if visitor.page.get_by_label("Model", exact=True).locator("visible=true").input_value() != (
+        "mixture (exact), moving"
+    ):
+        visitor.choose("Model", "mixture (exact), moving")
+    visitor.number("Model evaluations (NFE)", 40)
     visitor.page.evaluate(
         """() => { window.seen = new Set(); setInterval(() => {
         const n = document.querySelector('#video-player [data-testid=player-nfe]');
@@ -120,7 +124,7 @@ def test_a_clip_is_watched_plays_is_smoothed_and_downloaded(visit: Callable[...,
     expect(pair).to_have_count(2, timeout=PATIENCE)
     expect(pair.nth(1)).to_contain_text("smoothed, σ = 2")
     _plays(visitor)
-    smoothed = _first_frames(visitor.download("ZIP of PNGs"))
+    smoothed = _first_frames(_downloads(visitor)["ZIP of PNGs"])
     moved = [np.abs(np.diff(clip.astype(int), axis=0)).mean() for clip in (plain, smoothed)]
     assert moved[1] < 0.8 * moved[0]
 
