@@ -55,26 +55,41 @@ def test_one_click_paints_frames_and_ends_with_a_complete_timeline(visit: Visit)
     assert len(pictures) >= 18, "positions of the scrubber show the same picture"
 
 
-def test_stop_stops_and_the_engine_is_free_again(visitor: Visitor, served: tuple[Any, str]) -> None:
-    visitor.tab("Generate")
-    visitor.number("Model evaluations (NFE)", 100)
-    visitor.number("Pictures", 16)
+def test_stop_stops_and_the_engine_is_free_again(
+    visit: Visit, served: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = visit("?tab=generate&model=mixture&count=2&nfe=20")
+    scheduler, calls = served[0].engine._scheduler, 0
+    stopped, stop, charge = threading.Event(), served[0].stop, scheduler._charge
+
+    async def stopping(*args: Any) -> None:
+        await stop(*args)
+        stopped.set()
+
+    def held(*args: Any) -> None:
+        nonlocal calls
+        charge(*args)
+        calls += 1
+        if calls == 5:  # it does not end before it is stopped
+            stopped.wait(PATIENCE / 1000)
+
+    monkeypatch.setattr(served[0], "stop", stopping)
+    monkeypatch.setattr(scheduler, "_charge", held)
+    monkeypatch.setattr(scheduler, "_pause", 0.0)  # every tick is shown
     visitor.generate()
-    expect(visitor.at("generate", "status")).to_contain_text(
-        re.compile(r"[1-9]\d / 100"), timeout=PATIENCE
-    )
+    expect(visitor.at("generate", "status")).to_contain_text(re.compile(r"\b[1-4] / 20"))
     visitor.page.locator("#generate-stop").click()
     visitor.until(lambda: served[0].engine.stats().requests == 0)
     expect(visitor.page.locator("#generate-note")).to_have_text("Stopped.")
     expect(visitor.at("generate", "status")).to_contain_text("stopped")
-    assert visitor.at("generate", "status").inner_text().find("100 / 100") < 0
+    assert visitor.at("generate", "status").inner_text().find("20 / 20") < 0
     expect(visitor.at("generate", "scrub")).to_be_enabled()  # what was computed can be looked at
 
     visitor.number("Model evaluations (NFE)", 3)
     visitor.generate()
     visitor.finished()
     expect(visitor.page.locator("#generate-stop")).to_be_hidden()  # nothing to stop
-    expect(visitor.page.locator("#generate-note")).to_contain_text("16 × 3 evaluations")
+    expect(visitor.page.locator("#generate-note")).to_contain_text("2 × 3 evaluations")
 
 
 def test_a_stopped_comparison_keeps_its_finished_cells_and_goes_on_with_the_others(
