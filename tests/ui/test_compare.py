@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,11 @@ from tests.ui.visitor import PATIENCE, Visitor
 pytestmark = pytest.mark.browser
 
 
+@pytest.fixture
+def visitor(visit: Callable[..., Visitor]) -> Visitor:
+    return visit(reduced_motion="reduce")
+
+
 def run(guest: Visitor) -> None:
     guest.page.locator("#compare-go").click()
     guest.finished("compare")
@@ -30,7 +35,7 @@ def run(guest: Visitor) -> None:
 @pytest.fixture(scope="module")
 def ran(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
     """Where the mixture was chosen and a comparison of it has run; what is said there is noted."""
-    guest = Visitor(browser, served[1])
+    guest = Visitor(browser, served[1], reduced_motion="reduce")
     guest.page.evaluate(
         """() => { window.said = []; new MutationObserver(() => window.said.push(
         ...[...document.querySelectorAll('.toast-body')].map((n) => n.innerText))
