@@ -123,7 +123,7 @@ class Pictures:
         try:
             with np.load(path, allow_pickle=False) as npz:
                 axes = {k: tuple(v) for k, v in json.loads(str(npz["axes"])).items()}
-                parts = {name: torch.from_numpy(npz[name]) for name in _PARTS}
+                parts: dict[str, Any] = {k: torch.from_numpy(npz[k]) for k in _PARTS}
                 words = torch.from_numpy(npz["words"]) if "words" in npz else None
                 known = tuple(json.loads(str(npz["vocabulary"]))) if words is not None else ()
             pictures = cls(axes=axes, words=words, vocabulary=known, **parts)
