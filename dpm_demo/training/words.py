@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dpm_demo.models.unet import UNet
 from dpm_demo.training.data import Pictures
@@ -35,12 +35,14 @@ def words_as_labels(
     words = network.words
     assert words is not None
     axes, count = tuple(network.axes), len(pictures.vocabulary)
+    where = words.table.weight.device
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         said = torch.zeros(len(pictures), words.table.embedding_dim)
         for axis in told_axes(pictures):
-            table: Tensor = network.labels[axis].weight
-            said += (table[pictures.labels[:, axis].long()] - table[axes[axis]]).cpu()
+            table, said_of = network.labels[axis], pictures.labels[:, axis].long()
+            any_of = torch.full_like(said_of, axes[axis])
+            said += (table(said_of.to(where)) - table(any_of.to(where))).cpu()
     optimizer = torch.optim.Adam(words.parameters(), lr=2e-3)
     missed = total = 0.0
     for k in range(iterations):
@@ -49,7 +51,7 @@ def words_as_labels(
         told = drop_labels(pictures.choices[some], axes, drop, generator, count)[:, len(axes) :]
         wanted = said[some] * (told != count).any(dim=1, keepdim=True)
         with torch.enable_grad():
-            found = words(told.to(words.table.weight.device)).cpu()
+            found = words(told.to(where)).cpu()
             loss = nn.functional.mse_loss(found, wanted)
             loss.backward()
         optimizer.step()
