@@ -24,7 +24,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def visitor(visit: Callable[..., Visitor]) -> Visitor:
-    return visit(reduced_motion="reduce")
+    return visit()
 
 
 def run(guest: Visitor) -> None:
@@ -35,7 +35,7 @@ def run(guest: Visitor) -> None:
 @pytest.fixture(scope="module")
 def ran(browser: Browser, served: tuple[Any, str]) -> Iterator[Visitor]:
     """Where the mixture was chosen and a comparison of it has run; what is said there is noted."""
-    guest = Visitor(browser, served[1], reduced_motion="reduce")
+    guest = Visitor(browser, served[1])
     guest.page.evaluate(
         """() => { window.said = []; new MutationObserver(() => window.said.push(
         ...[...document.querySelectorAll('.toast-body')].map((n) => n.innerText))

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 def test_half_of_the_first_screen_is_result_and_its_button_is_in_it(
     browser: Browser, served: tuple[Any, str]
 ) -> None:
-    guest = Visitor(browser, served[1], reduced_motion="reduce")
+    guest = Visitor(browser, served[1])
     page = guest.page
     for name, (tab, selector) in zip(TABS, RESULT.items(), strict=True):
         guest.tab(name)

@@ -22,7 +22,7 @@ def says(page: Page, term: str) -> None:
 def test_every_word_says_what_it_means_by_pointer_by_key_and_by_finger(
     browser: Browser, served: tuple[Any, str]
 ) -> None:
-    guest = Visitor(browser, served[1], has_touch=True, reduced_motion="reduce")
+    guest = Visitor(browser, served[1], has_touch=True)
     page = guest.page
     words = page.locator("[data-term]").locator("visible=true")
     shown = page.locator("#glossary [role=tooltip]").locator("visible=true")

@@ -78,6 +78,7 @@ def test_smoothing_is_in_the_files_and_beside_the_sample_as_it_was() -> None:
 
 @pytest.mark.browser
 def test_a_clip_is_watched_plays_is_smoothed_and_downloaded(visitor: Visitor) -> None:
+    visitor.page.emulate_media(reduced_motion="no-preference")
     visitor.tab("Video")
     if visitor.page.get_by_label("Model", exact=True).locator("visible=true").input_value() != (
         "mixture (exact), moving"

@@ -27,7 +27,8 @@ class Visitor:
     """One open page, which nobody has been on before, and what must not have happened on it.
 
     A browser that starts anew reads and compiles all scripts anew, which is half of what a visit
-    costs; so who leaves hands on the window with the scripts, and nothing else of the visit.
+    costs; so who leaves hands on the window with the scripts, and nothing else of the visit. What
+    plays by itself costs all the while: a visit asks for no motion, unless a test is about it.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Visitor:
         query: str = "",
         tab: str = "Generate",
         color_scheme: Any = "light",
-        reduced_motion: Any = "no-preference",
+        reduced_motion: Any = "reduce",
         **options: Any,
     ) -> None:
         self.errors: list[str] = []
