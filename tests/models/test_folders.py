@@ -16,6 +16,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 import dpm_demo as dpm
+from dpm_demo.engine.errors import JobFailed
 from dpm_demo.models.diffusers.family import Embeddings
 from dpm_demo.models.diffusers.fetch import fetch_pipeline, patterns
 from dpm_demo.models.diffusers.preview import LinearPreview
@@ -112,7 +113,7 @@ def test_of_two_variants_the_plain_one_is_taken_and_another_when_asked_for(folde
 @pytest.mark.parametrize("part", ["text_encoder", "tokenizer"])
 def test_a_prompt_without_its_encoder_is_refused_and_embeddings_are_not(folder, saved, part):
     shutil.rmtree(folder / part)
-    with pytest.raises(dpm.api.JobFailed, match=f"{part}/ is missing"):
+    with pytest.raises(JobFailed, match=f"{part}/ is missing"):
         sample(folder)
     family = dpm.load(saved).latents
     family.ensure_encoders()
