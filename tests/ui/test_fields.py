@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.ui.visitor import Visitor
 
@@ -13,8 +13,10 @@ pytestmark = pytest.mark.browser
 
 
 def test_the_field_that_a_refusal_names_is_marked_and_says_why_until_it_is_changed(
-    visitor: Visitor,
+    browser: Browser, served: tuple[Any, str]
 ) -> None:
+    visitor = Visitor(browser, served[1], query="?model=mixture")  # in Compare, which opens first
+
     def refused(field: Any, go: str, why: str) -> None:
         visitor.page.locator(go).click()
         expect(field).to_have_attribute("aria-invalid", "true")
@@ -54,6 +56,7 @@ def test_the_field_that_a_refusal_names_is_marked_and_says_why_until_it_is_chang
     tolerance.fill("-1")
     visitor.page.locator("#errors-go").click()
     expect(tolerance).to_have_attribute("aria-invalid", "true")
+    visitor.leave()
 
 
 def test_a_number_that_is_cleared_and_left_gives_its_default_back(visitor: Visitor) -> None:

@@ -338,22 +338,6 @@ def test_the_forward_process_follows_its_slider_and_refuses_a_seed_that_is_none(
     expect(visitor.page.locator("#forward-picture")).to_contain_text("seed must be a whole number")
 
 
-def test_a_phone_needs_no_sideways_scrolling(browser: Browser, served: tuple[Any, str]) -> None:
-    guest = Visitor(browser, served[1], width=390)
-    for tab in ("Compare", "Generate", "How it works"):
-        guest.tab(tab)
-        if tab != "How it works":
-            where = tab.lower()
-            if where == "compare":
-                guest.asks()
-                guest.choose("Model", "mixture (exact)")
-            guest.page.locator(f"#{where}-go").click()
-            guest.finished(where)
-        wide = guest.page.evaluate("() => document.documentElement.scrollWidth")
-        assert wide <= 390, tab
-    guest.leave()
-
-
 def test_a_server_has_timed_its_network_before_the_first_visitor() -> None:
     serving, first = make_serving("cpu")
     try:
