@@ -34,26 +34,23 @@ def words_as_labels(
     """
     words = network.words
     assert words is not None
-    axes, count = tuple(network.axes), len(pictures.vocabulary)
+    axes, count, choices = tuple(network.axes), len(pictures.vocabulary), pictures.choices
     where = words.table.weight.device
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         said = torch.zeros(len(pictures), words.table.embedding_dim)
         for axis in told_axes(pictures):
-            table, said_of = network.labels[axis], pictures.labels[:, axis].long()
-            any_of = torch.full_like(said_of, axes[axis])
-            said += (table(said_of.to(where)) - table(any_of.to(where))).cpu()
+            table, own = network.labels[axis], pictures.labels[:, axis].long().to(where)
+            said += (table(own) - table(torch.tensor([axes[axis]], device=where))).cpu()
     optimizer = torch.optim.Adam(words.parameters(), lr=2e-3)
     missed = total = 0.0
     for k in range(iterations):
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1.0, 2 * (1 - k / iterations))
         some = torch.randint(len(pictures), (rows,), generator=generator)
-        told = drop_labels(pictures.choices[some], axes, drop, generator, count)[:, len(axes) :]
+        told = drop_labels(choices[some], axes, drop, generator, count)[:, len(axes) :]
         wanted = said[some] * (told != count).any(dim=1, keepdim=True)
-        with torch.enable_grad():
-            found = words(told.to(where)).cpu()
-            loss = nn.functional.mse_loss(found, wanted)
-            loss.backward()
+        loss = nn.functional.mse_loss(words(told.to(where)).cpu(), wanted)
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         if k >= iterations * 9 // 10:

@@ -35,6 +35,19 @@ def client(served: tuple[object, str]) -> Client:
     return Client(served[1], verbose=False)
 
 
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A service that offers the exact mixtures and nothing else."""
+    from dpm_demo.engine.worker import Engine
+    from dpm_demo.models.library import ModelLibrary
+    from dpm_demo.ui.serving import Serving
+
+    nothing = tmp_path_factory.mktemp("no-checkpoints")
+    one = Serving(Engine(), ModelLibrary("cpu", root=nothing, offered=()))
+    yield one
+    one.close()
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[object]:
     """The one browser of all tests. Missing is a failure: these tests are never skipped."""

@@ -27,29 +27,19 @@ from dpm_demo.compare.adaptive_plots import SHOWN_ERRORS, hops_figure, steps_fig
 from dpm_demo.compare.plots import COLOURS
 from dpm_demo.engine.events import Done, SolverDecision
 from dpm_demo.engine.inline import run_inline
-from dpm_demo.engine.worker import Engine
 from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
-from dpm_demo.models.library import ModelLibrary
 from dpm_demo.request.limits import Limits, memory_needed
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
+from dpm_demo.ui import runs
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs import adaptive as tab
 from dpm_demo.ui.tabs import adaptive_runs as errors
-from dpm_demo.ui.tabs import adaptive_start, base
+from dpm_demo.ui.tabs import adaptive_start
 from tests.ui.alone import served_alone
 
 MODEL = mixture_model(torch.device("cpu"))
 PATIENCE = 120_000  # ms; only a failure waits that long
-
-
-@pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """A service that offers the exact mixture and nothing else."""
-    nothing = tmp_path_factory.mktemp("no-checkpoints")
-    one = Serving(Engine(), ModelLibrary("cpu", root=nothing, offered=()))
-    yield one
-    one.close()
 
 
 def request(limits: Limits | None = None, settings: int = 1, **changes: Any) -> Any:
@@ -162,8 +152,8 @@ def test_errors_that_no_logarithm_can_show_are_drawn_at_the_edge() -> None:
 
 def test_a_throttle_lets_the_first_through_and_then_waits(monkeypatch: Any) -> None:
     now = [10.0]
-    monkeypatch.setattr(base.time, "monotonic", lambda: now[0])
-    throttle = base.Throttle(0.33)
+    monkeypatch.setattr(runs.time, "monotonic", lambda: now[0])
+    throttle = runs.Throttle(0.33)
     seen = []
     for now[0] in (10.0, 10.1, 10.3, 10.4, 10.7, 10.8):
         seen.append(throttle.due())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +11,6 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from dpm_demo.engine.worker import Engine
-from dpm_demo.models.library import ModelLibrary
 from dpm_demo.ui.page import build
 from dpm_demo.ui.serving import Serving
 
@@ -23,15 +20,6 @@ HALF = {
     "Seed": (1.5, "seed must be a whole number from 0 to 2147483647, not 1.5"),
     "Seeds": (2.5, "count must be a whole number from 1, not 2.5"),
 }
-
-
-@pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """A service that offers the exact mixtures and nothing else."""
-    nothing = tmp_path_factory.mktemp("no-checkpoints")
-    one = Serving(Engine(), ModelLibrary("cpu", root=nothing, offered=()))
-    yield one
-    one.close()
 
 
 @pytest.fixture(scope="module")

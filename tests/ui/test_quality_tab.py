@@ -27,9 +27,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from dpm_demo.compare.figures import rmse
 from dpm_demo.compare.references import References
-from dpm_demo.engine.worker import Engine
 from dpm_demo.models.exact import MIXTURE_NAME, mixture_model
-from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import Model
 from dpm_demo.quality import results as report
 from dpm_demo.quality.results import Line, Results
@@ -84,15 +82,6 @@ def small(model: Model = MODEL, limits: Limits | None = None, **changes: Any) ->
     return small_sweep.read_small(
         {**values, **changes}, own["solvers"], own["budgets"], model, limits or Limits()
     )
-
-
-@pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """A service that offers the exact mixture and nothing else."""
-    nothing = tmp_path_factory.mktemp("no-checkpoints")
-    one = Serving(Engine(), ModelLibrary("cpu", root=nothing, offered=()))
-    yield one
-    one.close()
 
 
 def ran(serving: Serving, wanted: Any, model: Model, kept: References | None = None) -> Any:

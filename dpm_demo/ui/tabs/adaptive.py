@@ -14,6 +14,7 @@ from dpm_demo.request.codec import read, read_leniently, to_query
 from dpm_demo.request.job import Checked, condition_of
 from dpm_demo.solver.settings import NFE_MAX, Solver
 from dpm_demo.ui.player.component import Player
+from dpm_demo.ui.runs import on_click
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs.adaptive_runs import (
     SAMPLES_MAX,
@@ -24,7 +25,6 @@ from dpm_demo.ui.tabs.adaptive_runs import (
     watch,
 )
 from dpm_demo.ui.tabs.adaptive_start import recorded
-from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import PREDICTIONS, LabelControls
 from dpm_demo.ui.widgets.fields import named

@@ -27,9 +27,9 @@ from dpm_demo.request.job import Checked, checked
 from dpm_demo.request.limits import Limits
 from dpm_demo.solver import nodes
 from dpm_demo.ui.player.wall import Wall
+from dpm_demo.ui.runs import Throttle
 from dpm_demo.ui.sentences import awaited, ended
 from dpm_demo.ui.serving import Serving
-from dpm_demo.ui.tabs.base import Throttle
 
 TOLERANCES = (0.2, 0.05, 0.0125, 0.003)  # of the table
 SAMPLES_MAX = 4

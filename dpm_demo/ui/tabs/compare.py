@@ -34,9 +34,9 @@ from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.landing.component import CHANGED, FILLED, IDLE, LINKED, Landing
 from dpm_demo.ui.landing.scenes import read_answers, read_scenes
 from dpm_demo.ui.player.component import Player
+from dpm_demo.ui.runs import on_click
 from dpm_demo.ui.sentences import awaited, ended
 from dpm_demo.ui.serving import Serving
-from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.tabs.compare_runs import (
     Finished,
     Painter,

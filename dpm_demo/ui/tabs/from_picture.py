@@ -22,9 +22,9 @@ from dpm_demo.request.codec import read
 from dpm_demo.request.job import Checked, checked
 from dpm_demo.request.limits import check_cost
 from dpm_demo.ui.player.component import Player
+from dpm_demo.ui.runs import on_click
 from dpm_demo.ui.sentences import refuse
 from dpm_demo.ui.serving import Serving
-from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.tabs.from_picture_runs import (
     check_inversion,
     check_start,

@@ -20,10 +20,10 @@ from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.player import recorded
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
+from dpm_demo.ui.runs import on_click
 from dpm_demo.ui.sentences import capped, ended, refuse, spent
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.tabs import from_picture as start
-from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.form import RequestForm
 from dpm_demo.ui.widgets.history import History, again, brief, entry, together

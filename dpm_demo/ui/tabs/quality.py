@@ -15,9 +15,9 @@ from dpm_demo.models.model import Model
 from dpm_demo.quality import results as report
 from dpm_demo.quality.results import Results
 from dpm_demo.request.comparison import Comparison
+from dpm_demo.ui.runs import on_click
 from dpm_demo.ui.sentences import refuse
 from dpm_demo.ui.serving import Serving
-from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.tabs.quality_small import (
     SAMPLES,
     SEEDS_OF_ERROR,

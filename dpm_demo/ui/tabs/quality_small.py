@@ -26,10 +26,10 @@ from dpm_demo.request.comparison import Comparison
 from dpm_demo.request.job import Checked
 from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import Solver
+from dpm_demo.ui.runs import Throttle
 from dpm_demo.ui.sentences import STOPPED, ended
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.stop import stopping
-from dpm_demo.ui.tabs.base import Throttle
 from dpm_demo.ui.widgets import links
 
 SOLVERS_MAX = 4  # of a small sweep

@@ -24,9 +24,9 @@ from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.player import recorded
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.player.wall import Wall
+from dpm_demo.ui.runs import on_click
 from dpm_demo.ui.sentences import ended, refuse
 from dpm_demo.ui.serving import Serving
-from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.tabs.generate import summary
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.form import RequestForm

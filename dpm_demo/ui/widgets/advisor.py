@@ -28,10 +28,10 @@ from dpm_demo.models.model import Model
 from dpm_demo.request.codec import read
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.limits import Limits, check_cost
+from dpm_demo.ui.runs import on_click
 from dpm_demo.ui.sentences import STOPPED, ended
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.stop import stopping
-from dpm_demo.ui.tabs.base import on_click
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.controls import ANY, LabelControls
 from dpm_demo.ui.widgets.fields import named
