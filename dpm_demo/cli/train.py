@@ -42,6 +42,10 @@ def train(
     patch_size: Annotated[
         int, Option("--patch-size", "--fold", help="Pixels folded into channels.")
     ] = 2,
+    qk_norm: Annotated[
+        bool | None,
+        Option(help="Bound the logits of attention; if not said, as --start does, else bound."),
+    ] = None,
     seed: Annotated[int, Option(min=0, help="Of weights, noise and order.")] = 0,
     save_minutes: float = 3.0,
     device: Device = "auto",
@@ -55,6 +59,9 @@ def train(
     from dpm_demo.training.sheet import write_sheet
     from dpm_demo.training.state import state_note
 
+    begins = None if start is None else read_config(start)
+    if qk_norm is None:
+        qk_norm = begins is None or begins["arguments"].get("qk_norm", False)
     recipe = Recipe(
         minutes=minutes,
         batch=batch,
@@ -63,13 +70,14 @@ def train(
         target=target,  # type: ignore[arg-type]
         dim=dim,
         fold=patch_size,
+        qk_norm=qk_norm,
         seed=seed,
         save_minutes=save_minutes,
     )
     pictures = output.pictures(data, size)
     begun, origin = None, {}
-    if start is not None:
-        begun = weights_for(load_weights(start), read_config(start)["labels"], pictures.axes)
+    if start is not None and begins is not None:
+        begun = weights_for(load_weights(start), begins["labels"], pictures.axes)
         origin["start"] = weights_digest(start)
     where = pick_device(device)
     teacher = None

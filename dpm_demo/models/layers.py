@@ -67,11 +67,15 @@ class Attention(nn.Module):
     """Self-attention of `(n, tokens, dim)`, zero at initialisation.
 
     Of `(n, frames, places, dim)` it is that of each place over its frames.
+
+    With `qk_norm` queries and keys have mean square 1, so that no logit exceeds sqrt(dim / heads)
+    (arXiv 2312.02696). Without it they grow in training until the softmax is all but an argmax
+    (logits of 1,000 in `emoji-image`), which no longer learns and makes the field jump in lam.
     """
 
-    def __init__(self, dim: int, head: int = 64) -> None:
+    def __init__(self, dim: int, qk_norm: bool = False, head: int = 64) -> None:
         super().__init__()
-        self.heads = max(1, dim // head)
+        self.heads, self.qk_norm = max(1, dim // head), qk_norm
         self.norm, self.qkv = nn.LayerNorm(dim), nn.Linear(dim, 3 * dim)
         self.out = zero(nn.Linear(dim, dim))
 
@@ -80,6 +84,8 @@ class Attention(nn.Module):
         if tokens.ndim == 4:
             qkv = qkv.transpose(1, 2).flatten(0, 1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        if self.qk_norm:
+            q, k = (F.rms_norm(x.float(), x.shape[-1:], eps=1e-6) for x in (q, k))
         mixed = attend(q, k, v).transpose(1, 2)
         if tokens.ndim == 4:
             mixed = mixed.unflatten(0, (-1, tokens.shape[2])).transpose(1, 2)
@@ -116,10 +122,10 @@ class Temporal(nn.Module):
     of whole frames, so that the convolution is three products of matrices and nothing is permuted.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, qk_norm: bool = False) -> None:
         super().__init__()
         self.position = nn.Linear(8, dim, bias=False)
-        self.attention = Attention(dim)
+        self.attention = Attention(dim, qk_norm)
         self.norm, self.conv1 = norm_of(dim), nn.Conv1d(dim, dim, 3, padding=1)
         self.conv2 = nn.Conv1d(dim, dim, 3, padding=1)
         zero(self.conv2)
@@ -157,12 +163,18 @@ class Block(nn.Module):
     """A residual block, then attention over space, then (video only) over time."""
 
     def __init__(
-        self, dim_in: int, dim: int, dim_emb: int, attention: bool, temporal: bool
+        self,
+        dim_in: int,
+        dim: int,
+        dim_emb: int,
+        attention: bool,
+        temporal: bool,
+        qk_norm: bool = False,
     ) -> None:
         super().__init__()
         self.res = ResBlock(dim_in, dim, dim_emb)
-        self.attention = Attention(dim) if attention else None
-        self.temporal = Temporal(dim) if temporal else None
+        self.attention = Attention(dim, qk_norm) if attention else None
+        self.temporal = Temporal(dim, qk_norm) if temporal else None
 
     def forward(self, x: Tensor, emb: Tensor, frames: int) -> Tensor:
         x = self.res(x, emb)

@@ -24,8 +24,9 @@ class UNet(nn.Module):
 
     With `words` of them known, further columns of `labels` are numbers of words (`Words`).
     `dim_mults` are the widths of the levels in units of `dim`; `axes` the number of choices of
-    each label axis, whose last index (the count itself) means "any". The output is whatever it
-    was trained to be (velocity for the embedded checkpoints); `Denoiser` turns it into x0.
+    each label axis, whose last index (the count itself) means "any"; `qk_norm` is `Attention`'s.
+    The output is whatever it was trained to be (velocity for the embedded checkpoints); `Denoiser`
+    turns it into x0.
 
     Raises ValueError if h or w is not a multiple of fold x 2^(levels - 1).
     """
@@ -41,6 +42,7 @@ class UNet(nn.Module):
         blocks: int = 2,
         axes: Sequence[int] = (),
         words: int = 0,
+        qk_norm: bool = False,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
@@ -51,6 +53,7 @@ class UNet(nn.Module):
             "blocks": blocks,
             "axes": list(axes),
             **({"words": words} if words else {}),
+            **({"qk_norm": True} if qk_norm else {}),
         }
         self.fold, self.axes = fold, tuple(axes)
         self.multiple = fold * 2 ** (len(dim_mults) - 1)
@@ -58,7 +61,7 @@ class UNet(nn.Module):
         emb = 4 * dim
 
         def block(dim_in: int, level: int) -> Block:
-            return Block(dim_in, dims[level], emb, attention=level > 0, temporal=self.temporal)
+            return Block(dim_in, dims[level], emb, level > 0, self.temporal, qk_norm)
 
         self.time = nn.Sequential(nn.Linear(2 * LAM_FEATURES, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.labels = nn.ModuleList(nn.Embedding(count + 1, emb) for count in axes)

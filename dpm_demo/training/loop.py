@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class Recipe:
     dim: int = 48
     dim_mults: tuple[int, ...] = (1, 2, 4)
     fold: int = 2
+    qk_norm: bool = True  # attention that stays soft (dpm_demo.models.layers.Attention)
     seed: int = 0
     save_minutes: float = 3.0
 
@@ -104,7 +105,13 @@ def build_network(recipe: Recipe, pictures: Pictures) -> UNet:
     if pictures.words is not None:
         kind = partial(kind, words=len(pictures.vocabulary))
     try:
-        network = kind(dim=recipe.dim, dim_mults=recipe.dim_mults, fold=recipe.fold, axes=axes)
+        network = kind(
+            dim=recipe.dim,
+            dim_mults=recipe.dim_mults,
+            fold=recipe.fold,
+            axes=axes,
+            qk_norm=recipe.qk_norm,
+        )
     except (ValueError, ZeroDivisionError) as error:  # groups that do not divide the channels
         raise ValueError(
             f"dim: no network is {recipe.dim} wide; take 8, 16, or a multiple of 16 such as 48."
@@ -215,6 +222,8 @@ def train(
         raise ValueError("data: all pictures are held out, none is left to learn from.")
     kind = kind_of(recipe, pictures, origin or {})
     state = read_state(out, kind, device)
+    if state is not None and "qk_norm" not in state["recipe"]:  # begun before there was one
+        recipe = replace(recipe, qk_norm=False)
     draw = Draw(seen, recipe.seed)
     network = build_network(recipe, seen).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from dpm_demo.models.denoiser import to_x0, velocity_of
-from dpm_demo.models.layers import Temporal, lam_features
+from dpm_demo.models.layers import Attention, Temporal, lam_features
 from dpm_demo.models.unet import UNet, UNet3D, _turns, _waves, spectrum
 from dpm_demo.training.loop import begin
 
@@ -27,6 +27,19 @@ def test_a_picture_keeps_its_shape(size: int) -> None:
     x = torch.randn(2, 3, size, size)
     labels = torch.tensor([[0, 1], [3, 9]])
     assert _awake(UNet(**SMALL))(x, torch.zeros(2), labels).shape == x.shape
+
+
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_only_with_qk_norm_attention_stays_soft_however_its_weights_grow(qk_norm: bool) -> None:
+    torch.manual_seed(0)
+    attention, tokens = Attention(64, qk_norm), torch.randn(1, 16, 64)
+    torch.nn.init.normal_(attention.out.weight)
+    with torch.no_grad():
+        attention.qkv.bias.zero_()
+        before = attention(tokens)
+        attention.qkv.weight[:128] *= 100
+        after = attention(tokens)
+    assert torch.allclose(before, after, rtol=1e-3, atol=1e-3) == qk_norm
 
 
 @pytest.mark.parametrize("frames", [5, 16])

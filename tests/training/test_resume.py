@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from dpm_demo.models.checkpoint import load_checkpoint
+from dpm_demo.models.checkpoint import load_checkpoint, read_config
 from dpm_demo.training.data import Pictures
 from dpm_demo.training.loop import Progress, Recipe, train
 from dpm_demo.training.state import STATE, state_note
@@ -46,11 +46,21 @@ def test_more_minutes_and_other_save_minutes_go_on(tmp_path: Path) -> None:
     assert seen == [3]
 
 
+def test_a_run_begun_before_attention_was_bounded_goes_on_without(tmp_path: Path) -> None:
+    run(tmp_path / "a", replace(RECIPE, qk_norm=False))
+    state = torch.load(tmp_path / "a" / STATE, weights_only=True)
+    del state["recipe"]["qk_norm"]
+    torch.save(state, tmp_path / "a" / STATE)
+    run(tmp_path / "a", replace(RECIPE, minutes=0.02))
+    assert "qk_norm" not in read_config(tmp_path / "a")["arguments"]
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         *(("target", "noise"), ("lr", 5e-4), ("batch", 3), ("dim", 16), ("drop", 0.2), ("seed", 1)),
         *(("dim_mults", (1, 2, 2)), ("fold", 1), ("ema", 0.9), ("warmup", 5), ("decay", 0.1)),
+        ("qk_norm", False),
     ],
 )
 def test_a_run_of_another_recipe_is_refused_and_what_differs_is_named(
