@@ -1,16 +1,36 @@
 """How converged the reference is, and how rough the network: `python -m benchmarks.reference`.
 
 RMSE between a sample of order 3 at n evaluations and at 2n, from the same noise, in float32; and
-between float32 and bfloat16 at 20 evaluations (the processor need not be fast in bfloat16).
+between float32 and bfloat16 at 20 evaluations (the processor need not be fast in bfloat16). And how
+hard the attention of an embedded network is: where one token takes all, the field jumps in lam.
 """
 
 from __future__ import annotations
 
 import argparse
+from unittest import mock
+
+from torch import Tensor
 
 import dpm_demo as dpm
+from dpm_demo.models import layers
 from dpm_demo.models.denoiser import Denoiser
 from dpm_demo.solver import initial_noise, integrate
+
+
+def hardness(name: str, x: Tensor) -> tuple[float, float]:
+    """(largest logit over its row's mean, mean of the largest weights) on 20 evaluations' way."""
+    model, tops, weights, attend = dpm.load(name, runtime="torch"), [], [], layers.attend
+
+    def look(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        logits = q @ k.mT / q.shape[-1] ** 0.5
+        tops.append((logits - logits.mean(-1, keepdim=True)).max().item())
+        weights.append(logits.softmax(-1).amax(-1).mean().item())
+        return attend(q, k, v)
+
+    with mock.patch.object(layers, "attend", look):
+        integrate(model.denoise_float32, x, dpm.Solver(nfe=20), lam_span=model.lam_span)
+    return max(tops), sum(weights) / len(weights)
 
 
 def main() -> None:
@@ -38,6 +58,8 @@ def main() -> None:
     rough = (sample(160) - sample(240)).square().mean().sqrt().item()
     print(f"roughness (order 3, 160 against 240 evaluations): {rough:.2e}")
     if isinstance(model.denoise_float32, Denoiser):
+        top, weight = hardness(options.model, x)
+        print(f"attention: largest logit {top:.0f}, largest weight {weight:.2f} on average")
         half = Denoiser(
             model.denoise_float32.network,
             model.denoise_float32.target,

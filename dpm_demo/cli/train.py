@@ -38,6 +38,9 @@ def train(
     batch: int = 16,
     lr: float = 1e-3,
     drop: Annotated[float, Option(help="Share of rows without their label.")] = 0.1,
+    t_logit: Annotated[
+        float, Option(help="Mean of logit t as drawn; 1 trains more where noise prevails.")
+    ] = 0.0,
     dim: Annotated[int, Option(help="Width of the first level.")] = 48,
     patch_size: Annotated[
         int, Option("--patch-size", "--fold", help="Pixels folded into channels.")
@@ -67,6 +70,7 @@ def train(
         batch=batch,
         lr=lr,
         drop=drop,
+        t_logit=t_logit,
         target=target,  # type: ignore[arg-type]
         dim=dim,
         fold=patch_size,

@@ -38,6 +38,7 @@ class Recipe:
     decay: float = 0.3  # the last share of the budget, over which the rate falls to nothing
     ema: float = 0.999
     drop: float = 0.1
+    t_logit: float = 0.0  # where in t most is trained (dpm_demo.training.loss.draw_lam)
     target: Target = "velocity"
     dim: int = 48
     dim_mults: tuple[int, ...] = (1, 2, 4)
@@ -56,6 +57,8 @@ class Recipe:
                 raise ValueError(f"{field}: {getattr(self, field)!r} is not a whole number.")
         if not 0 <= self.drop <= 1:
             raise ValueError(f"drop: {self.drop!r} is not a share from 0 to 1.")
+        if not math.isfinite(self.t_logit):
+            raise ValueError(f"t_logit: {self.t_logit!r} is not a number.")
         if self.target not in TARGETS:
             raise ValueError(f"target: {self.target!r} is not one of {', '.join(TARGETS)}.")
 
@@ -288,7 +291,7 @@ def train(
                 group["lr"] = _learning_rate(recipe, iteration, seconds)
             x0, labels = draw(recipe.batch)
             labels = drop_labels(labels, axes, recipe.drop, draw.generator, len(seen.vocabulary))
-            lam = draw_lam(recipe.batch, draw.generator)
+            lam = draw_lam(recipe.batch, draw.generator, recipe.t_logit)
             noise = torch.randn(x0.shape, generator=draw.generator)
             x0, labels, lam, noise = (v.to(device) for v in (x0, labels, lam, noise))
             with torch.autocast(where.type, DTYPES[precision], enabled=precision == "bfloat16"):

@@ -16,13 +16,15 @@ Teacher = Callable[
 LAM_TRAINED = (-5.3, 5.0)  # what the uniform part of the draw covers
 
 
-def draw_lam(n: int, generator: torch.Generator) -> Tensor:
+def draw_lam(n: int, generator: torch.Generator, t_logit: float = 0.0) -> Tensor:
     """lam `(n,)` as it is trained: four in five from t logit-normal, the rest uniform in lam.
 
-    The cosine clock is lam = -log tan(pi t / 2). Of logit-normal t alone fewer than one in
-    100,000 falls beyond |lam| = 4.2, where every sampler starts and ends: hence the uniform part.
+    `t_logit` is the mean of logit t: above 0 more is trained where noise prevails, which is where
+    words decide what is drawn (docs/checkpoints.md). The cosine clock is
+    lam = -log tan(pi t / 2). Of logit-normal t alone fewer than one in 100,000 falls beyond
+    |lam| = 4.2, where every sampler starts and ends: hence the uniform part.
     """
-    t = torch.sigmoid(torch.randn(n, generator=generator))
+    t = torch.sigmoid(t_logit + torch.randn(n, generator=generator))
     lam = -torch.log(torch.tan(torch.pi / 2 * t)).clamp(*LAM_TRAINED)
     low, high = LAM_TRAINED
     spread = low + (high - low) * torch.rand(n, generator=generator)

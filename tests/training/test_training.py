@@ -85,6 +85,9 @@ def test_the_drawn_lam_cover_the_whole_span_and_prefer_the_middle() -> None:
     assert lam.min() >= LAM_TRAINED[0] and lam.max() <= LAM_TRAINED[1]
     assert (lam < -4.2).float().mean() > 0.01 and (lam > 4.2).float().mean() > 0.01
     assert (lam.abs() < 2).float().mean() > 0.6
+    noisier = draw_lam(20_000, torch.Generator().manual_seed(0), t_logit=1.0)
+    assert (noisier < -1).float().mean() > 2 * (lam < -1).float().mean()
+    assert noisier.max() > 4.2  # and the clean end is still seen
 
 
 def test_labels_are_dropped_alone_and_together() -> None:
@@ -151,7 +154,14 @@ def test_training_lowers_the_loss_and_an_interrupted_run_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("minutes", 0), ("lr", float("nan")), ("target", "score"), ("batch", -1)]
+    ("field", "value"),
+    [
+        ("minutes", 0),
+        ("lr", float("nan")),
+        ("target", "score"),
+        ("batch", -1),
+        ("t_logit", float("inf")),
+    ],
 )
 def test_a_recipe_that_means_nothing_is_refused(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):

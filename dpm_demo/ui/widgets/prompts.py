@@ -22,7 +22,7 @@ class PromptControls:
             gr.Textbox(
                 "",
                 label="Prompt",
-                info="What to draw, in words.",
+                info=_info(first),
                 max_length=PROMPT_MAX,
                 lines=2,
                 visible=kinds["prompt"],
@@ -67,7 +67,15 @@ class PromptControls:
         }
         if wanted is None:  # a size that another model was asked for may be none of this one
             values |= {name: {"value": 0} for name in ("height", "width", "frames")}
+        values["prompt"] = {**values["prompt"], "info": _info(model)}
         return [gr.update(visible=kinds[name], **values[name]) for name in NAMES]
+
+
+def _info(model: Model | None) -> str:
+    known = None if model is None else model.vocabulary
+    if known is None:
+        return "What to draw, in words."
+    return f"What to draw, in at most {known.slots} of the {len(known.words):,} words it knows."
 
 
 def _visible(model: Model | None) -> dict[str, bool]:
