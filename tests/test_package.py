@@ -64,7 +64,7 @@ def test_what_is_imported_is_depended_on(folder: str) -> None:
 
 
 def test_the_landed_checkpoints_are_found() -> None:
-    assert {"emoji-image", "emoji-video"} <= set(list_checkpoints())
+    assert {"emoji-image", "emoji-video", "emoji-words"} <= set(list_checkpoints())
 
 
 def test_every_file_that_a_document_names_is_there() -> None:

@@ -70,7 +70,7 @@ class Attention(nn.Module):
 
     With `qk_norm` queries and keys have mean square 1, so that no logit exceeds sqrt(dim / heads)
     (arXiv 2312.02696). Without it they grow in training until the softmax is all but an argmax
-    (logits of 1,000 in `emoji-image`), which no longer learns and makes the field jump in lam.
+    (logits of 1,500 in `emoji-image`), which no longer learns and makes the field jump in lam.
     """
 
     def __init__(self, dim: int, qk_norm: bool = False, head: int = 64) -> None:

@@ -161,3 +161,15 @@ def test_a_vocabulary_that_is_not_the_networks_is_refused(folder: Path) -> None:
     (folder / "config.json").write_text(config.replace("blue cat", "cat"))
     with pytest.raises(CheckpointError, match="vocabulary is not the network's"):
         load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(("thing", "one", "other"), [("heart", "blue", "red")])
+def test_the_landed_network_draws_the_colour_that_it_is_told(
+    thing: str, one: str, other: str
+) -> None:
+    model = dpm.load("emoji-words", device="cpu")
+    prompts = [f"{colour} {thing}" for colour in (one, other) for _ in range(4)]
+    solver = dpm.Solver(nfe=8, order=2)
+    x0 = dpm.generate(model, solver, [*range(4)] * 2, prompt=prompts, guidance=2.0)
+    blueness = (x0[:, 2] - x0[:, 0]).mean((1, 2))
+    assert (blueness[:4] > blueness[4:]).all()  # from the same noise
