@@ -16,20 +16,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import dpm_demo as dpm
 from dpm_demo.media.files import write_bytes
 from dpm_demo.media.grid import labelled_grid
-from dpm_demo.media.pixels import from_levels, to_uint8
+from dpm_demo.media.pixels import to_uint8
 from dpm_demo.media.png import png
-from dpm_demo.models.denoiser import Denoiser
 from dpm_demo.models.model import Model
 from dpm_demo.quality.classes import AXIS, held_out_accuracy, share_named
 from dpm_demo.quality.extract import EMOJI_FEATURES
 from dpm_demo.quality.features import load_features
 from dpm_demo.training.data import HELD_COMBINATIONS, Draw, Pictures
-from dpm_demo.training.loss import denoising_loss
+from dpm_demo.training.loop import loss_of
 
 SOLVER = dpm.Solver(nfe=20, order=2, schedule="quadratic", corrector=True)
 COLUMNS = 8
@@ -68,21 +67,13 @@ def write_sheet(
     write_bytes(path, png(made))
 
 
-def loss_at(denoise: Denoiser, pictures: Pictures, lam: float, told: bool) -> float:
+def loss_at(network: nn.Module, pictures: Pictures, lam: float, told: bool) -> float:
     """The velocity loss of 256 pictures at one lam, with all that is said of them or nothing."""
-    generator, total = torch.Generator().manual_seed(0), 0.0
+    generator = torch.Generator().manual_seed(0)
     rows = torch.randperm(len(pictures), generator=generator)[:256]
-    for some in rows.split(64):
-        x0 = from_levels(pictures.data[some])
-        noise = torch.randn(x0.shape, generator=generator)
-        nothing = torch.tensor([denoise.axes]).expand(len(some), -1)
-        choices = pictures.choices[some] if told else nothing
-        at = torch.full((len(some),), lam)
-        total += denoising_loss(denoise.network, x0, at, noise, choices).item() * len(some)
-    return total / len(rows)
+    return loss_of(network, pictures, rows, generator, lam=lam, told=told)
 
 
-@torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -116,11 +107,10 @@ def main() -> None:
     share = share_named(judge, torch.stack([x for _, _, x in some]), wanted)
     print(f"the pictures that were drawn: {share:.3f}")
     print(f"held-out pictures: {held_out_accuracy(pictures):.3f}\n")
-    denoise = model.denoise_float32
-    assert isinstance(denoise, Denoiser)
+    network = dpm.load(asked.model, runtime="torch").denoise_float32.network  # type: ignore[attr-defined]
     print("| lam | seen: told | nothing | held out: told | nothing |\n|---|---|---|---|---|")
     for lam in (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0):
-        cells = [loss_at(denoise, p, lam, told) for p in (seen, held) for told in (True, False)]
+        cells = [loss_at(network, p, lam, told) for p in (seen, held) for told in (True, False)]
         print(f"| {lam:g} | " + " | ".join(f"{c:.4f}" for c in cells) + " |")
 
 

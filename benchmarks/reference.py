@@ -18,19 +18,22 @@ from dpm_demo.models.denoiser import Denoiser
 from dpm_demo.solver import initial_noise, integrate
 
 
-def hardness(name: str, x: Tensor) -> tuple[float, float]:
-    """(largest logit over its row's mean, mean of the largest weights) on 20 evaluations' way."""
-    model, tops, weights, attend = dpm.load(name, runtime="torch"), [], [], layers.attend
+def hardness(name: str, x: Tensor) -> list[tuple[float, float]]:
+    """(largest logit over its row's mean, mean of the largest weights) of each call of attention.
+
+    On the way of 20 evaluations; empty for a network that is not of `models.layers`.
+    """
+    model, attend, seen = dpm.load(name, runtime="torch"), layers.attend, []
 
     def look(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         logits = q @ k.mT / q.shape[-1] ** 0.5
-        tops.append((logits - logits.mean(-1, keepdim=True)).max().item())
-        weights.append(logits.softmax(-1).amax(-1).mean().item())
+        top = (logits - logits.mean(-1, keepdim=True)).max().item()
+        seen.append((top, logits.softmax(-1).amax(-1).mean().item()))
         return attend(q, k, v)
 
     with mock.patch.object(layers, "attend", look):
         integrate(model.denoise_float32, x, dpm.Solver(nfe=20), lam_span=model.lam_span)
-    return max(tops), sum(weights) / len(weights)
+    return seen
 
 
 def main() -> None:
@@ -58,8 +61,10 @@ def main() -> None:
     rough = (sample(160) - sample(240)).square().mean().sqrt().item()
     print(f"roughness (order 3, 160 against 240 evaluations): {rough:.2e}")
     if isinstance(model.denoise_float32, Denoiser):
-        top, weight = hardness(options.model, x)
-        print(f"attention: largest logit {top:.0f}, largest weight {weight:.2f} on average")
+        if found := hardness(options.model, x):
+            tops, weights = zip(*found, strict=True)
+            mean = sum(weights) / len(weights)
+            print(f"attention: largest logit {max(tops):.0f}, largest weight {mean:.2f} on average")
         half = Denoiser(
             model.denoise_float32.network,
             model.denoise_float32.target,

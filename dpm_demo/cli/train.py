@@ -62,9 +62,8 @@ def train(
     from dpm_demo.training.sheet import write_sheet
     from dpm_demo.training.state import state_note
 
-    begins = None if start is None else read_config(start)
     if qk_norm is None:
-        qk_norm = begins is None or begins["arguments"].get("qk_norm", False)
+        qk_norm = start is None or read_config(start)["arguments"].get("qk_norm", False)
     recipe = Recipe(
         minutes=minutes,
         batch=batch,
@@ -80,8 +79,8 @@ def train(
     )
     pictures = output.pictures(data, size)
     begun, origin = None, {}
-    if start is not None and begins is not None:
-        begun = weights_for(load_weights(start), begins["labels"], pictures.axes)
+    if start is not None:
+        begun = weights_for(load_weights(start), read_config(start)["labels"], pictures.axes)
         origin["start"] = weights_digest(start)
     where = pick_device(device)
     teacher = None

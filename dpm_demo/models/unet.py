@@ -61,7 +61,8 @@ class UNet(nn.Module):
         emb = 4 * dim
 
         def block(dim_in: int, level: int) -> Block:
-            return Block(dim_in, dims[level], emb, level > 0, self.temporal, qk_norm)
+            kind = {"attention": level > 0, "temporal": self.temporal, "qk_norm": qk_norm}
+            return Block(dim_in, dims[level], emb, **kind)
 
         self.time = nn.Sequential(nn.Linear(2 * LAM_FEATURES, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.labels = nn.ModuleList(nn.Embedding(count + 1, emb) for count in axes)

@@ -80,18 +80,34 @@ def held_out_loss(
     network: nn.Module, pictures: Pictures, target: Target, limit: int = 512
 ) -> float:
     """The loss over held-out pictures with lam and noise that are the same at every call."""
-    generator = torch.Generator().manual_seed(0)
+    rows = torch.arange(min(limit, len(pictures)))
+    return loss_of(network, pictures, rows, torch.Generator().manual_seed(0), target)
+
+
+@torch.no_grad()
+def loss_of(
+    network: nn.Module,
+    pictures: Pictures,
+    rows: Tensor,
+    generator: torch.Generator,
+    target: Target = "velocity",
+    lam: float | None = None,
+    told: bool = True,
+) -> float:
+    """The mean loss of some pictures: at one lam, or as it is trained; with what is said of them.
+
+    0 where there are no rows.
+    """
     device = next(network.parameters()).device
-    total, n, choices = 0.0, min(limit, len(pictures)), pictures.choices
-    with torch.no_grad():
-        for rows in torch.arange(n).split(32):
-            x0 = from_levels(pictures.data[rows])
-            lam = draw_lam(len(rows), generator)
-            noise = torch.randn(x0.shape, generator=generator)
-            x0, lam, noise, labels = (v.to(device) for v in (x0, lam, noise, choices[rows]))
-            loss = denoising_loss(network, x0, lam, noise, labels, target)
-            total += loss.item() * len(rows)
-    return total / max(n, 1)
+    total = 0.0
+    for some in rows.split(32):
+        x0, n = from_levels(pictures.data[some]), len(some)
+        at = draw_lam(n, generator) if lam is None else torch.full((n,), lam)
+        noise = torch.randn(x0.shape, generator=generator)
+        x0, at, noise, labels = (v.to(device) for v in (x0, at, noise, pictures.choices[some]))
+        loss = denoising_loss(network, x0, at, noise, labels if told else None, target)
+        total += loss.item() * n
+    return total / max(len(rows), 1)
 
 
 def _learning_rate(recipe: Recipe, iteration: int, seconds: float) -> float:

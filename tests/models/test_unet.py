@@ -42,6 +42,13 @@ def test_only_with_qk_norm_attention_stays_soft_however_its_weights_grow(qk_norm
     assert torch.allclose(before, after, rtol=1e-3, atol=1e-3) == qk_norm
 
 
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_attention_off_the_processor_is_computed_in_the_dtype_of_its_weights(qk_norm: bool) -> None:
+    attention = Attention(64, qk_norm).to("meta", torch.bfloat16)
+    tokens = torch.empty(2, 16, 64, device="meta", dtype=torch.bfloat16)
+    assert attention(tokens).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("frames", [5, 16])
 @pytest.mark.parametrize("size", [32, 64])
 def test_a_clip_keeps_its_shape_at_any_number_of_frames(frames: int, size: int) -> None:
