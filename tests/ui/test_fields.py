@@ -70,3 +70,20 @@ def test_a_number_that_is_cleared_and_left_gives_its_default_back(visitor: Visit
         field.fill("")
         field.press("Tab")
         expect(field).to_have_value(default)
+
+
+def test_what_a_visitor_types_into_an_opened_drawer_stays_however_late_the_browser_paints(
+    visitor: Visitor,
+) -> None:
+    visitor.page.evaluate(
+        """() => {
+            const paint = window.requestAnimationFrame.bind(window);
+            window.requestAnimationFrame = done => setTimeout(() => paint(done), 200);
+        }"""
+    )
+    visitor.tab("Quality")
+    visitor.drawer("Settings of the small sweep")
+    budgets = visitor.page.locator("#now-budgets input, #now-budgets textarea")
+    budgets.fill("2")
+    visitor.settle()
+    expect(budgets).to_have_value("2")

@@ -88,6 +88,18 @@ class Visitor:
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name, exact=True).click()
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until what just came into sight holds its values.
+
+        Gradio writes the first values of a tab or a drawer once more in the frame after they
+        appear (`render_previously_invisible_children`): what is typed before is gone.
+        """
+        self.page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() =>"
+            " setTimeout(done))))"
+        )
 
     def player(self, where: str) -> Any:
         return self.page.locator(f"#{where}-player")
@@ -112,6 +124,7 @@ class Visitor:
         head = self.page.get_by_role("button", name=title).locator("visible=true")
         if "open" not in (head.get_attribute("class") or "").split():
             head.click()
+            self.settle()
 
     def asks(self, budgets: str = "") -> None:
         """Opens the form of Compare, and fills in its budgets."""
