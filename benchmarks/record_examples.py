@@ -50,6 +50,10 @@ EXAMPLES: dict[str, tuple[str, GenerateRequest]] = {
     "1-smiley-order-2": ("a smiley, order 2", _one("fluent smileys", 7, 2)),
     "2-smiley-order-1": ("the same noise, order 1", _one("fluent smileys", 7, 1)),
     "3-flag-order-3": ("a flag, order 3", _one("fluent flags", 7, 3)),
+    "1-words": (
+        "from words",
+        replace(_one("any", 7, 2), model="emoji-words", prompt="orange square"),
+    ),
 }
 CLIPS: dict[str, tuple[str, GenerateRequest]] = {
     "1-smiley": (
@@ -85,11 +89,11 @@ def record(title: str, request: GenerateRequest, model: Model) -> dict[str, Any]
     wall = Wall(job, [f"seed {seed}" for seed in request.seeds], run=title)
     value = wall.final(_ended(done) if model.frames > 1 else done)
     value["status"]["text"] = "recorded"
-    solver = request.solver
+    solver, wanted = request.solver, request.prompt or request.label
     return {
         "title": title,
         "note": (
-            f"Recorded: {request.label}, seed {request.seed}, {solver.method} of order "
+            f"Recorded: {wanted}, seed {request.seed}, {solver.method} of order "
             f"{solver.order}, {solver.nfe} evaluations, guidance {request.guidance:g}. "
             "Nothing was computed to open it."
         ),

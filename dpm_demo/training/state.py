@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 STATE = "state.pt"
 FREE = ("minutes", "save_minutes")  # what a run that goes on may change
+OLDER = {"t_logit": 0.0}  # how a run was trained whose state was written before one could choose
 
 
 def kind_of(recipe: Recipe, pictures: Pictures, origin: Mapping[str, str]) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def read_state(out: Path, kind: Mapping[str, Any], device: str) -> dict[str, Any
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        recipe = state["recipe"]
+        recipe = OLDER | state["recipe"]
         missing = {"network", "average", "optimizer", "generator", "iteration", "seconds", "loss"}
         if missing := missing - state.keys():
             raise KeyError(", ".join(sorted(missing)))

@@ -55,12 +55,23 @@ def test_a_run_begun_before_attention_was_bounded_goes_on_without(tmp_path: Path
     assert "qk_norm" not in read_config(tmp_path / "a")["arguments"]
 
 
+def test_a_run_begun_before_noise_could_be_chosen_goes_on_as_it_was_trained(tmp_path: Path) -> None:
+    run(tmp_path / "a")
+    state = torch.load(tmp_path / "a" / STATE, weights_only=True)
+    del state["recipe"]["t_logit"]
+    torch.save(state, tmp_path / "a" / STATE)
+    with pytest.raises(ValueError, match=r"t_logit was 0\.0, not 1\.0"):
+        run(tmp_path / "a", replace(RECIPE, t_logit=1.0))
+    run(tmp_path / "a", replace(RECIPE, minutes=0.02))
+    assert read_config(tmp_path / "a")["trained"]["iterations"] == 3
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         *(("target", "noise"), ("lr", 5e-4), ("batch", 3), ("dim", 16), ("drop", 0.2), ("seed", 1)),
         *(("dim_mults", (1, 2, 2)), ("fold", 1), ("ema", 0.9), ("warmup", 5), ("decay", 0.1)),
-        ("qk_norm", False),
+        *(("qk_norm", False), ("t_logit", 1.0)),
     ],
 )
 def test_a_run_of_another_recipe_is_refused_and_what_differs_is_named(

@@ -8,26 +8,39 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import gradio as gr
+from gradio.events import Dependency
 
-from dpm_demo.models.checkpoint import CHECKPOINTS
-from dpm_demo.models.model import Model
+from dpm_demo.models.checkpoint import CHECKPOINTS, weights_digest
 from dpm_demo.request.codec import read as request_of_settings
 from dpm_demo.ui.player.component import Player
+from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.form import RequestForm
 
 log = logging.getLogger("dpm_demo")
 
 
-def recordings_of(model: Model | None) -> list[dict[str, Any]]:
-    """The recordings that the model's own weights made."""
-    if model is None or not model.digest:
-        return []
-    return read_recordings(CHECKPOINTS / model.name / "recorded", model.digest)
+def recordings_of(models: Sequence[tuple[str, str]], root: Path) -> list[dict[str, Any]]:
+    """Those that the weights of a menu's models made, in its order.
+
+    `models` are `(title, name)`, `root` is the folder of theirs. Weights are hashed, not loaded.
+    """
+    found = []
+    for _, name in models:
+        folder = CHECKPOINTS / name / "recorded"
+        if folder.is_dir() and (root / name / "model.safetensors").exists():
+            found += read_recordings(folder, weights_digest(root / name))
+    return found
+
+
+def opening(recordings: Sequence[dict[str, Any]], model: str) -> dict[str, Any] | None:
+    """What a page opens on that a model is chosen on."""
+    return next((found for found in recordings if found["request"].model == model), None)
 
 
 def read_recordings(folder: Path, digest: str) -> list[dict[str, Any]]:
@@ -48,8 +61,33 @@ def read_recordings(folder: Path, digest: str) -> list[dict[str, Any]]:
     return found
 
 
+def follows_link(
+    read: Dependency,
+    recordings: Sequence[dict[str, Any]],
+    form: RequestForm,
+    player: Player,
+    note: gr.Markdown,
+) -> None:
+    """Once a link was `read`: one to another model than the page's opens that model's recording.
+
+    Where it asks for more than the model, which no recording shows, nothing is shown yet.
+    """
+    first = form.first.name if form.first else ""
+
+    async def shown_at(request: gr.Request) -> list[Any]:
+        asked = dict(links.pairs(request, form.tab))
+        model = asked.pop("model", first)
+        same = [gr.skip()] * (2 + len(form.inputs))
+        if model == first or request.query_params.get("run") == "1":
+            return same
+        found = None if asked else opening(recordings, model)
+        return await shown_in(form, found) if found else [None, *same[1:]]
+
+    read.then(shown_at, None, [player, note, *form.inputs], queue=False, show_progress="hidden")
+
+
 def build(
-    recordings: list[dict[str, Any]],
+    recordings: Sequence[dict[str, Any]],
     form: RequestForm,
     player: Player,
     note: gr.Markdown,
@@ -60,21 +98,25 @@ def build(
         for recording in recordings:
 
             async def opened(recording: dict[str, Any] = recording) -> list[Any]:
-                request = recording["request"]
-                model = await form.serving.model(request.model)
-                return [*shown(recording, len(downloads)), *form.show(request, model)]
+                off = [gr.DownloadButton(interactive=False)] * len(downloads)
+                return [*await shown_in(form, recording), *off]
 
             gr.Button(f"Recorded: {recording['title']}", size="sm", min_width=140).click(
                 opened,
                 None,
-                [player, note, *downloads, *form.inputs],
+                [player, note, *form.inputs, *downloads],
                 queue=False,
                 show_progress="hidden",
             )
 
 
-def shown(recording: dict[str, Any], downloads: int) -> list[Any]:
-    """What a click shows: the player's value, the line under it, and buttons that are off."""
-    # a run of its own each time, so that the player starts it afresh
-    value = {**recording["value"], "run": uuid4().hex}
-    return [value, recording["note"], *[gr.DownloadButton(interactive=False)] * downloads]
+async def shown_in(form: RequestForm, recording: dict[str, Any]) -> list[Any]:
+    """What the player, the line under it and the form show of a recording."""
+    request = recording["request"]
+    model = await form.serving.model(request.model)
+    return [again(recording), recording["note"], *form.show(request, model)]
+
+
+def again(recording: dict[str, Any]) -> dict[str, Any]:
+    """The player's value, a run of its own each time, so that the player starts it afresh."""
+    return {**recording["value"], "run": uuid4().hex}

@@ -37,15 +37,20 @@ def build(
     serving: Serving, models: list[tuple[str, str]], first: Model | None, demo: gr.Blocks
 ) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
-    recordings = recorded.recordings_of(first)
-    default = recordings[0]["request"] if recordings else DEFAULT
-    shown = recordings[0]["value"] if recordings else None
+    recordings = recorded.recordings_of(models, serving.library.root)
+    opening = recorded.opening(recordings, first.name if first else "")
+    default, shown = (opening["request"], opening["value"]) if opening else (DEFAULT, None)
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=280):
             form = RequestForm(serving, "generate", models, first, default, most=16)
         with gr.Column(scale=3, min_width=320, elem_classes="result-first"):
             bar = form.bar()
-            player = Player(shown, elem_id="generate-player", label="Denoising")
+            player = Player(
+                shown,
+                elem_id="generate-player",
+                label="Denoising",
+                placeholder="Press Generate: noise becomes a picture, step by step.",
+            )
             history = History(elem_id="generate-history", label="Your last runs")
             note = gr.Markdown(elem_id="generate-note")
             with gr.Row():
@@ -146,7 +151,8 @@ def build(
         over(files, done_run, [save_png, save_gif], show_progress="hidden")
     restored = restore.upload(form.restore, restore, [*form.inputs, note], show_progress="hidden")
     links.written_by(restored.success, form.query, form.inputs, link)
-    form.wire(demo, bar, started, note, link)
+    read = form.wire(demo, bar, started, note, link)
+    recorded.follows_link(read, recordings, form, player, note)
 
 
 def summary(wanted: Checked, done: Done) -> str:

@@ -96,9 +96,9 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
     kept: Kept[tuple[Clips, dict[str, Any]]] = serving.kept
     if not any(o.frames > 1 and o.kind == "checkpoint" for o in serving.library.offered()):
         gr.Markdown(MISSING, elem_id="video-missing")
-    recordings = recorded.recordings_of(first)
-    default = recordings[0]["request"] if recordings else DEFAULT
-    shown = recordings[0]["value"] if recordings else None
+    recordings = recorded.recordings_of(models, serving.library.root)
+    opening = recorded.opening(recordings, first.name if first else "")
+    default, shown = (opening["request"], opening["value"]) if opening else (DEFAULT, None)
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=280):
             form = RequestForm(serving, "video", models, first, default, most=8, clips=True)
@@ -182,7 +182,8 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
     started = on_click(
         serving, form.tab, bar.go.click, inputs, outputs, note, asked, run, preprocess=False
     )
-    form.wire(demo, bar, started, note, link)
+    read = form.wire(demo, bar, started, note, link)
+    recorded.follows_link(read, recordings, form, player, note)
     gr.on(
         [sigma.input, loop.input],
         resmooth,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from dpm_demo.calibrate.defaults import default_solver, why
 from dpm_demo.media.png import png_text
@@ -179,8 +180,11 @@ class RequestForm:
 
     def wire(
         self, demo: gr.Blocks, bar: RunBar, started: Any, note: gr.Markdown, link: gr.Textbox
-    ) -> None:
-        """Everything but the run: `started` is its event. Called after `code`."""
+    ) -> Dependency:
+        """Everything but the run: `started` is its event. Called after `code`.
+
+        Returns the event that read a visitor's link.
+        """
         bar.follows(started)
         bar.watches(self.inputs)
         bar.go.click(None, None, None, js=_TO_PLAYER.replace("TAB", self.tab))
@@ -196,3 +200,4 @@ class RequestForm:
         changes = [demo.load, self.kind.change, *[w.change for w in self.inputs]]  # type: ignore[attr-defined]
         gr.on(changes, *follow, show_progress="hidden", trigger_mode="always_last")
         started.success(*follow, show_progress="hidden")  # with the times that were measured
+        return opened
