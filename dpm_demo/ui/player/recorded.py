@@ -17,6 +17,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from dpm_demo.models.checkpoint import CHECKPOINTS, weights_digest
+from dpm_demo.models.model import Model
 from dpm_demo.request.codec import read as request_of_settings
 from dpm_demo.ui.player.component import Player
 from dpm_demo.ui.widgets import links
@@ -25,16 +26,20 @@ from dpm_demo.ui.widgets.form import RequestForm
 log = logging.getLogger("dpm_demo")
 
 
-def recordings_of(models: Sequence[tuple[str, str]], root: Path) -> list[dict[str, Any]]:
+def recordings_of(
+    models: Sequence[tuple[str, str]], root: Path, first: Model | None = None
+) -> list[dict[str, Any]]:
     """Those that the weights of a menu's models made, in its order.
 
-    `models` are `(title, name)`, `root` is the folder of theirs. Weights are hashed, not loaded.
+    `models` are `(title, name)`, `root` is the folder of theirs. Weights are hashed, not loaded;
+    those of `first` have been.
     """
+    known = {first.name: first.digest} if first else {}
     found = []
     for _, name in models:
         folder = CHECKPOINTS / name / "recorded"
         if folder.is_dir() and (root / name / "model.safetensors").exists():
-            found += read_recordings(folder, weights_digest(root / name))
+            found += read_recordings(folder, known.get(name) or weights_digest(root / name))
     return found
 
 

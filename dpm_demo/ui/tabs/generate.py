@@ -37,7 +37,7 @@ def build(
     serving: Serving, models: list[tuple[str, str]], first: Model | None, demo: gr.Blocks
 ) -> None:
     """Builds the tab inside the current Blocks and wires its links."""
-    recordings = recorded.recordings_of(models, serving.library.root)
+    recordings = recorded.recordings_of(models, serving.library.root, first)
     opening = recorded.opening(recordings, first.name if first else "")
     default, shown = (opening["request"], opening["value"]) if opening else (DEFAULT, None)
     with gr.Row(equal_height=False):

@@ -96,7 +96,7 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
     kept: Kept[tuple[Clips, dict[str, Any]]] = serving.kept
     if not any(o.frames > 1 and o.kind == "checkpoint" for o in serving.library.offered()):
         gr.Markdown(MISSING, elem_id="video-missing")
-    recordings = recorded.recordings_of(models, serving.library.root)
+    recordings = recorded.recordings_of(models, serving.library.root, first)
     opening = recorded.opening(recordings, first.name if first else "")
     default, shown = (opening["request"], opening["value"]) if opening else (DEFAULT, None)
     with gr.Row(equal_height=False):
