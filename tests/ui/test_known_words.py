@@ -61,3 +61,11 @@ def test_a_link_to_the_network_opens_on_its_recording_and_one_that_asks_for_more
     visitor.until(lambda: is_orange(visitor))
     box = visitor.page.locator(".prompt textarea").locator("visible=true")
     expect(box).to_have_value("orange square")
+
+
+def test_a_link_to_a_model_that_does_not_exist_leaves_what_the_page_opens_on(
+    visit: Callable[..., Visitor],
+) -> None:
+    visitor = visit("?tab=generate&model=no-such")
+    expect(visitor.page.locator("#generate-note")).to_contain_text("The default is used.")
+    expect(visitor.at("generate", "status")).to_contain_text("recorded")

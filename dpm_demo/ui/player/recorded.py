@@ -66,29 +66,34 @@ def read_recordings(folder: Path, digest: str) -> list[dict[str, Any]]:
     return found
 
 
-def follows_link(
-    read: Dependency,
+def opens_link(
+    demo: gr.Blocks,
     recordings: Sequence[dict[str, Any]],
     form: RequestForm,
     player: Player,
     note: gr.Markdown,
-) -> None:
-    """Once a link was `read`: one to another model than the page's opens that model's recording.
+) -> Dependency:
+    """When the page opens, the form shows what a visitor's link asks for; what is bad is named.
 
-    Where it asks for more than the model, which no recording shows, nothing is shown yet.
+    A link to another model than the page's opens that model's recording. Where it asks for more
+    than the model, which no recording shows, nothing is shown yet.
     """
     first = form.first.name if form.first else ""
 
-    async def shown_at(request: gr.Request) -> list[Any]:
-        asked = dict(links.pairs(request, form.tab))
-        model = asked.pop("model", first)
-        same = [gr.skip()] * (2 + len(form.inputs))
-        if model == first or request.query_params.get("run") == "1":
-            return same
-        found = None if asked else opening(recordings, model)
-        return await shown_in(form, found) if found else [None, *same[1:]]
+    async def opened(request: gr.Request) -> list[Any]:
+        asked = await form.asked_by_link(request)
+        if asked is None:
+            return [gr.skip()] * (2 + len(form.inputs))
+        wanted, model, complaints = asked
+        said = [links.note(complaints), *form.show(wanted, model)]
+        if model.name == first or request.query_params.get("run") == "1":
+            return [gr.skip(), *said]
+        found = opening(recordings, model.name)
+        only_the_model = len(links.pairs(request, form.tab)) == 1
+        return await shown_in(form, found) if found and only_the_model else [None, *said]
 
-    read.then(shown_at, None, [player, note, *form.inputs], queue=False, show_progress="hidden")
+    outputs = [player, note, *form.inputs]
+    return demo.load(opened, None, outputs, show_progress="hidden")
 
 
 def build(

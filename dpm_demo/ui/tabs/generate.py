@@ -151,8 +151,8 @@ def build(
         over(files, done_run, [save_png, save_gif], show_progress="hidden")
     restored = restore.upload(form.restore, restore, [*form.inputs, note], show_progress="hidden")
     links.written_by(restored.success, form.query, form.inputs, link)
-    read = form.wire(demo, bar, started, note, link)
-    recorded.follows_link(read, recordings, form, player, note)
+    opened = recorded.opens_link(demo, recordings, form, player, note)
+    form.wire(demo, bar, started, opened, note, link)
 
 
 def summary(wanted: Checked, done: Done) -> str:

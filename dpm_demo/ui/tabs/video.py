@@ -182,8 +182,8 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
     started = on_click(
         serving, form.tab, bar.go.click, inputs, outputs, note, asked, run, preprocess=False
     )
-    read = form.wire(demo, bar, started, note, link)
-    recorded.follows_link(read, recordings, form, player, note)
+    opened = recorded.opens_link(demo, recordings, form, player, note)
+    form.wire(demo, bar, started, opened, note, link)
     gr.on(
         [sigma.input, loop.input],
         resmooth,

@@ -123,11 +123,16 @@ class RequestForm:
             request.seed,
         ]
 
-    async def open_link(self, request: gr.Request) -> list[Any]:
-        """Updates for `inputs` and the note, from a visitor's link; what is bad in it is named."""
+    async def asked_by_link(
+        self, request: gr.Request
+    ) -> tuple[GenerateRequest, Model, list[str]] | None:
+        """What a visitor's link asks this form for, and a sentence on each thing that is bad in it.
+
+        One whose model is no use asks for the default.
+        """
         pairs = dict(links.pairs(request, self.tab))
         if not pairs:
-            return [gr.skip()] * (len(self.inputs) + 1)
+            return None
         exact = VIDEO_MIXTURE_NAME if self.clips else MIXTURE_NAME
         if self.clips:  # a request's own default makes pictures
             pairs.setdefault("model", self.first.name if self.first else exact)
@@ -140,7 +145,7 @@ class RequestForm:
             complaints.append(f"{getattr(error, 'message', error)} The default is used.")
             model = self.first or await self.serving.model(exact)
             wanted = replace(wanted, label=ANY, prompt="", negative_prompt="")
-        return [*self.show(wanted, model), links.note(complaints)]
+        return wanted, model, complaints
 
     async def restore(self, path: str) -> list[Any]:
         """Updates for `inputs` and the note, from the settings that a picture of ours carries."""
@@ -179,17 +184,22 @@ class RequestForm:
     # ------------------------------------------------------------ events
 
     def wire(
-        self, demo: gr.Blocks, bar: RunBar, started: Any, note: gr.Markdown, link: gr.Textbox
-    ) -> Dependency:
-        """Everything but the run: `started` is its event. Called after `code`.
+        self,
+        demo: gr.Blocks,
+        bar: RunBar,
+        started: Any,
+        opened: Dependency,
+        note: gr.Markdown,
+        link: gr.Textbox,
+    ) -> None:
+        """Everything but the run and a visitor's link: `started` and `opened` are their events.
 
-        Returns the event that read a visitor's link.
+        Called after `code`.
         """
         bar.follows(started)
         bar.watches(self.inputs)
         bar.go.click(None, None, None, js=_TO_PLAYER.replace("TAB", self.tab))
         links.written_by(started.success, self.query, self.inputs, link)
-        opened = demo.load(self.open_link, None, [*self.inputs, note], show_progress="hidden")
         opened.then(None, None, None, js=links.RUN.replace("TAB", self.tab))
         links.follows(self.inputs, self.query, link)
         self.labels.follow(self.serving, note, self.solver.menus)
@@ -200,4 +210,3 @@ class RequestForm:
         changes = [demo.load, self.kind.change, *[w.change for w in self.inputs]]  # type: ignore[attr-defined]
         gr.on(changes, *follow, show_progress="hidden", trigger_mode="always_last")
         started.success(*follow, show_progress="hidden")  # with the times that were measured
-        return opened
