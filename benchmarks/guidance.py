@@ -59,7 +59,7 @@ def main() -> None:
     budgets = [int(n) for n in asked.nfe.split(",")]
     model = dpm.load("emoji-image")
     seeds = [HELD_SEED + k for k in range(asked.seeds)]
-    noise = initial_noise(seeds, model.shape)
+    noise = initial_noise(seeds, model.shape).to(model.device)
     sizes = [len(names) for names in model.labels.values()]
     labels = [tuple(seed * 7919 % size for size in sizes) for seed in seeds]
     print(

@@ -112,12 +112,12 @@ class Fitted(nn.Module):
         """RMSE of each of `samples` to its converged one."""
         x = samples.noise
         history: list[Tensor] = []
-        for told, scale, weights in self.steps():
-            lam = told.to(x.dtype).expand(len(x))
+        for step in self.steps():
+            told, scale, weights = (value.to(x.device, x.dtype) for value in step)
             cond = () if samples.conditions is None else (samples.conditions,)
-            history = [samples.denoise(x, lam, *cond), *history][:HISTORY]
-            x = scale.to(x.dtype) * x
-            for weight, prediction in zip(weights.to(x.dtype), history, strict=True):
+            history = [samples.denoise(x, told.expand(len(x)), *cond), *history][:HISTORY]
+            x = scale * x
+            for weight, prediction in zip(weights, history, strict=True):
                 x = x + weight * prediction
         return (x.float() - samples.truth).square().flatten(1).mean(1).sqrt()
 

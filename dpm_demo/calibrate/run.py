@@ -102,7 +102,7 @@ def draw(
 ) -> Samples:
     """Samples of seeds `first` on, and what they converge to."""
     seeds = range(first, first + count)
-    noise = initial_noise(seeds, model.shape)
+    noise = initial_noise(seeds, model.shape).to(model.device)
     conditions = conditions_for(model, seeds, ends, plan.prompts)
     if model.exact_solution is not None:
         truth = model.exact_solution(noise, *model.lam_span).float()

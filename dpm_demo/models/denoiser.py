@@ -25,7 +25,7 @@ def to_x0(output: Tensor, x: Tensor, lam: Tensor, target: Target) -> Tensor:
     """
     if target == "data":
         return output
-    lam = lam.to(x.dtype).view(-1, *[1] * (x.ndim - 1))
+    lam = lam.to(x.device, x.dtype).view(-1, *[1] * (x.ndim - 1))
     alpha, sigma = torch.sigmoid(2 * lam).sqrt(), torch.sigmoid(-2 * lam).sqrt()
     if target == "velocity":
         return alpha * x - sigma * output
@@ -34,7 +34,7 @@ def to_x0(output: Tensor, x: Tensor, lam: Tensor, target: Target) -> Tensor:
 
 def velocity_of(x0: Tensor, noise: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
     """`(x, v)`: x = alpha x0 + sigma noise, v = alpha noise - sigma x0."""
-    lam = lam.to(x0.dtype).view(-1, *[1] * (x0.ndim - 1))
+    lam = lam.to(x0.device, x0.dtype).view(-1, *[1] * (x0.ndim - 1))
     alpha, sigma = torch.sigmoid(2 * lam).sqrt(), torch.sigmoid(-2 * lam).sqrt()
     return alpha * x0 + sigma * noise, alpha * noise - sigma * x0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import dpm_demo as dpm
 from dpm_demo.calibrate.fit import Fitted, Recipe, errors, exact_weights
@@ -47,6 +48,22 @@ def test_before_it_is_fitted_a_fit_is_the_solver_that_it_starts_from(mixture: Mo
     expected = (sample - samples.truth).square().flatten(1).mean(1).sqrt()
     found = errors(Fitted(solver, mixture.lam_span), samples)
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_samples_are_drawn_and_fitted_to_where_the_model_computes(mixture: Model):
+    def denoise(x: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(lam).view(-1, 1, 1, 1)
+
+    there = replace(
+        mixture,
+        device=torch.device("cuda"),
+        denoise_float32=denoise,
+        exact_solution=lambda x, *span: denoise(x, torch.zeros(len(x), device="cuda")),
+    )
+    with FakeTensorMode():
+        samples = draw(there, 0, 3, PLAIN, 64, Plan())
+        assert samples.noise.device.type == samples.truth.device.type == "cuda"
+        assert Fitted(dpm.Solver(nfe=4), mixture.lam_span)(samples).device.type == "cuda"
 
 
 def test_a_fit_lowers_the_error_on_seeds_that_it_has_not_seen(fitted: tuple[Path, Fit]):

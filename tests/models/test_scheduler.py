@@ -13,6 +13,7 @@ import tiny
 import torch
 from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import dpm_demo as dpm
 from dpm_demo.models.diffusers import scheduler as rooms
@@ -284,6 +285,20 @@ def test_noise_of_the_sde_comes_from_the_generator_handed_over():
 
     assert torch.equal(once(0), once(0))
     assert not torch.equal(once(0), once(1))
+
+
+@pytest.mark.parametrize("fields", [{}, {"eta": 1.0}, {"threshold": "dynamic"}], ids=str)
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_a_step_stays_on_the_device_of_the_state(kind, fields):
+    ours = scheduler(prediction_type=kind, **fields)
+    ours.set_timesteps(4)
+    times = ours.timesteps.tolist()
+    with FakeTensorMode():
+        x = torch.empty(2, 3, 4, 4, device="cuda")
+        ours.set_begin_index()
+        for t in times:
+            x = ours.step(x, t, x).prev_sample
+        assert x.device.type == "cuda"
 
 
 def guess(x: Tensor, lam: Any) -> Tensor:
