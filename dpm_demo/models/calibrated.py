@@ -64,6 +64,20 @@ def _moves(fit: Fit, points: Sequence[float], eta: float, full: int) -> list[Mov
     ]
 
 
+#: What the names of fits mean in this process.
+_REGISTERED: dict[str, Fit] = {}
+
+
+def registered(fit: Fit, digest: str) -> str:
+    """The name of a fit's table, the same in every process, which is known here from then on."""
+    ends = "-".join(f"{g:g}".replace(".", "_") for g in fit.guidance)
+    name = f"calibrated-{digest[:8]}-{fit.nfe}-{ends}"
+    if _REGISTERED.get(name) != fit:  # plans are forgotten with each that is new
+        register(name, fit.table(name))
+        _REGISTERED[name] = fit
+    return name
+
+
 def resolved(solver: Solver, model: Model, condition: Condition | None) -> Solver:
     """`solver` with the table that its schedule "calibrated" means for this model and condition.
 
@@ -82,12 +96,9 @@ def resolved(solver: Solver, model: Model, condition: Condition | None) -> Solve
     guidance = condition.guidance if guided and condition is not None else 1.0
     for fit in fits:
         if fit.nfe == solver.nfe and fit.guidance[0] <= guidance <= fit.guidance[1]:
-            ends = "-".join(f"{g:g}".replace(".", "_") for g in fit.guidance)
-            name = f"calibrated-{model.digest[:8]}-{fit.nfe}-{ends}"
-            register(name, fit.table(name))
             return Solver(
                 nfe=solver.nfe,
-                table=name,
+                table=registered(fit, model.digest),
                 threshold=solver.threshold,
                 denoise_to_zero=solver.denoise_to_zero,
             )
@@ -106,14 +117,21 @@ def _range(ends: tuple[float, float]) -> str:
 
 
 def load_fits(path: Path, digest: str) -> tuple[Fit, ...]:
-    """The fits in a file; none if there is no file. Raises CheckpointError for other weights'."""
+    """The fits in a file, known by their names from then on; none if there is no file.
+
+    So a job that names one runs in every process that has loaded the model. Raises CheckpointError
+    for other weights'.
+    """
     if not path.exists():
         return ()
     found_digest, fits = read_fits(path)
     if found_digest != digest:
         raise CheckpointError(
-            f"{path.parent.name}: {FILE} was fitted to other weights; remove it, or calibrate anew."
+            f"{path.parent.name}: {FILE} was fitted to other weights; remove it, then calibrate "
+            "again."
         )
+    for fit in fits:
+        registered(fit, digest)
     return fits
 
 

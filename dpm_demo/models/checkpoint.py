@@ -51,7 +51,7 @@ def save_checkpoint(
 ) -> None:
     """Writes `config.json` and `model.safetensors` (16-bit), each by an atomic rename.
 
-    A `graph.onnx` of the weights before is removed.
+    A `graph.onnx` and a `calibrated.json` of other weights are removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = {
@@ -69,7 +69,10 @@ def save_checkpoint(
     weights = {k: v.half().contiguous() for k, v in network.state_dict().items()}
     with replacing(folder / "model.safetensors") as part:
         save_file(weights, part)
-        (folder / GRAPH).unlink(missing_ok=True)
+        before = folder / "model.safetensors"
+        if not before.exists() or _digest(part) != _digest(before):
+            for made_of_them in (GRAPH, FILE):
+                (folder / made_of_them).unlink(missing_ok=True)
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
 
 
@@ -130,11 +133,15 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
 def weights_digest(folder: Path) -> str:
     """Tells the weights of a folder from others. Raises CheckpointError where they are missing."""
     try:
-        return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
+        return _digest(folder / "model.safetensors")
     except OSError as error:
         raise CheckpointError(
             f"{folder.name}: model.safetensors cannot be read ({error.strerror})."
         ) from error
+
+
+def _digest(weights: Path) -> str:
+    return hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
 
 
 def load_network(folder: Path, device: str | torch.device = "cpu") -> UNet:

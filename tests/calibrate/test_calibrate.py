@@ -2,9 +2,13 @@
 
 import json
 import math
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -12,6 +16,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import dpm_demo as dpm
 from dpm_demo.calibrate.fit import Fitted, Recipe, errors, exact_weights
 from dpm_demo.calibrate.run import GUIDED, PLAIN, Plan, calibrate, conditions_for, draw
+from dpm_demo.engine.inline import run_to_end
+from dpm_demo.engine.job import Job, Track
+from dpm_demo.engine.shipping import pack
 from dpm_demo.models.calibrated import Fit, load_fits, read_fits, with_fits
 from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.solver.coefficients import fit as fit_weights
@@ -163,6 +170,34 @@ def test_a_damaged_file_is_named_in_one_sentence(fitted, tmp_path: Path, change)
     path.write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"calibrated.json is damaged .*\.$"):
         read_fits(path)
+
+
+ELSEWHERE = """
+import pickle, sys
+from dpm_demo.engine.inline import run_to_end
+from dpm_demo.engine.shipping import parts_of, unpack
+import dpm_demo as dpm
+
+parts = parts_of(dpm.load("mixture", device="cpu"))
+job = unpack(sys.stdin.buffer.read(), lambda part: parts[part.attribute])
+sys.stdout.buffer.write(pickle.dumps(run_to_end(job).tracks[0].samples))
+"""
+
+
+def test_a_calibrated_job_runs_in_a_process_that_has_only_loaded_the_model():
+    model = dpm.load("mixture", device="cpu")
+    solver = model.resolved(dpm.Solver(nfe=5, schedule="calibrated"))
+    job = Job(model.denoise, model.shape, (Track(solver, (0,), lam_span=model.lam_span),))
+    ran = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE], input=pack(job, [model]), capture_output=True, check=True
+    )
+    assert np.array_equal(pickle.loads(ran.stdout), run_to_end(job).tracks[0].samples)
+
+
+def test_a_request_of_a_known_fit_forgets_no_plan(monkeypatch):
+    model = dpm.load("mixture", device="cpu")
+    monkeypatch.setattr("dpm_demo.models.calibrated.register", None)
+    assert model.resolved(dpm.Solver(nfe=5, schedule="calibrated")).table
 
 
 def test_no_file_means_no_fits(tmp_path: Path):

@@ -12,6 +12,7 @@ from dpm_demo.models.checkpoint import (
     CHECKPOINTS,
     list_checkpoints,
     load_checkpoint,
+    load_network,
     save_checkpoint,
 )
 from dpm_demo.models.library import ModelLibrary
@@ -41,6 +42,19 @@ def test_a_saved_network_comes_back_to_16_bits(folder: Path) -> None:
     )
     assert x0.dtype == torch.float32 and x0.isfinite().all()
     assert all(w.dtype == torch.float16 for w in load_file(folder / "model.safetensors").values())
+
+
+def test_what_was_fitted_to_other_weights_goes_with_them(folder: Path) -> None:
+    def saved(network: UNet) -> None:
+        save_checkpoint(folder, network, target="velocity", shape=(3, 32, 32), labels=LABELS)
+
+    network, fits = load_network(folder), folder / "calibrated.json"
+    fits.write_text(json.dumps({"digest": load_checkpoint(folder).digest, "fits": []}))
+    saved(network)
+    assert fits.exists()  # the weights are the same
+    next(network.parameters()).data.add_(1)
+    saved(network)
+    assert load_checkpoint(folder).fits == ()
 
 
 @pytest.mark.parametrize("label", ["animals", "fluent", "fluent animals", "any", "any food"])
