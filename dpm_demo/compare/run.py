@@ -43,8 +43,8 @@ from dpm_demo.engine.events import (
 from dpm_demo.models.model import Model
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.request.job import Checked
-from dpm_demo.request.limits import Limits, check_cost, check_memory
-from dpm_demo.solver.settings import Solver
+from dpm_demo.request.limits import Limits, check_cost, check_memory, swept
+from dpm_demo.solver.settings import Solver, most_evaluations
 
 
 def check_measured(
@@ -69,9 +69,11 @@ def check_measured(
     if model.exact_solution is None:
         targets = {reference_solver(solver) for solver in solvers if solver.eta == 0}
         truths = len(targets) * min(seeds, seeds if error_seeds is None else error_seeds)
-    evaluations = sum(budgets) + REFERENCE_NFE * truths + also * seeds
-    check_cost(evaluations * wanted.cost, limits)
-    check_memory(budgets, wanted.numbers, limits, unrecorded=truths)
+    spent = seeds * sum(most_evaluations(solver.nfe, solver.window) for solver in solvers)
+    evaluations = spent + REFERENCE_NFE * truths + also * seeds
+    check_cost(evaluations * wanted.cost, limits, any(solver.window for solver in solvers))
+    kept = seeds * sum(map(swept, solvers))
+    check_memory(budgets, wanted.numbers, limits, unrecorded=truths, swept=kept)
 
 
 class Measurement:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
+from math import ceil
 
 import torch
 
@@ -172,7 +173,12 @@ class ActiveJob:
 
 
 def expected(track: Track) -> int:
-    """Evaluations that a row will about spend: an adaptive trajectory seldom needs its cap."""
+    """Evaluations that a row will about spend: an adaptive trajectory seldom needs its cap.
+
+    Parallel in time it was a third to nine tenths of it.
+    """
+    if track.solver.window:
+        return ceil(2 * track.budget / 3)
     return min(track.budget, 40) if track.solver.method == "adaptive" else track.budget
 
 

@@ -51,7 +51,7 @@ class Pace:
 
 def _rounds(track: Track) -> tuple[int, int]:
     """Evaluations in sequence of a track, and the rows of each."""
-    wide = max(1, track.solver.window)
+    wide = max(1, min(track.solver.window, track.steps))
     return ceil(expected(track) / wide), wide * len(track.seeds)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from dpm_demo.solver.settings import Solver, check_seed
+from dpm_demo.solver.settings import Solver, check_seed, most_evaluations
 
 if TYPE_CHECKING:
     import torch
@@ -76,9 +76,17 @@ class Track:
     @property
     def budget(self) -> int:
         """Evaluations that a row will spend (adaptive, parallel in time: at most)."""
-        if self.lambdas is None:
+        return most_evaluations(self.steps, self.solver.window)
+
+    @property
+    def steps(self) -> int:
+        """Evaluations in sequence of a row (adaptive, parallel in time: at most)."""
+        from dpm_demo.solver.table import named
+
+        if self.lambdas is None or self.solver.method == "adaptive":
             return self.solver.nfe
-        return len(self.lambdas) - 1 + bool(getattr(self.solver, "denoise_to_zero", False))
+        calls = named(self.solver.table).calls if self.solver.table else 1
+        return calls * (len(self.lambdas) - 1) + self.solver.denoise_to_zero
 
     @property
     def lam_end(self) -> float:

@@ -252,7 +252,7 @@ class Remote:
         for event in events:
             if isinstance(event, Preview):
                 preview = replace(event, seq=first + event.seq, note=request.note)
-                request.left = event.budget - event.nfe
+                request.left = max(0, event.budget - event.nfe)
                 request.newest = preview
                 request.ticket.offer(preview)
             elif isinstance(event, Done):

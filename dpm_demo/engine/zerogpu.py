@@ -62,7 +62,7 @@ def available() -> bool:
 
 def seconds_of(job: Job) -> float:
     """Seconds of a GPU to ask for: a start, the calls in sequence, and all rows (guided: twice)."""
-    calls = max(track.budget for track in job.tracks)
+    calls = max(track.steps for track in job.tracks)
     pixels = math.prod(job.shape[1:])
     needed = START_SECONDS + CALL_SECONDS * calls + PIXEL_SECONDS * pixels * 2 * job.budget
     return min(math.ceil(needed), SECONDS_MAX)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dpm_demo.request.limits import Limits, check_cost, check_memory
-from dpm_demo.solver.settings import SEED_MAX, Solver, check_seed
+from dpm_demo.request.limits import Limits, check_cost, check_memory, swept
+from dpm_demo.solver.settings import SEED_MAX, Solver, check_seed, most_evaluations
 
 PROMPT_MAX = 2000
 
@@ -72,5 +72,8 @@ class GenerateRequest:
         """
         if self.count > limits.pictures:
             raise ValueError(f"count must be at most {limits.pictures}, not {self.count}")
-        check_cost(self.count * self.solver.nfe * rows_a_sample, limits)
-        check_memory([self.solver.nfe] * self.count, numbers, limits)
+        solver = self.solver
+        evaluations = self.count * most_evaluations(solver.nfe, solver.window)
+        check_cost(evaluations * rows_a_sample, limits, solver.window > 0)
+        kept = self.count * swept(solver)
+        check_memory([solver.nfe] * self.count, numbers, limits, swept=kept)

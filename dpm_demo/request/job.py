@@ -11,7 +11,7 @@ from dpm_demo.engine.job import Job, Track, recorded_size
 from dpm_demo.models.model import Condition, Model
 from dpm_demo.request.codec import read
 from dpm_demo.request.generate import GenerateRequest
-from dpm_demo.request.limits import NETWORK_BYTES, Limits, memory_needed
+from dpm_demo.request.limits import NETWORK_BYTES, Limits, memory_needed, swept
 from dpm_demo.solver.settings import Solver
 
 
@@ -104,9 +104,10 @@ def _numbers(latents: Any, shape: tuple[int, ...]) -> int:
 
 def job_memory(job: Job) -> int:
     """Bytes that a job may need beside the weights, as `limits.memory_needed` counts them."""
-    recorded = [track.budget for track in job.tracks if track.pictures for _ in track.seeds]
+    recorded = [track.steps for track in job.tracks if track.pictures for _ in track.seeds]
     others = sum(len(track.seeds) for track in job.tracks if not track.pictures)
-    return memory_needed(recorded, _numbers(job.latents, job.shape), others)
+    kept = sum(len(track.seeds) * swept(track.solver) for track in job.tracks)
+    return memory_needed(recorded, _numbers(job.latents, job.shape), others, kept)
 
 
 def checked(request: GenerateRequest, model: Model, limits: Limits) -> Checked:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dpm_demo.solver.settings import Solver
+
 
 @dataclass(frozen=True)
 class Limits:
     """What one request may cost, and all of them together; an operator can set each.
 
     pictures    samples of one request
-    cost        network rows of one request: samples x evaluations x (2 if guided) x frames
+    cost        network rows of one request at most: samples x evaluations x (2 if guided) x frames
     requests    requests admitted at once, running or waiting
     memory      bytes that one request may need beside the weights (`memory_needed`)
     memory_sum  bytes that all requests under way may need together
@@ -35,12 +37,16 @@ class Limits:
         return self.address or max(1, self.requests // 2)
 
 
-def check_cost(cost: int, limits: Limits) -> None:
+REPEATED = ", parallel in time each up to `window` times"
+
+
+def check_cost(cost: int, limits: Limits, repeated: bool = False) -> None:
     """Raises ValueError for more network rows than one request may ask for."""
     if cost > limits.cost:
         raise ValueError(
             f"this request would cost {cost:,} network rows (samples x evaluations x 2 if guided "
-            f"x frames) and one request may cost {limits.cost:,}: ask for fewer of something"
+            f"x frames{REPEATED if repeated else ''}) and one request may cost {limits.cost:,}: "
+            "ask for fewer of something"
         )
 
 
@@ -53,23 +59,36 @@ ROWS_AT_ONCE = 16  # of one network call: eight rows, each doubled by guidance
 NETWORK_BYTES = 600  # a number of a call's input; measured 400 to 570, `benchmarks.video`
 
 
-def memory_needed(budgets: Sequence[int], numbers: int, unrecorded: int = 0) -> int:
+def swept(solver: Solver) -> int:
+    """Float32 tensors of a sample that sweeps keep, where steps are solved together.
+
+    Of each step the state, the prediction and its noise; of the window what the network is called
+    with, its answer, and how far that moved.
+    """
+    wide = min(solver.window, solver.nfe)
+    return (2 + (solver.eta > 0)) * solver.nfe + 3 * wide if wide else 0
+
+
+def memory_needed(budgets: Sequence[int], numbers: int, unrecorded: int = 0, swept: int = 0) -> int:
     """Bytes that samples of `numbers` numbers need at most, given the evaluations of each.
 
-    Beside those of `budgets`, which are recorded, there are `unrecorded` ones.
+    Beside those of `budgets`, which are recorded, there are `unrecorded` ones. `swept` are those
+    tensors of all samples.
 
     Their states, their record (x0 and x_t in 8 bits at each evaluation, 128 at most, and the 64 of
     the copy that is handed out), and one call of a network like the embedded ones.
     """
     shots = sum(min(nfe + 1, 128) + min(nfe + 1, 64) for nfe in budgets)
     samples = len(budgets) + unrecorded
-    call = min(2 * samples, ROWS_AT_ONCE) * NETWORK_BYTES
-    return numbers * (4 * STATES * samples + 2 * shots + call)
+    call = (ROWS_AT_ONCE if swept else min(2 * samples, ROWS_AT_ONCE)) * NETWORK_BYTES
+    return numbers * (4 * (STATES * samples + swept) + 2 * shots + call)
 
 
-def check_memory(budgets: Sequence[int], numbers: int, limits: Limits, unrecorded: int = 0) -> None:
+def check_memory(
+    budgets: Sequence[int], numbers: int, limits: Limits, unrecorded: int = 0, swept: int = 0
+) -> None:
     """Raises ValueError for a request that needs more memory than one may, before it starts."""
-    needed = memory_needed(budgets, numbers, unrecorded)
+    needed = memory_needed(budgets, numbers, unrecorded, swept)
     if needed > limits.memory:
         raise ValueError(
             f"this request would need about {needed / 1e9:.1f} GB of memory ({len(budgets)} "

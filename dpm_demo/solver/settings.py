@@ -255,6 +255,15 @@ def check_seed(seed: Any) -> int:
     return _whole("seed", seed, 0, SEED_MAX)
 
 
+def most_evaluations(steps: int, window: int) -> int:
+    """Evaluations that a sample of so many in sequence spends at most, `window` of them together.
+
+    Every sweep evaluates the window, and settles one step of it at least.
+    """
+    wide = min(window, steps)
+    return wide * steps - wide * (wide - 1) // 2 if wide else steps
+
+
 def _check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     # the type too: True is not the order 1, and 1.0 is not True
     if not any(type(value) is type(one) and value == one for one in allowed):

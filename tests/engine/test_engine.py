@@ -17,7 +17,7 @@ from dpm_demo.engine import scheduler as scheduler_module
 from dpm_demo.engine.errors import Busy, Closed, JobFailed
 from dpm_demo.engine.events import Cancelled, Done, Failed, Preview
 from dpm_demo.engine.film import state_to_uint8
-from dpm_demo.engine.inline import run_inline, stream
+from dpm_demo.engine.inline import run_inline, run_to_end, stream
 from dpm_demo.engine.job import Job, Track
 from dpm_demo.engine.scheduler import Scheduler
 from dpm_demo.engine.ticket import Ticket
@@ -171,6 +171,18 @@ def test_parallel_in_time_equals_its_solo_run(engine):
     done = engine.submit(job(Network(), one)).result(WAIT)
     np.testing.assert_allclose(done.tracks[0].samples, solo(one), atol=1e-4)
     assert done.tracks[0].rows[0].nfe >= 12
+
+
+@pytest.mark.parametrize("nfe, window", [(10, 4), (6, 64), (7, 2)])
+def test_parallel_in_time_spends_its_budget_where_nothing_settles_before_its_turn(nfe, window):
+    erratic = job(lambda x, lam: torch.sin(1e6 * x), track(nfe, window=window))
+    assert run_to_end(erratic).nfe == erratic.budget
+
+
+def test_nodes_of_ones_own_spend_their_budget():
+    for solver in (Solver(table="heun"), Solver(denoise_to_zero=True)):
+        own = Track(solver, (1,), lambdas=(-1.0, 0.5, 2.0, 4.0))
+        assert run_to_end(job(Network(), own)).nfe == own.budget
 
 
 def test_eight_clients_meet_in_one_forward(engine):

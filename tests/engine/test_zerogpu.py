@@ -148,6 +148,13 @@ def test_the_duration_is_computed_from_the_request(zero, model, spaces):
     assert spaces.durations == [seconds_of(small)]
 
 
+def test_the_duration_counts_what_is_evaluated_in_parallel(model):
+    one = replace(job_of(model, nfe=50), shape=(3, 256, 256))
+    (track,) = one.tracks
+    swept = replace(track, solver=replace(track.solver, window=16))
+    assert seconds_of(replace(one, tracks=(swept,))) > seconds_of(one)
+
+
 def test_the_call_is_made_in_the_context_of_the_visitor(zero, model, spaces):
     token = VISITOR.set("Ada")
     ticket = zero.submit(job_of(model))

@@ -160,6 +160,22 @@ def test_a_longer_record_and_more_samples_need_more_memory() -> None:
     assert memory_needed([200], 1000) == memory_needed([900], 1000)  # the record is thinned
 
 
+def test_what_is_evaluated_in_parallel_counts_for_cost_and_memory() -> None:
+    swept = Solver(nfe=200, window=64)  # 64 of them together, the last ones fewer
+    most = 64 * 200 - 64 * 63 // 2
+    GenerateRequest(count=1, solver=swept).check(Limits(cost=most))
+    with pytest.raises(ValueError, match=f"would cost {most:,} network rows.*each up to `window`"):
+        GenerateRequest(count=1, solver=swept).check(Limits(cost=most - 1))
+    model = mixture_model(torch.device("cpu"))
+    cells = Comparison(model="mixture", rows=(swept,), budgets=(200,))
+    ComparisonRun.checked(cells, model, References(), Limits(cost=most))
+    with pytest.raises(ValueError, match=f"would cost {most:,}"):
+        ComparisonRun.checked(cells, model, References(), Limits(cost=most - 1))
+    kept = Limits(memory=memory_needed([200], 3 * 32 * 32) + 2 * 200 * 4 * 3 * 32 * 32)
+    with pytest.raises(ValueError, match="of memory"):
+        GenerateRequest(count=1, solver=swept).check(kept, numbers=3 * 32 * 32)
+
+
 def test_sample_k_has_seed_plus_k() -> None:
     assert GenerateRequest(seed=7, count=3).seeds == (7, 8, 9)
 

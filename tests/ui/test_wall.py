@@ -55,6 +55,12 @@ def test_milliseconds_of_an_evaluation_are_told_of_one_setting_alone() -> None:
         assert all((v["status"]["ms"] is None) == (len(budgets) > 1) for v in values)
 
 
+def test_no_time_left_is_below_zero() -> None:
+    wall = Wall(job(3))
+    event = next(previews(wall.job))
+    assert wall.live(replace(event, nfe=2 * event.budget, seconds=60.0))["status"]["left"] == 0
+
+
 def test_a_comparison_that_goes_on_shows_what_was_there_before_in_its_place() -> None:
     asked = Comparison(model="mixture", budgets=(3, 6), no_taper=True)
     model = replace(MODEL, exact_solution=None, digest="blind")

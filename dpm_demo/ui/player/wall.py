@@ -62,7 +62,8 @@ class Wall:
                 "x0": _sheet([p.x0 for p in pictures]),
                 "x": _sheet([p.x for p in pictures]),
             }
-        left = event.seconds * (event.budget - event.nfe) / event.nfe if event.nfe else None
+        more = max(0, event.budget - event.nfe)
+        left = event.seconds * more / event.nfe if event.nfe else None
         value["status"] = self._status(event.seconds, event.ms, left, others)
         value["status"]["text"] = event.note
         return value
