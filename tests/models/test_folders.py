@@ -310,6 +310,21 @@ def test_a_family_comes_from_the_hub_without_pickles_whole_files_or_variants(sav
     assert any(fnmatch("unet/model.fp16.safetensors", p) for p in patterns("fp16"))
 
 
+def test_a_family_in_the_cache_is_read_from_there_where_the_hub_does_not_answer(
+    saved, tmp_path, monkeypatch
+):
+    model = tmp_path / "models--owner--tiny-sd"
+    shutil.copytree(saved, model / "snapshots" / ("0" * 40))
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    folder = fetch_pipeline("hub:owner/tiny-sd", True, max_bytes=1)
+    assert folder.samefile(model / "snapshots" / ("0" * 40))
+    with pytest.raises(CheckpointError, match="could not be fetched"):
+        fetch_pipeline("hub:owner/other", True)
+
+
 def test_a_family_above_the_limit_or_unknown_is_refused_before_its_weights(folder, monkeypatch):
     asked = stand_in_hub(monkeypatch, folder, 10**6)
     with pytest.raises(CheckpointError, match="above the limit of 5 MB"):
