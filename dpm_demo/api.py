@@ -22,6 +22,7 @@ from dpm_demo.models.denoiser import DTYPES
 from dpm_demo.models.device import pick_device
 from dpm_demo.models.model import CheckpointError, Condition, Model
 from dpm_demo.models.runtime import check_runtime
+from dpm_demo.solver.plan import check_nodes
 from dpm_demo.solver.settings import Solver
 
 EXACT = {one.name: one.make for one in built_in.EXACT}
@@ -119,7 +120,8 @@ def _job(
     conditions = tuple(_condition(model, label, strength, *pair) for pair in words)
     if solver is None:
         guided = any(model.rows(condition) == 2 for condition in conditions)
-        solver = default_solver(guidance=strength if guided else 1.0, model=model)
+        fitted = model if lambdas is None else None
+        solver = default_solver(guidance=strength if guided else 1.0, model=fitted)
     model.check_threshold(solver.threshold)
     free = model.latents is not None or not model.shape
     if x_T is not None and free and size is None and frames is None:
@@ -129,7 +131,7 @@ def _job(
     if not shape:
         raise ValueError(f"{model.name} has no shape of its own: wrap(…, shape=…), or x_T, says it")
     if lambdas is not None:
-        lambdas = tuple(float(lam) for lam in lambdas)
+        lambdas = check_nodes(solver, lambdas)
     rows = {model.resolved(solver, cond) for cond in conditions} or {solver}
     if len(rows) > 1:
         raise ValueError('schedule "calibrated": these prompts need different tables; ask in turn')

@@ -74,12 +74,17 @@ class Fitted(nn.Module):
         self.added = nn.Parameter(torch.zeros(steps, HISTORY, dtype=torch.float64))
 
     @classmethod
-    def like(cls, fit: Fit, lam_span: tuple[float, float]) -> Fitted:
-        """What starts as `fit` does, its nodes stretched to `lam_span` where that is another."""
+    def like(cls, fit: Fit, lam_span: tuple[float, float], nodes_only: bool = False) -> Fitted:
+        """What starts as `fit` does, its nodes stretched to `lam_span` where that is another.
+
+        `nodes_only`: at its nodes, but with the exact weights of order 2.
+        """
         made = cls(Solver(nfe=fit.nfe, order=2), lam_span)
         lam = torch.tensor(fit.lambdas, dtype=torch.float64)
         with torch.no_grad():
             made.increments.copy_(lam.diff().log())
+            if nodes_only:
+                return made
             made.told.copy_(torch.tensor(fit.told, dtype=torch.float64) - lam[:-1])
             for i, (_, _, weights) in enumerate(made.steps()):
                 own, other = (gain(nodes[i], nodes[i + 1]) for nodes in (made.nodes(), lam))
@@ -216,13 +221,18 @@ def best_start(
     samples: Samples,
     starts: Sequence[Solver],
     like: Sequence[Fit] = (),
+    nodes_only: bool = False,
 ) -> tuple[Fitted, str]:
-    """The best of `starts` and of the fits `like` it on `samples`, and its name."""
+    """The best of `starts` and of the fits `like` it on `samples`, and its name.
+
+    Starts whose first step takes two evaluations, and which so have a step less, are left out.
+    """
     tried: list[tuple[str, Fitted]] = [
         (solver_text(solver), Fitted(solver, lam_span))
         for solver in (replace(start, nfe=nfe) for start in starts)
     ]
-    tried += [("another model's table", Fitted.like(fit, lam_span)) for fit in like]
+    tried = [(name, fitted) for name, fitted in tried if len(fitted.told) == nfe]
+    tried += [("another model's table", Fitted.like(fit, lam_span, nodes_only)) for fit in like]
     found = [(errors(fitted, samples).mean().item(), name, fitted) for name, fitted in tried]
     _, name, fitted = min(found, key=lambda one: one[0])
     return fitted, name

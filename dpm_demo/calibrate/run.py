@@ -232,7 +232,7 @@ def _one(
         if one.nfe == nfe and one.guidance[0] <= ends[1] and ends[0] <= one.guidance[1]
     ]
     recipe = plan.recipe
-    fitted, start = best_start(nfe, model.lam_span, some, STARTS, like)
+    fitted, start = best_start(nfe, model.lam_span, some, STARTS, like, recipe.nodes_only)
     before = errors(fitted, held).mean().item()
     fit(fitted, samples, recipe, lambda k, loss: on_progress(what, k / recipe.iterations))
     after = errors(fitted, held).mean().item()

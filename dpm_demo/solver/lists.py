@@ -10,6 +10,7 @@ import torch
 
 from dpm_demo.solver.plan import plan
 from dpm_demo.solver.settings import Solver
+from dpm_demo.solver.table import named
 
 __all__ = ["lambdas_of_sigmas", "lambdas_on", "listed", "sigmas_of_lambdas", "sigmas_on"]
 
@@ -63,8 +64,9 @@ def sigmas_of_lambdas(lambdas: Sequence[float], flow: bool = False) -> list[floa
 def lambdas_on(solver: Solver, model: Any, shape: tuple[int, ...] | None = None) -> list[float]:
     """λ of every evaluation of a fixed-step solver, stages too, and of the end.
 
-    `model` has a `lam_span` (and perhaps `span_for(shape)`), or is the span itself. For a
-    multistep solver, whose evaluations are its nodes, `lambdas=` takes the list back.
+    Of a table whose steps take several evaluations, the ends of its steps. `model` has a `lam_span`
+    (and perhaps `span_for(shape)`), or is the span itself. For a multistep solver, whose
+    evaluations are its nodes, `lambdas=` takes the list back, and for a table.
     """
     span = model
     if solver.schedule == "calibrated" and hasattr(model, "resolved"):
@@ -72,6 +74,8 @@ def lambdas_on(solver: Solver, model: Any, shape: tuple[int, ...] | None = None)
     if hasattr(model, "lam_span"):
         span = model.lam_span if shape is None else model.span_for(shape)
     made = plan(solver, span)
+    if solver.table and named(solver.table).calls > 1:
+        return list(made.nodes)
     end = [] if solver.denoise_to_zero else [made.nodes[-1]]
     return [lam for lam, _ in made.evaluations] + end
 

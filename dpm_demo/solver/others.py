@@ -55,6 +55,8 @@ def _steps(form: str, step: Step) -> Moves:
 def _down(lam: float, target: float, eta: float) -> tuple[float, float]:
     """σ_down and σ_up of an ancestral step: σ_up = η σ̂' √(1 − e^{−2h}), what is left of σ̂'."""
     s = math.exp(-target)
+    if eta == 0:  # falling nodes too
+        return s, 0.0
     up = eta * s * math.sqrt(-math.expm1(-2 * (target - lam)))
     return math.sqrt(s * s - up * up), up
 

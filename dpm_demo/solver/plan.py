@@ -95,6 +95,8 @@ def plan(
 
 def check_nodes(solver: Solver, lambdas: Sequence[float]) -> tuple[float, ...]:
     """`lambdas` as floats; `ValueError` with one sentence when they cannot be solver nodes."""
+    if solver.schedule == "calibrated":
+        raise ValueError('lambdas mean nothing with schedule "calibrated", which has its own nodes')
     listed = tuple(float(lam) for lam in lambdas)
     if len(listed) < (1 if solver.denoise_to_zero else 2):
         raise ValueError(f"lambdas must name at least two nodes, not {len(listed)}")
@@ -126,6 +128,18 @@ def _check_infinite_start(solver: Solver) -> None:
         raise ValueError(f"eta must be 0 with a first node of -inf, not {solver.eta}")
 
 
+def _placed(solver: Solver, n: int, lam_span: tuple[float, float]) -> list[float]:
+    """The nodes of the solver's schedule; those of a function are checked."""
+    points = nodes(solver.schedule, n, lam_span, solver.shift)
+    if callable(solver.schedule):
+        try:
+            check_nodes(solver, points)
+            _check_direction(solver, points[0], points[-1])
+        except ValueError as error:
+            raise ValueError(f"schedule: its nodes are none of a solver: {error}") from error
+    return points
+
+
 @lru_cache(maxsize=256)
 def _plan_span(solver: Solver, lam_span: tuple[float, float]) -> Plan:
     _check_direction(solver, *lam_span)
@@ -139,9 +153,9 @@ def _plan_span(solver: Solver, lam_span: tuple[float, float]) -> Plan:
         if solver.schedule == "logsnr":
             points = nodes("logsnr", len(orders), lam_span)
         elif lam_span[0] == -math.inf:
-            return _plan_list(solver, tuple(nodes(solver.schedule, budget, lam_span, solver.shift)))
+            return _plan_list(solver, tuple(_placed(solver, budget, lam_span)))
         else:
-            full = nodes(solver.schedule, budget, lam_span, solver.shift)
+            full = _placed(solver, budget, lam_span)
             points = [full[sum(orders[:i])] for i in range(len(orders) + 1)]
         inner = [
             _stages(lam, target, order)
@@ -149,7 +163,7 @@ def _plan_span(solver: Solver, lam_span: tuple[float, float]) -> Plan:
         ]
         return _compile(solver, points, orders, inner)
     extra = _midway_stages(solver, lam_span[0], budget)
-    points = nodes(solver.schedule, budget - extra, lam_span, solver.shift)
+    points = _placed(solver, budget - extra, lam_span)
     inner = [()] * (budget - extra)
     if extra:
         inner[0] = _stages(points[0], points[1], extra + 1)
@@ -189,7 +203,7 @@ def _plan_table(solver: Solver, lam_span: tuple[float, float], budget: int) -> P
     if table.nodes:
         points = table.nodes_over(lam_span, budget)
     else:
-        points = nodes(solver.schedule, table.steps(budget), lam_span, solver.shift)
+        points = _placed(solver, table.steps(budget), lam_span)
     return _finished(solver, table.plan(points, solver.eta, budget))
 
 

@@ -219,6 +219,8 @@ def lambdas_of_betas(betas: Sequence[float] | np.ndarray | Tensor) -> np.ndarray
     ᾱ = Π (1 − β) and λ = ½ log(ᾱ / (1 − ᾱ)), with ᾱ clipped at 2⁻²⁴ where it would reach 0.
     `ValueError` unless every β lies in (0, 1].
     """
+    if isinstance(betas, Tensor):
+        betas = betas.detach().cpu().double().numpy()
     beta = np.asarray(betas, dtype=np.float64)
     if beta.ndim != 1 or not len(beta) or not ((beta > 0) & (beta <= 1)).all():
         raise ValueError("betas must be a list of numbers above 0 and at most 1")

@@ -206,6 +206,13 @@ class Solver:
                 f"threshold {self.threshold!r} acts on the data prediction, and table "
                 f'"{made.name}" is of the noise'
             )
+        if made.sampler is not None:
+            self._refuse(("threshold", "denoise_to_zero"), f'table "{made.name}", a function')
+            if self.nfe % made.calls:
+                raise ValueError(
+                    f'nfe must be a multiple of {made.calls} with table "{made.name}", whose steps '
+                    f"take as many evaluations, not {self.nfe}"
+                )
         if self.window:
             raise ValueError(f'window must be 0 with table "{made.name}", not {self.window}')
 

@@ -80,18 +80,26 @@ class Table:
                 f'table "{self.name}" is for {len(self.nodes) - 1} evaluations, not {budget}'
             )
         ends = self.nodes[0], self.nodes[-1]
-        if not all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(ends, lam_span, strict=True)):
+        if not _same(ends, lam_span):
             raise ValueError(f'table "{self.name}" leads from λ = {ends[0]:g} to {ends[1]:g}')
         return (float(lam_span[0]), *self.nodes[1:-1], float(lam_span[1]))
 
     def plan(self, points: Sequence[float], eta: float, budget: int | None = None) -> Plan:
         """The plan over the steps' ends `points`; the last steps of a budget may be of order 1."""
         steps = len(points) - 1
+        if self.nodes and not _same(self.nodes, points):
+            raise ValueError(f'lambdas must be the {len(self.nodes)} nodes of table "{self.name}"')
         full = steps if budget is None else steps - budget % self.calls
         if points[-1] == math.inf:
             full = min(full, steps - 1)
         moves = tuple(self.moves(points, eta, full))
         return Plan(tuple(points), _orders(points, moves), moves, self.prediction)
+
+
+def _same(nodes: Sequence[float], others: Sequence[float]) -> bool:
+    return len(nodes) == len(others) and all(
+        math.isclose(a, b, abs_tol=1e-6) for a, b in zip(nodes, others, strict=True)
+    )
 
 
 def _orders(points: Sequence[float], moves: Sequence[Move]) -> tuple[int, ...]:
@@ -261,6 +269,8 @@ def multistep(name: str, form: str, rows: Sequence[Sequence[float]]) -> Table:
 
 def stages(name: str, form: str, places: Sequence[float], rows: Sequence[Sequence[float]]) -> Table:
     """A singlestep method with stages at λ + c h; `rows` have the oldest prediction first."""
+    if not all(places[1:]):
+        raise ValueError("stages must differ from 0 after the first")
 
     def moves(points: Sequence[float], eta: float, full: int) -> Sequence[Move]:
         made = []
@@ -272,8 +282,6 @@ def stages(name: str, form: str, places: Sequence[float], rows: Sequence[Sequenc
             for stage, row in enumerate(rows):
                 weights = row[::-1]
                 update = weighted(form, lam, at[stage + 1], weights)
-                if at[stage + 1] == lam:
-                    raise ValueError("stages must differ from 0 after the first")
                 made.append(Move(at[stage], stage, at[stage + 1], update))
         return made
 
@@ -284,8 +292,6 @@ def listed(name: str, form: str, points: Sequence[float], rows: Sequence[Sequenc
     """Nodes and weights of one budget."""
 
     def moves(given: Sequence[float], eta: float, full: int) -> Sequence[Move]:
-        if len(given) != len(points):
-            raise ValueError(f'table "{name}" has {len(points)} nodes, not {len(given)}')
         return [
             Move(lam, 0, target, weighted(form, lam, target, row))
             for (lam, target), row in zip(pairwise(given), rows, strict=True)

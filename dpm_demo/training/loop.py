@@ -57,8 +57,8 @@ class Recipe:
                 raise ValueError(f"{field}: {getattr(self, field)!r} is not a whole number.")
         if not 0 <= self.drop <= 1:
             raise ValueError(f"drop: {self.drop!r} is not a share from 0 to 1.")
-        if not math.isfinite(self.t_logit):
-            raise ValueError(f"t_logit: {self.t_logit!r} is not a number.")
+        if not abs(self.t_logit) <= 10:  # beyond, float32 takes t for 0 or 1
+            raise ValueError(f"t_logit: {self.t_logit!r} is not a number from -10 to 10.")
         if self.target not in TARGETS:
             raise ValueError(f"target: {self.target!r} is not one of {', '.join(TARGETS)}.")
 

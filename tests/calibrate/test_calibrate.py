@@ -14,7 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import dpm_demo as dpm
-from dpm_demo.calibrate.fit import Fitted, Recipe, errors, exact_weights
+from dpm_demo.calibrate.fit import Fitted, Recipe, best_start, errors, exact_weights
 from dpm_demo.calibrate.run import GUIDED, PLAIN, Plan, calibrate, conditions_for, draw
 from dpm_demo.engine.inline import run_to_end
 from dpm_demo.engine.job import Job, Track
@@ -23,6 +23,7 @@ from dpm_demo.models.calibrated import Fit, load_fits, read_fits, with_fits
 from dpm_demo.models.model import CheckpointError, Model
 from dpm_demo.solver.coefficients import fit as fit_weights
 from dpm_demo.solver.coefficients import moments
+from dpm_demo.solver.plan import plan
 
 SMALL = Plan(budgets=(4,), samples=24, held=16, recipe=Recipe(iterations=25, batch=12))
 
@@ -136,6 +137,37 @@ def test_what_was_not_fitted_is_refused_with_what_there_is(mixture: Model, fitte
         dpm.integrate(
             lambda x, lam: x, torch.zeros(1, 2), dpm.Solver(schedule="calibrated"), lam_span=(-1, 1)
         )
+
+
+def test_a_fit_is_refused_on_nodes_that_are_not_its_own(mixture: Model, fitted):
+    model, solver = with_fits(mixture, [fitted[1]]), dpm.Solver(nfe=4, schedule="calibrated")
+    for count in (4, 5):
+        foreign = [-2.0 + k for k in range(count)]
+        with pytest.raises(ValueError, match='^lambdas mean nothing with schedule "calibrated"'):
+            dpm.generate(model, solver, lambdas=foreign)
+        with pytest.raises(ValueError, match="^lambdas must be the 5 nodes of table"):
+            plan(model.resolved(solver), lambdas=foreign)
+    assert plan(model.resolved(solver), lambdas=fitted[1].lambdas).nfe == 4
+
+
+def test_nodes_of_ones_own_and_no_solver_named_take_a_plain_one(mixture: Model, fitted):
+    model = with_fits(mixture, [replace(fitted[1], told=fitted[1].told * 5)])  # of 20 evaluations
+    assert dpm.default_solver(model=model).schedule == "calibrated"
+    assert dpm.generate(model, lambdas=[-2.0, 0.0, 2.0]).isfinite().all()
+
+
+def test_a_start_with_fewer_steps_than_asked_for_is_no_start(mixture: Model):
+    span = (-2.0, mixture.lam_span[1])
+    samples = replace(draw(mixture, 0, 2, PLAIN, 64, Plan()))
+    fitted, name = best_start(8, span, samples, [dpm.Solver(order=3), dpm.Solver(order=1)])
+    assert name.startswith("order=1")
+    assert fitted.frozen(PLAIN).nfe == 8
+
+
+def test_nodes_alone_that_begin_as_another_models_take_its_nodes_alone(mixture: Model, fitted):
+    begun = Fitted.like(fitted[1], mixture.lam_span, nodes_only=True).frozen(PLAIN)
+    assert begun.lambdas == pytest.approx(fitted[1].lambdas)
+    assert begun.told == begun.lambdas[:-1] != fitted[1].told
 
 
 def test_the_nodes_of_a_fit_can_be_taken_to_other_programs(mixture: Model, fitted):

@@ -114,6 +114,19 @@ def test_a_function_is_a_schedule() -> None:
         plan(Solver(nfe=5, schedule=lambda n, span: list(span)), (-4.0, 4.0))
 
 
+@pytest.mark.parametrize("fields", [{}, {"method": "singlestep"}, {"table": "ipndm"}], ids=str)
+@pytest.mark.parametrize("own", [[0.0] * 5, [0, 1, 3, 2, 4], [0, 1, math.nan, 3, 4], [0, 500]])
+def test_a_function_that_places_no_nodes_of_a_solver_is_refused(own, fields) -> None:
+    solver = Solver(nfe=len(own) - 1, schedule=lambda n, span: own, **fields)
+    with pytest.raises(ValueError, match="^schedule: its nodes are none of a solver: lambdas must"):
+        plan(solver, (-4.0, 4.0))
+
+
+def test_a_function_that_turns_round_is_refused_with_noise() -> None:
+    with pytest.raises(ValueError, match="^schedule: .*eta must be 0 on the way from data"):
+        plan(Solver(nfe=2, eta=1.0, schedule=lambda n, span: [2, 1, 0]), (-4.0, 4.0))
+
+
 def test_sigmas_and_lambdas_are_inverse() -> None:
     lam = [-math.inf, -3.0, 0.0, 2.0, math.inf]
     assert lambdas_of_sigmas(sigmas_of_lambdas(lam, True), True) == pytest.approx(lam)

@@ -119,6 +119,11 @@ def test_the_labels_of_a_discrete_schedule_fall_to_the_product_of_what_its_betas
     assert alpha(lam[-1]) ** 2 == pytest.approx(max(np.prod(1 - betas), 2.0**-24), rel=1e-9)
 
 
+def test_betas_may_be_a_tensor_of_any_precision_that_asks_for_gradients():
+    betas = torch.tensor([0.125, 0.25, 0.5], dtype=torch.bfloat16, requires_grad=True)
+    assert lambdas_of_betas(betas).tolist() == lambdas_of_betas([0.125, 0.25, 0.5]).tolist()
+
+
 def test_a_discrete_schedule_that_ends_in_pure_noise_is_clipped():
     lam = lambdas_of_betas([0.1, 0.5, 1.0])
     assert np.isfinite(lam).all() and alpha(lam[-1]) ** 2 == pytest.approx(2.0**-24)

@@ -301,6 +301,7 @@ def test_the_weights_of_a_plan_are_a_table() -> None:
         ('{"multistep": [[NaN]]}', "at most a million"),
         ('{"multistep": [[1]], "code": "x"}', "'code' is no part of a table"),
         ('{"stages": [0.5], "weights": [[1]]}', "the first one 0"),
+        ('{"stages": [0, 0], "weights": [[1], [0.5, 0.5]]}', "stages must differ from 0"),
         ('{"stages": [0, 0.5], "weights": [[1]]}', "weights must have 2 rows, not 1"),
         ('{"lambdas": [1, 0], "weights": [[1]]}', "rising numbers"),
         ('{"name": "heun", "multistep": [[1]]}', 'the name "heun" is taken'),
@@ -330,6 +331,39 @@ def test_a_function_that_yields_evaluations_is_a_solver() -> None:
     assert run.nfe == 8 == plan(solver, SPAN).nfe
     wanted = integrate(MIXTURE.denoise, X, Solver(nfe=8, order=1, schedule="karras"), lam_span=SPAN)
     close(run.result, wanted)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"threshold": "static"}, "^threshold 'static' means nothing with table \"pairs\""),
+        ({"denoise_to_zero": True}, "^denoise_to_zero True means nothing"),
+        ({"nfe": 7}, "^nfe must be a multiple of 2 with table"),
+    ],
+)
+def test_a_function_is_refused_what_it_would_not_do(fields, sentence) -> None:
+    def pairs(x, lambdas):
+        for lam, target in pairwise(lambdas):
+            yield Evaluation(x, lam)
+            x = yield Evaluation(x, target, stage=1)
+        return x
+
+    register("pairs", pairs, calls=2)
+    assert drive(MIXTURE.denoise, X, Solver(nfe=8, table="pairs")).nfe == 8
+    with pytest.raises(ValueError, match=sentence):
+        Solver(**{"nfe": 8, "table": "pairs", **fields})
+
+
+@pytest.mark.parametrize("table", [t for t in TABLES if t != "er_sde"])
+def test_without_noise_a_table_leads_from_data_to_noise_too(table: str) -> None:
+    assert ours(KARRAS[::-1], table=table).isfinite().all()
+
+
+@pytest.mark.parametrize("table", ["heun", "dpm_2", "lawson4", "ddim"])
+def test_the_nodes_of_a_table_are_the_ends_of_its_steps(table: str) -> None:
+    solver = Solver(nfe=8, table=table, schedule="karras")
+    found = solver.lambdas(SPAN)
+    close(ours(found, table=table), integrate(MIXTURE.denoise, X, solver, lam_span=SPAN))
 
 
 def test_a_function_that_asks_too_often_is_refused() -> None:

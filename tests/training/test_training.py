@@ -161,6 +161,7 @@ def test_training_lowers_the_loss_and_an_interrupted_run_goes_on(
         ("target", "score"),
         ("batch", -1),
         ("t_logit", float("inf")),
+        ("t_logit", 20.0),
     ],
 )
 def test_a_recipe_that_means_nothing_is_refused(field: str, value: object) -> None:
