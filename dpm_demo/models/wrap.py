@@ -167,10 +167,9 @@ class Decoded:
         span: tuple[float, float],
         device: torch.device,
     ) -> None:
-        self.decode, self._span = decode, span
+        self._decode, self._span = decode, span
         self._shape = shape
-        with torch.no_grad():
-            self._picture = tuple(decode(torch.zeros(1, *shape, device=device)).shape[1:])
+        self._picture = tuple(self.decode(torch.zeros(1, *shape, device=device)).shape[1:])
 
     def shape(self, size: Size | None = None, frames: int | None = None) -> tuple[int, ...]:
         if size is not None and tuple(size) != self._picture[-2:]:
@@ -179,6 +178,10 @@ class Decoded:
 
     def picture_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return self._picture
+
+    @torch.no_grad()
+    def decode(self, x0: Tensor) -> Tensor:
+        return self._decode(x0)
 
     def preview(self, x0: Tensor) -> Tensor:
         return self.decode(x0)

@@ -211,6 +211,12 @@ def test_what_cannot_be_wrapped_is_refused_in_one_sentence(kind, more, sentence)
         wrap(lambda x, t: x, kind, **{"shape": (3,), **more})
 
 
+def test_decoded_pictures_hold_no_gradients():
+    decode = torch.nn.Conv2d(1, 3, 1)
+    model = wrap(lambda x, t: x, "x0", span=SPAN, shape=(1, 4, 4), decode=decode)
+    assert not dpm.generate(model, Solver(nfe=2)).requires_grad
+
+
 def test_a_network_without_a_shape_takes_that_of_its_noise():
     model = wrap(dressed(MIXTURE, "flow"), kind="flow", span=(-4.0, 4.0))
     got = dpm.generate(model, Solver(nfe=6), seeds=[0, 1], x_T=NOISE)
