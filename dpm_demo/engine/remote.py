@@ -20,6 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from dpm_demo.engine.cluster import LOCAL, Refused, connect
 from dpm_demo.engine.events import Cancelled, Done, Event, Failed, Preview, Stats
@@ -90,6 +91,8 @@ class Remote:
         self._library, self._max_requests = library, max_requests
         self.force = Workforce(self._ray, need, make_library, max_requests, workers, most)
         self._open: set[Ticket] = set()
+        # by id; those that the library has let go and a run still holds are among them
+        self._alive: WeakValueDictionary[int, Model] = WeakValueDictionary()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="remote-load")
         self.restarts = 0  # requests that began anew on another worker
         self.force.scale(workers)
@@ -110,6 +113,7 @@ class Remote:
             return
         model = future.result()
         with self.force.news:
+            self._alive[id(model)] = model
             known = self.force.models
             new = known.get(model.name) is not model
             kept = {*self._library.kept(), model.name}
@@ -120,8 +124,9 @@ class Remote:
     def submit(self, job: Job) -> Ticket:
         """Sends a job to a worker; raises `Busy` when too many are served, `Closed` at the end."""
         with self.force.news:
-            models = list(self.force.models.values())
-        order, name = pack(job, models), _model_of(job, models)
+            models = list(self._alive.values())
+        name = _model_of(job, models)
+        order = pack(job, models)
         ticket = Ticket(job, on_cancel=lambda: self._cancel(request))
         request = Request(name, job.budget, ticket, order)
         with self.force.news:
@@ -134,7 +139,7 @@ class Remote:
         """Runs other torch work on a worker; it and its result are pickled: no closure will do."""
         with self.force.news:
             self.force.check_open()
-            models = list(self.force.models.values())
+            models = list(self._alive.values())
         future: Future[T] = Future()
         order = pack(function, models)
         in_thread(fulfil, future, partial(self._called, order))

@@ -194,6 +194,15 @@ def test_rows_of_the_same_model_weigh_less_since_they_share_network_calls() -> N
     assert price(idle, "a") < price(same, "a") < price(other, "a")
 
 
+def test_a_run_goes_on_after_its_model_was_let_go_here_for_another(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = service.job()
+    monkeypatch.setattr(ModelLibrary, "kept", lambda library: ())
+    service.remote.load("other").result(PATIENCE)
+    assert service.remote.submit(job).result(PATIENCE).nfe == 12
+
+
 def test_other_work_runs_on_a_worker_and_its_error_is_the_caller_s(service: Service) -> None:
     assert service.remote.call(os.getpid).result(PATIENCE) != os.getpid()
     with pytest.raises(ZeroDivisionError):
