@@ -60,7 +60,7 @@ def load(
         from dpm_demo.models.diffusers.registry import load_from_hub
 
         return load_from_hub(name, where, dtype=_dtype(dtype), variant=variant, offload=offload)
-    folder = Path(name)
+    folder = Path(os.path.abspath(name))  # also "." has a name
     if name in list_checkpoints():
         return _load_checkpoint(CHECKPOINTS / name, where, check_runtime(runtime))
     if os.path.exists(folder / "model_index.json") or os.path.isdir(folder / "unet"):

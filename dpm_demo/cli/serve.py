@@ -70,6 +70,8 @@ def serve(
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} must be a number of gigabytes, not {value}")
     least, most = _workers(workers)
+    if most and not (least or ray):
+        raise ValueError(f"workers must be from 1 on, like 1:{most}, without --ray, not {workers}")
     from dpm_demo.ui.page import make_serving, run
 
     make = partial(

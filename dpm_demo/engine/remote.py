@@ -61,9 +61,9 @@ class Remote:
     `library` is this process's own; `make_library` makes that of a worker there. `need` are Ray's
     options of a worker: a GPU where there are any and `device` allows, else its share of this
     machine's cores, or one of a cluster's. With 0 `workers` it is as many as there is room for;
-    more are started while much waits, up to `most`. At most `max_requests` jobs are admitted and
-    unfinished at a time; one more raises `Busy`. A worker that dies is replaced. Raises ValueError,
-    one sentence, where there is no such cluster or it has no worker of this version.
+    more are started while much waits; never above `most`. At most `max_requests` jobs are admitted
+    and unfinished at a time; one more raises `Busy`. A worker that dies is replaced. Raises
+    ValueError, one sentence, where there is no such cluster or it has no worker of this version.
     """
 
     def __init__(
@@ -87,7 +87,8 @@ class Remote:
         need = need or (
             {"num_cpus": 0, "num_gpus": 1} if gpus else {"num_cpus": each, "num_gpus": 0}
         )
-        workers = workers or max(1, gpus or int(has.get("CPU", 1)) // each)
+        room = max(1, gpus or int(has.get("CPU", 1)) // each)
+        workers = workers or min(room, most or room)
         self._library, self._max_requests = library, max_requests
         self.force = Workforce(self._ray, need, make_library, max_requests, workers, most)
         self._open: set[Ticket] = set()

@@ -105,6 +105,8 @@ class ModelLibrary:
         """What can be had now, embedded models first. With `allow_hub` it may ask the hub (3 s)."""
         found = []
         for name in self._folders():
+            if name in self._built_in:
+                continue
             title, frames = self._about(name)
             size = self._size(name)
             found.append(Offer(name, title, "checkpoint", size, frames=frames))
@@ -112,9 +114,10 @@ class ModelLibrary:
             Offer(name, model.title, "built-in", frames=model.frames)
             for name, model in self._built_in.items()
         ]
-        cached = {name for name, model in self._offered.items() if on_disk(model)}
-        answers = self._reachable(frozenset(self._offered) - cached)
-        for name, model in self._offered.items():
+        others = {n: model for n, model in self._offered.items() if n not in self._built_in}
+        cached = {name for name, model in others.items() if on_disk(model)}
+        answers = self._reachable(frozenset(others) - cached)
+        for name, model in others.items():
             if name in cached or name in answers:
                 found.append(
                     Offer(name, model.title, "hub", model.size, model.licence, name in cached)

@@ -128,6 +128,13 @@ def test_bad_input_is_one_line_and_code_1(words: str, tmp_path: Path, capsys) ->
     assert error.startswith(words.split(maxsplit=1)[0] + ":") and error.count("\n") == 1
 
 
+def test_no_workers_become_no_more_without_a_cluster(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("dpm_demo.ui.page.run", lambda *made, **options: None)
+    assert main(["serve", "--workers", "0:5"]) == 1
+    assert capsys.readouterr().err.startswith("serve: workers must be from 1 on")
+    assert main(["serve", "--workers", "0:5", "--ray", "10.0.0.1:6379"]) == 0
+
+
 @pytest.mark.parametrize(
     "raised", [RuntimeError("two\nlines"), KeyError("category"), OSError(28, "No space left")]
 )

@@ -340,6 +340,15 @@ def test_another_worker_is_started_while_much_waits_and_goes_after_a_calm_time(
     until(lambda: len(one.remote.workers()) == 1)
 
 
+def test_as_many_workers_as_there_is_room_for_are_no_more_than_the_most(
+    cluster: Any, tmp_path: Path
+) -> None:
+    make = partial(library, tmp_path)
+    remote = Remote(cluster.address, 0, make(), make, need=BESIDE, most=1)
+    assert len(remote.workers()) == 1
+    remote.close()
+
+
 def test_admission_is_bounded_and_ends_with_close(one: Service) -> None:
     tickets = [one.running(), one.start((9,))]
     with pytest.raises(Busy, match="2 requests"):

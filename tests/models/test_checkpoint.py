@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dpm_demo.api import load
 from dpm_demo.models.checkpoint import (
     CHECKPOINTS,
     list_checkpoints,
@@ -55,6 +56,12 @@ def test_what_was_fitted_to_other_weights_goes_with_them(folder: Path) -> None:
     next(network.parameters()).data.add_(1)
     saved(network)
     assert load_checkpoint(folder).fits == ()
+
+
+@pytest.mark.parametrize("path", [".", "../tiny", "../tiny/"])
+def test_a_model_has_its_folders_name(folder: Path, path: str, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    assert load(path, device="cpu").name == "tiny"
 
 
 @pytest.mark.parametrize("label", ["animals", "fluent", "fluent animals", "any", "any food"])

@@ -673,6 +673,15 @@ def test_the_shelf_lists_folders_built_ins_and_what_is_in_the_cache(root, cache,
     refusal(models.get, "hub:owner/absent")
 
 
+def test_a_built_in_model_takes_the_place_of_another_of_its_name(root, cache, no_network):
+    offered = (Offered("owner/tiny", "Tiny one", 32, 1234, "apache-2.0", "main"),)
+    built_in = tuple(BuiltIn(name, "mine", Slow()) for name in ("a", "hub:owner/tiny"))
+    names = [
+        offer.name for offer in make_library(root, offered=offered, built_in=built_in).offered()
+    ]
+    assert sorted(names) == ["a", "b", "bad", "c", "hub:owner/tiny"]
+
+
 @pytest.mark.parametrize(
     "name", ["hub:owner/tiny", "hub:owner/absent", "owner/tiny", "../checkpoints/a", "/etc", ""]
 )
