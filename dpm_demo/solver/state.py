@@ -48,23 +48,26 @@ def prediction(form: str, x: Tensor, x0: Tensor, lam: float) -> Tensor:
 DYNAMIC_QUANTILE = 0.995
 
 
-def threshold(x0: Tensor, kind: str | None) -> Tensor:
+def threshold(
+    x0: Tensor, kind: str | None, quantile: float = DYNAMIC_QUANTILE, most: float = math.inf
+) -> Tensor:
     """Keep a data prediction in range, row by row; x0: (n, *shape) in [−1, 1] by intention.
 
-    "static" clips to [−1, 1]. "dynamic" takes s, the 99.5th percentile of |x0| in the row, clips to
-    [−s, s] and divides by s where s > 1 (Saharia et al. 2205.11487, section 2.3). Trap: with a cap
-    of s at 1, the default elsewhere, "dynamic" is only the static clip. None: as it is.
+    "static" clips to [−1, 1]. "dynamic" takes s, the 99.5th percentile of |x0| in the row (or that
+    of `quantile`), clips to [−s, s] and divides by s where s > 1 (Saharia et al. 2205.11487,
+    section 2.3). Trap: with an s of 1 at `most`, the default elsewhere, "dynamic" is only the
+    static clip. None: as it is.
     """
     if kind is None:
         return x0
     if kind == "static":
         return x0.clamp(-1, 1)
     flat = x0.abs().flatten(1)
-    position = DYNAMIC_QUANTILE * (flat.shape[1] - 1)
+    position = quantile * (flat.shape[1] - 1)
     below = math.floor(position)
     # the few largest of each row, instead of a sort of all
     top = flat.topk(flat.shape[1] - below, dim=1).values
     upper = top[:, -2] if top.shape[1] > 1 else top[:, -1]
-    s = torch.lerp(top[:, -1], upper, position - below).clamp_(min=1)
+    s = torch.lerp(top[:, -1], upper, position - below).clamp_(1, most)
     s = s.reshape(-1, *[1] * (x0.ndim - 1))
     return torch.minimum(torch.maximum(x0, -s), s).div_(s)

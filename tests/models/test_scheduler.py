@@ -91,6 +91,35 @@ def test_published_weights_reproduce_diffusers_solver_image_for_image(kind, orde
     assert relative(ours, theirs) < 1e-4
 
 
+LARGE = {"thresholding": True, "sample_max_value": 2.5, "dynamic_thresholding_ratio": 0.9}
+
+
+@pytest.mark.parametrize("kind", ["dpmsolver++", "dpmsolver"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"thresholding": True},
+        LARGE,
+        {"solver_type": "heun"},
+        {"solver_type": "heun", "solver_order": 3},
+        {"euler_at_final": True, "lower_order_final": False, "final_sigmas_type": "sigma_min"},
+    ],
+    ids=str,
+)
+def test_published_weights_reproduce_its_other_settings_too(kind, fields):
+    said = {"algorithm_type": kind, "final_sigmas_type": "sigma_min", **fields}
+    found = []
+    for make in (DPMSolverMultistepScheduler, dpm.DPMScheduler):
+        more = {"weights": "published"} if make is dpm.DPMScheduler else {}
+        one = make.from_config(tiny.discrete().config, **said, **more)
+        one.set_timesteps(9)
+        x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        for t in one.timesteps:
+            x = one.step(torch.sin(3 * x), t, x).prev_sample
+        found.append(x)
+    assert relative(*found) < 1e-4
+
+
 @pytest.mark.parametrize("name", ["stable_diffusion_xl", "text_to_video", "animatediff", "pixart"])
 def test_published_weights_reproduce_it_in_other_pipelines_too(name):
     theirs = run(name, DPMSolverMultistepScheduler.from_config)
@@ -352,11 +381,35 @@ def test_along_the_same_brownian_path_the_sde_is_what_integrate_solves(method, m
         ({"order": 4}, "order must be"),
         ({"method": "adaptive"}, "decides its own steps"),
         ({"prediction_type": "other"}, "prediction_type must be"),
+        ({"schedule": "calibrated"}, '^schedule "calibrated" belongs to a model'),
+        *(({name: 8}, f"^{name} means nothing in a pipeline") for name in ("window", "nfe")),
+        *(({name: 0.1}, f"^{name} means nothing in a pipeline") for name in ("tolerance", "error")),
+        ({"shift": 5.0}, "^shift 5.0 belongs to flow matching"),
     ],
 )
 def test_what_means_nothing_is_refused(fields, sentence):
     with pytest.raises(ValueError, match=sentence):
         scheduler(**fields)
+
+
+def test_a_shift_makes_no_flow_of_a_model_whose_betas_are_the_default():
+    plain = DPMSolverMultistepScheduler()
+    with pytest.raises(ValueError, match=r"^shift 5.0 belongs to flow matching"):
+        dpm.DPMScheduler.from_config(plain.config, shift=5.0)
+    flow = dpm.DPMScheduler.from_config(FlowMatchEulerDiscreteScheduler().config, shift=5.0)
+    assert flow.flow and flow.config["shift"] == 5.0
+
+
+def test_to_denoise_at_the_end_is_what_a_pipeline_does_anyway():
+    found = []
+    for fields in ({}, {"denoise_to_zero": True}):
+        ours = scheduler(schedule="logsnr", **fields)
+        ours.set_timesteps(5)
+        x = NOISE
+        for t in ours.timesteps:
+            x = ours.step(torch.sin(x), t, x).prev_sample
+        found.append(x)
+    assert torch.equal(*found)
 
 
 def test_a_step_before_set_timesteps_is_refused():

@@ -8,8 +8,8 @@ from __future__ import annotations
 import inspect
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import torch
@@ -24,29 +24,28 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from dpm_demo.models.denoiser import to_x0
+from dpm_demo.models.diffusers.configured import moves_of, solver_of, threshold_of
 from dpm_demo.models.diffusers.labels import LabelMap, schedule_lambdas
 from dpm_demo.models.diffusers.paths import TARGETS
 from dpm_demo.models.wrap import flow_span
 from dpm_demo.solver.lists import sigmas_of_lambdas
-from dpm_demo.solver.plan import Move, plan
+from dpm_demo.solver.plan import Move
 from dpm_demo.solver.schedule import alpha, nodes, sigma
-from dpm_demo.solver.settings import Solver
+from dpm_demo.solver.settings import ADAPTIVE_FIELDS, Solver
 from dpm_demo.solver.state import combine, prediction, threshold
 
-_OURS = {
-    f.name
-    for f in fields(Solver)
-    if f.name
-    not in ("table", "nfe", "tolerance", "controller", "error", "stability", "window", "shift")
-}
+#: Fields of a solver that a pipeline has no place for; a shift is its configuration's own.
+_NONE = ("nfe", "window", *ADAPTIVE_FIELDS)
+_OURS = {f.name for f in fields(Solver)} - {"table", "shift", *_NONE}
 
 
 class DPMScheduler(SchedulerMixin, ConfigMixin):
     """Multistep, singlestep, corrected and noisy solvers of any order, one network call a step.
 
     `from_config(config, **solver)` takes the configuration of any scheduler with discrete labels
-    (noise, velocity or data) or of a flow, and the fields of `dpm_demo.Solver` but `nfe`. Without
-    a `schedule` the timesteps are those that the configuration asks for: with
+    (noise, velocity or data) or of a flow, and the fields of `dpm_demo.Solver` but `nfe`, `window`,
+    `table` and those of adaptive steps; `shift` is that of a flow's configuration. Without a
+    `schedule` the timesteps are those that the configuration asks for: with
     `weights="published"` it is then `DPMSolverMultistepScheduler.from_config(config)`, and of
     order 1 on a flow `FlowMatchEulerDiscreteScheduler`. With one, the nodes are that schedule's
     over the model's span, their labels not rounded, and one last step to σ = 0.
@@ -79,6 +78,9 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
                 f"table {settings['table']!r} is not for diffusers' pipelines: its evaluations are "
                 "not one a timestep"
             )
+        for name in _NONE:
+            if settings.get(name) is not None:
+                raise ValueError(f"{name} means nothing in a pipeline of diffusers: leave it out")
         flow = settings.get("flow_match")
         if flow is None:  # the configuration of flow matching has a shift and no β
             flow = "shift" in settings and "beta_schedule" not in settings
@@ -95,7 +97,8 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         if unsaid:
             config["_use_default_values"] = sorted(unsaid)
         self.register_to_config(**config)
-        self.solver = _solver_of(asked, made.config)
+        self.solver = solver_of(asked, made.config)
+        self._threshold = threshold_of(self.solver, made.config)
         self.own_schedule = "schedule" in asked
         self.flow = bool(flow or made.config.get("use_flow_sigmas"))
         if not self.flow:
@@ -120,7 +123,11 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         said = {k: v for k, v in (config or {}).items() if k not in filled}
         if "flow_match" not in said and "shift" in (config or {}):
             said.setdefault("shift", (config or {})["shift"])
+        elif "beta_schedule" in (config or {}):  # even where it is a default
+            said.setdefault("flow_match", False)
         made = cls(**{**said, **kwargs})
+        if "shift" in kwargs and not made.config["flow_match"]:
+            raise ValueError(f"shift {kwargs['shift']!r} belongs to flow matching: leave it out")
         if "_class_name" in (config or {}):  # a saved one, which says by what it was saved
             hidden = {k: v for k, v in config.items() if k == "_diffusers_version"}
             made.register_to_config(**hidden, _class_name=cls.__name__)
@@ -293,8 +300,9 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         taper = self.solver.lower_order_final
         if self.solver.weights == "published" and not self.own_schedule:
             taper = taper and len(self.timesteps) < 15  # as published
-        solver = Solver(**{**_fields(self.solver), "lower_order_final": taper})
-        return deque(plan(solver, lambdas=self.lambdas[begin:]).moves)
+        # what ends at σ = 0 ends with a data prediction
+        solver = replace(self.solver, lower_order_final=taper, denoise_to_zero=False)
+        return deque(moves_of(solver, self.config, self.lambdas[begin:]))
 
     def _lam_at(self, timestep: float) -> float:
         """λ of one of the run's own timesteps, or of any other."""
@@ -319,28 +327,9 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
             x0 = x * self._radius(lam) - s * output
         else:
             x0 = to_x0(output, x, torch.full((len(x),), lam, dtype=torch.float64), self._target)
-        return threshold(x0, self.solver.threshold)
+        return threshold(x0, *self._threshold)
 
     def _spread(self, lam: float, target: float) -> float:
         """√Δτ with τ = e^{2ηλ}, by which noise of variance 1 is an increment of the path."""
         rate = 2 * self.solver.eta
         return math.sqrt(math.exp(rate * target) - math.exp(rate * lam))
-
-
-def _fields(solver: Solver) -> dict[str, Any]:
-    return {name: getattr(solver, name) for name in _OURS}
-
-
-def _solver_of(asked: Mapping[str, Any], config: Mapping[str, Any]) -> Solver:
-    """The solver: what is asked for, and else what the configuration says in its own words."""
-    kind = str(config.get("algorithm_type") or "dpmsolver++")
-    own: dict[str, Any] = {
-        "order": config.get("solver_order") or 2,
-        "prediction": "data" if kind.endswith("++") else "noise",
-        "eta": 1.0 if kind.startswith("sde-") else 0.0,
-        "lower_order_final": bool(config.get("lower_order_final", True)),
-    }
-    solver = Solver(**{**own, **asked})
-    if solver.method == "adaptive":
-        raise ValueError('method "adaptive" decides its own steps, and a pipeline counts them')
-    return solver
