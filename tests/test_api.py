@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from PIL import Image
 
 import dpm_demo as dpm
@@ -137,6 +139,37 @@ def test_code_to_copy_is_valid_and_names_the_settings(kind: str) -> None:
     if kind != "Command line":
         compile(code, "copied", "exec")
     assert "9" in code and "karras" in code
+
+
+@pytest.mark.parametrize("kind", ["diffusers", "diffusers pipeline"])
+@pytest.mark.parametrize(
+    ("solver", "known"),
+    [
+        ({"schedule": "calibrated"}, False),
+        ({"table": "heun"}, False),
+        ({"schedule": "flow", "shift": 3.0}, False),
+        ({"schedule": "flow"}, True),
+        ({"denoise_to_zero": True}, True),
+        ({"order": 3, "threshold": "dynamic"}, True),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("size", [{}, {"height": 16, "width": 16}], ids=str)
+def test_code_for_diffusers_makes_a_scheduler_or_says_that_none_is_known(
+    kind: str, solver: dict[str, object], known: bool, size: dict[str, int]
+) -> None:
+    code = code_for(kind, read({"nfe": 5, **solver, **size}))
+    if not known:
+        assert code.startswith("# no code for diffusers is known for ") and code.count("\n") == 1
+        return
+    pipe = SimpleNamespace(scheduler=DDIMScheduler())
+    made = [line for line in code.splitlines() if line.startswith(("import", "from", "pipe.s"))]
+    exec("\n".join(made), {"pipe": pipe})
+    pipe.scheduler.set_timesteps(5)
+    x = torch.ones(1, 3, 4, 4)
+    for t in pipe.scheduler.timesteps:
+        x = pipe.scheduler.step(x, t, x).prev_sample
+    assert x.isfinite().all()
 
 
 def test_the_copied_python_draws_the_same_picture_as_the_request(

@@ -62,8 +62,23 @@ def _asked(r: GenerateRequest) -> str:
     return "".join(f"{k}={v!r}, " for k, v in named.items())
 
 
+def _unknown(solver: Solver) -> str:
+    """The one sentence where a solver has no place in a pipeline, and else nothing."""
+    if solver.table:
+        what = f"table {solver.table!r}"
+    elif solver.schedule == "calibrated":
+        what = f"schedule {solver.schedule!r}"
+    elif solver.shift is not None:  # a pipeline's shift moves the span too
+        what = f"shift {solver.shift!r}"
+    else:
+        return ""
+    return f"# no code for diffusers is known for {what}.\n"
+
+
 def _pipeline(r: GenerateRequest) -> str:
     """A pipeline of diffusers with the same solver dropped in."""
+    if said := _unknown(r.solver):
+        return said
     fields_ = {k: v for k, v in _solver_arguments(r.solver).items() if k != "nfe"}
     fields_["schedule"] = r.solver.schedule
     if r.solver.method == "adaptive" or r.solver.window:
@@ -99,18 +114,17 @@ def _command(r: GenerateRequest) -> str:
 
 
 def _diffusers(r: GenerateRequest) -> str:
-    if r.prompt or r.size or r.frames:
-        return _pipeline(r)
     s = r.solver
+    if r.prompt or r.size or r.frames or _unknown(s):
+        return _pipeline(r)
     notes = []
     name = {
         "multistep": "DPMSolverMultistepScheduler",
         "singlestep": "DPMSolverSinglestepScheduler",
     }
     scheduler = name.get(s.method)
-    if s.table or s.variable != "lambda":
-        what = f"table {s.table!r}" if s.table else f"variable {s.variable!r}"
-        return f"# no code for diffusers is known for {what}.\n"
+    if s.variable != "lambda":
+        return f"# no code for diffusers is known for variable {s.variable!r}.\n"
     if scheduler is None or s.window or s.order == "auto":
         what = (
             "adaptive steps"
