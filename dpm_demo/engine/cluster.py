@@ -121,7 +121,8 @@ def pack(model: Model, folder: Path | None, device: str = "auto") -> Packed:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix not in _KINDS and not path.name.startswith(".")
     }
-    return Packed(folder.name, model.digest, device, files, None, onnx_from)
+    name = os.path.basename(os.path.abspath(folder))  # also of "."
+    return Packed(name, model.digest, device, files, None, onnx_from)
 
 
 def unpack(packed: Packed) -> Model:

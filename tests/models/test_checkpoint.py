@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dpm_demo.api import load
+from dpm_demo.engine import cluster
 from dpm_demo.models.checkpoint import (
     CHECKPOINTS,
     list_checkpoints,
@@ -61,7 +62,8 @@ def test_what_was_fitted_to_other_weights_goes_with_them(folder: Path) -> None:
 @pytest.mark.parametrize("path", [".", "../tiny", "../tiny/"])
 def test_a_model_has_its_folders_name(folder: Path, path: str, monkeypatch) -> None:
     monkeypatch.chdir(folder)
-    assert load(path, device="cpu").name == "tiny"
+    model = load(path, device="cpu")
+    assert model.name == cluster.unpack(cluster.pack(model, Path(path), "cpu")).name == "tiny"
 
 
 @pytest.mark.parametrize("label", ["animals", "fluent", "fluent animals", "any", "any food"])
