@@ -202,7 +202,7 @@ async def _samples(
 ) -> Answers:
     """`last` makes more of the samples for the last answer, where files are written."""
     request = wanted.request
-    always = {"settings": settings(request), "budget": request.solver.nfe}
+    always = {"settings": settings(request), "budget": wanted.track().budget}
     newest: dict[int, Any] = {}
     note = f"api {name} {request.model} nfe={request.solver.nfe}"
     async with aclosing(serving.run(wanted.job(), note)) as events:

@@ -36,7 +36,8 @@ def on_click(
 
     The first input is the model's name. `prepare(*args)` checks the inputs and may wait for that
     model: meanwhile `note`, one of `outputs`, says how far it is. `stream` of what it gave yields
-    values of `outputs`. `serving.stops(tab, …)` makes the Stop of all the tab's runs.
+    values of `outputs`. `serving.stops(tab, …)` makes the Stop of the tab's run. A newer run ends
+    the one before, as both draw on the same outputs.
     """
     at = list(outputs).index(note)
 
@@ -52,7 +53,9 @@ def on_click(
                 yield value
 
     run.__name__ = stream.__name__  # type: ignore[attr-defined]  # by which messages call it
-    return event(serving.stoppable(tab, run), inputs, outputs, **serving.engine_event, **options)
+    return event(
+        serving.stoppable(tab, run, alone=True), inputs, outputs, **serving.engine_event, **options
+    )
 
 
 class Throttle:

@@ -114,9 +114,9 @@ class Serving:
         return len(self._running) - (STOP.get() in self._running)
 
     def stoppable(
-        self, tab: str, handler: Callable[..., AsyncGenerator[Any, None]]
+        self, tab: str, handler: Callable[..., AsyncGenerator[Any, None]], alone: bool = False
     ) -> Callable[..., AsyncGenerator[Any, None]]:
-        """`handler` as an event that the Stop of its tab ends.
+        """`handler` as an event that the Stop of its tab ends, and, `alone`, the next such event.
 
         Not by Gradio's `cancels`, which cuts the event off: this way the run sends its last value,
         with what was computed so far.
@@ -124,6 +124,9 @@ class Serving:
 
         async def event(request: gr.Request, *args: Any) -> AsyncGenerator[Any, None]:
             of = (tab, request.session_hash)
+            if alone:
+                for older in self._stops.get(of, ()):
+                    older.ask()
             with self._placed(request) as place:
                 stop = Stop(place)
                 self._stops.setdefault(of, set()).add(stop)

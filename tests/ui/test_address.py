@@ -59,6 +59,74 @@ def test_each_tab_is_a_step_of_the_history_with_its_settings(visitor: Visitor) -
     selected(visitor, "Compare")
     visitor.page.go_forward()
     selected(visitor, "Generate")
+    visitor.tab("Compare")
+    visitor.until(lambda: asked(visitor) == {"tab": "compare"})
+
+
+def test_the_link_is_that_of_the_settings_on_show_whatever_changed_them(visitor: Visitor) -> None:
+    visitor.tab("Generate")
+    bar = visitor.page.locator("#generate-run")
+    visitor.choose("Model", "mixture (exact)")
+    visitor.until(
+        lambda: (asked(visitor).get("model"), "label" in asked(visitor)) == ("mixture", False)
+    )
+
+    visitor.page.get_by_role("button", name="New seed").locator("visible=true").click()
+    seed = visitor.page.locator("#generate-seed input")
+    visitor.until(lambda: asked(visitor).get("seed") == seed.input_value() != "0")
+
+    visitor.number("Pictures", 1)
+    visitor.generate()  # what is changed while it runs is not of that run
+    visitor.number("Model evaluations (NFE)", 7)
+    visitor.finished()
+    expect(bar).to_have_attribute("data-running", "false")
+    expect(bar).to_have_attribute("data-changed", "true")
+    visitor.generate()
+    visitor.finished()
+    expect(bar).to_have_attribute("data-changed", "false")
+    assert asked(visitor)["nfe"] == "7"
+    budget = visitor.page.get_by_label("number input for Model evaluations (NFE)")
+    budget = budget.locator("visible=true")
+    budget.locator("xpath=..").get_by_role("button", name="Reset to default value").click()
+    expect(budget).to_have_value("10")
+    visitor.until(lambda: asked(visitor)["nfe"] == "10")
+    expect(bar).to_have_attribute("data-changed", "true")
+
+    visitor.page.get_by_role("button", name="Recorded: a smiley, order 2").click()
+    visitor.until(lambda: asked(visitor).get("model", "emoji-image") == "emoji-image")
+
+
+def test_what_would_draw_over_a_run_takes_no_click_while_it_runs(visitor: Visitor) -> None:
+    visitor.tab("Generate")
+    box: Any = visitor.page.locator(".prompt textarea").locator("visible=true")
+    recording = visitor.page.get_by_role("button", name="Recorded: from words")
+    running = "running => document.getElementById('generate-run').dataset.running = running"
+    visitor.page.evaluate(running, "true")
+    recording.click()
+    visitor.page.wait_for_timeout(300)
+    expect(box).to_have_count(0)
+    visitor.page.evaluate(running, "false")
+    recording.click()
+    expect(box).to_have_value("orange square")
+
+
+@pytest.mark.parametrize("name", ["view", "utm_source", "fbclid"])
+def test_a_name_of_the_page_or_of_who_counts_visits_asks_a_form_for_nothing(
+    visit: Callable[..., Visitor], name: str
+) -> None:
+    visitor = visit(f"?{name}=here", tab="Compare")
+    visitor.page.wait_for_timeout(1000)  # it would have been read by now
+    expect(visitor.page.locator("#compare-note")).not_to_contain_text("Link")
+    expect(visitor.page.get_by_test_id("landing-go")).to_have_text("Try your own noise")
+
+
+def test_a_link_to_another_model_does_not_open_error_control_on_the_recorded_run(
+    visit: Callable[..., Visitor],
+) -> None:
+    visitor = visit("?tab=errors&model=mixture&tolerance=0.2")
+    expect(visitor.at("errors", "empty")).to_be_visible()
+    expect(visitor.page.locator("#errors-note")).not_to_contain_text("steps win")
+    expect(visitor.page.locator("#errors-tolerance input")).to_have_value("0.2")
 
 
 def test_an_address_opens_the_tab_with_its_settings_and_runs_if_it_says_so(

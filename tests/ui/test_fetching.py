@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import pytest
@@ -24,6 +24,7 @@ from dpm_demo.models.library import ModelLibrary
 from dpm_demo.models.model import CheckpointError
 from dpm_demo.ui.page import build, serve
 from dpm_demo.ui.serving import Serving
+from dpm_demo.ui.stop import STOP, Stop
 from tests.ui.visitor import PATIENCE
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
@@ -166,6 +167,31 @@ def test_stop_ends_the_wait_for_a_download_and_not_the_download(
         return said
 
     assert asyncio.run(stopped()) == ["fetching CelebA-HQ faces: 0 %", "Stopped."]
+
+
+def test_a_newer_run_of_a_tab_ends_the_one_before_and_no_other(serving: Serving) -> None:
+    started: list[Stop] = []
+
+    async def handler() -> Any:
+        started.append(STOP.get() or pytest.fail("it has no Stop"))
+        yield "goes on"
+
+    async def run(tab: str, visitor: str) -> Any:
+        event = serving.stoppable(tab, handler, alone=True)
+        steps = event(cast(Any, SimpleNamespace(session_hash=visitor, client=None)))
+        await anext(steps)
+        return steps
+
+    async def asked() -> list[bool]:
+        runs = [await run(*of) for of in [("start", "me"), ("video", "me"), ("start", "you")]]
+        before = [stop.asked for stop in started]
+        runs.append(await run("start", "me"))
+        for steps in runs:
+            await steps.aclose()
+        assert before == [False, False, False]
+        return [stop.asked for stop in started]
+
+    assert asyncio.run(asked()) == [True, False, False, False]
 
 
 def test_every_run_of_every_tab_tells_the_download_and_ends_with_stop(

@@ -11,8 +11,12 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import Checked
+from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.page import build
 from dpm_demo.ui.serving import Serving
+from dpm_demo.ui.widgets.estimate import spent
 
 VISITOR = SimpleNamespace(session_hash="me", client=None)
 HALF = {
@@ -75,3 +79,15 @@ def test_guidance_that_a_smaller_model_does_not_bear_is_set_back_with_its_slider
     assert (chosen(latent, 1.0)["value"], chosen(latent, 1.0)["maximum"]) == (7.5, 20)
     assert (chosen(mixture, 7.5)["value"], chosen(mixture, 7.5)["maximum"]) == (1.0, 6)
     assert "value" not in chosen(mixture, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [({}, "12 evaluations"), ({"window": 4}, "up to 42"), ({"method": "adaptive"}, "up to 12")],
+)
+def test_what_is_not_known_before_a_run_is_said_as_a_bound(
+    serving: Serving, more: dict[str, Any], said: str
+) -> None:
+    asked = GenerateRequest(model="mixture", label="any", count=1, solver=Solver(nfe=12, **more))
+    wanted = Checked.of(asked, serving.load("mixture").result())
+    assert spent(wanted.job()).startswith(said)

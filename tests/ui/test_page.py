@@ -336,6 +336,11 @@ def test_the_forward_process_follows_its_slider_and_refuses_a_seed_that_is_none(
     expect(visitor.page.locator("#forward-picture")).to_contain_text("λ = -3.00")
     assert picture.get_attribute("src") != before
     expect(visitor.page.locator(".js-plotly-plot").first).to_be_visible()
+    budget = visitor.page.get_by_label("range slider for Evaluations").locator("visible=true")
+    nodes = visitor.page.locator(".js-plotly-plot", has_text="noise on the left")
+    drawn = nodes.last.inner_html()
+    budget.press("ArrowRight")
+    visitor.until(lambda: nodes.last.inner_html() != drawn)
     visitor.page.get_by_label("Noise seed").fill("-1")
     expect(visitor.page.locator("#forward-picture")).to_contain_text("seed must be a whole number")
 

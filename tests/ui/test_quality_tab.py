@@ -48,6 +48,7 @@ from dpm_demo.ui.widgets.board import (
     column,
     instead,
     make_files,
+    metric_menu,
     plot_of,
     samples_query,
     table,
@@ -141,6 +142,14 @@ def test_at_first_the_orders_and_the_best_are_drawn_and_a_choice_is_kept_where_i
     other = choose(results, "fd", [LONG], "7")  # has no such figure, and there is no such budget
     assert other is not None and other.solvers == ("order=1", "order=2") and other.nfe is None
     assert choose(replace(results, lines=()), None, None, None) is None
+
+
+def test_a_metric_that_is_on_offer_stays_as_it_was_chosen() -> None:
+    first, second = list(sweep().measured())[:2]
+    assert "value" not in metric_menu(first, sweep()) and "value" not in metric_menu(
+        second, sweep()
+    )
+    assert metric_menu("no such", sweep())["value"] == first
 
 
 def test_the_winner_is_named_at_its_budget_and_few_samples_are_warned_of() -> None:

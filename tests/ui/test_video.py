@@ -86,6 +86,9 @@ def test_a_clip_is_watched_plays_is_smoothed_and_downloaded(visitor: Visitor) ->
     ):
         visitor.choose("Model", "mixture (exact), moving")
     visitor.number("Model evaluations (NFE)", 40)
+    visitor.number("Smoothing over time (σ, frames)", 1)  # nothing is made yet
+    expect(visitor.page.locator("#video-note")).to_contain_text("made with Generate")
+    visitor.number("Smoothing over time (σ, frames)", 0)
     visitor.page.evaluate(
         """() => { window.seen = new Set(); setInterval(() => {
         const n = document.querySelector('#video-player [data-testid=player-nfe]');
@@ -129,6 +132,12 @@ def test_a_clip_is_watched_plays_is_smoothed_and_downloaded(visitor: Visitor) ->
     smoothed = _first_frames(_downloads(visitor)["ZIP of PNGs"])
     moved = [np.abs(np.diff(clip.astype(int), axis=0)).mean() for clip in (plain, smoothed)]
     assert moved[1] < 0.8 * moved[0]
+
+    visitor.page.locator("#video-go").click()  # the next one too
+    expect(pair).to_have_count(1, timeout=PATIENCE)
+    expect(pair).to_have_count(2, timeout=PATIENCE)
+    visitor.page.locator("#video-sigma").get_by_role("button", name="Reset to default").click()
+    expect(pair).to_have_count(1)
 
     visitor.page.set_viewport_size({"width": 390, "height": 800})
     assert visitor.page.evaluate("() => document.documentElement.scrollWidth") <= 390

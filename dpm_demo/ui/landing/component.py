@@ -37,11 +37,12 @@ CHANGED = "() => { document.dispatchEvent(new CustomEvent('dpm-changed', { detai
 #: The form holds what a recording or a question says.
 FILLED = "() => { document.dispatchEvent(new CustomEvent('dpm-filled', { detail: 'TAB' })); }"
 
-#: The same once a link has filled in the form; with run=1 in it, it runs.
+#: The same once a link has filled in the form; with run=1 in it, it runs. NO_SETTING: names in it
+#: that fill in nothing.
 LINKED = """() => {
   const asked = new URLSearchParams(location.search);
   if ((asked.get("tab") ?? "compare") !== "TAB") return;
-  if (![...asked.keys()].some((key) => key !== "tab" && !key.startsWith("__"))) return;
+  if ([...asked.keys()].every((key) => /^(NO_SETTING)$/.test(key))) return;
   document.dispatchEvent(new CustomEvent("dpm-changed", { detail: "TAB" }));
   if (asked.get("run") === "1") document.getElementById("TAB-go")?.click();
 }"""

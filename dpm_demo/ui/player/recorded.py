@@ -102,22 +102,25 @@ def build(
     player: Player,
     note: gr.Markdown,
     downloads: list[gr.DownloadButton],
+    link: gr.Textbox,
 ) -> None:
     """One button a recording: it opens in `player`, its settings in `form`; it has no files."""
-    with gr.Row():
+    with gr.Row(elem_classes=f"waits-{form.tab}"):
         for recording in recordings:
 
             async def opened(recording: dict[str, Any] = recording) -> list[Any]:
                 off = [gr.DownloadButton(interactive=False)] * len(downloads)
                 return [*await shown_in(form, recording), *off]
 
-            gr.Button(f"Recorded: {recording['title']}", size="sm", min_width=140).click(
+            button = gr.Button(f"Recorded: {recording['title']}", size="sm", min_width=140)
+            shown = button.click(
                 opened,
                 None,
                 [player, note, *form.inputs, *downloads],
                 queue=False,
                 show_progress="hidden",
             )
+            links.written_by(shown.success, form.query, form.inputs, link)
 
 
 async def shown_in(form: RequestForm, recording: dict[str, Any]) -> list[Any]:

@@ -26,7 +26,7 @@ from dpm_demo.ui.tabs.adaptive_runs import (
 )
 from dpm_demo.ui.tabs.adaptive_start import recorded
 from dpm_demo.ui.widgets import links
-from dpm_demo.ui.widgets.controls import PREDICTIONS, LabelControls
+from dpm_demo.ui.widgets.controls import PREDICTIONS, LabelControls, as_followed
 from dpm_demo.ui.widgets.fields import named
 from dpm_demo.ui.widgets.run_bar import RunBar
 
@@ -56,7 +56,7 @@ def build(
                 "Fill the table of tolerances",
                 size="sm",
                 elem_id="errors-fill",
-                elem_classes="runs-errors",
+                elem_classes="runs-errors waits-errors",
             )
         with gr.Column(scale=3, min_width=320, elem_classes="result-first"):
             bar = RunBar(serving, "errors", "Run")
@@ -93,29 +93,35 @@ def build(
     link = links.box("errors-link")
     inputs = [*labels.inputs, *widgets.values()]
     named(**widgets)
+    panes = [hops, player, beside, plot, note]
     n = len(labels.inputs)
 
     def flat(args: tuple[Any, ...]) -> dict[str, Any]:
         return labels.values(args[:n]) | dict(zip(widgets, args[n:], strict=True))
 
-    def query(*args: Any) -> str:
-        return "?tab=errors&" + to_query(read({**flat(args), "method": "adaptive"}))
+    async def query(*args: Any) -> str:
+        wanted = await as_followed(serving, read({**flat(args), "method": "adaptive"}))
+        return "?tab=errors&" + to_query(wanted)
 
     async def open_link(request: gr.Request) -> list[Any]:
         pairs = dict(links.pairs(request, "errors"))
         if not pairs:
-            return [gr.skip()] * (len(inputs) + 1)
+            return [gr.skip()] * (len(inputs) + len(panes))
         wanted, complaints = read_leniently({"guidance": "1", **pairs, "method": "adaptive"})
         try:
             model = await serving.model(wanted.model)
             condition_of(wanted, model)
         except (ValueError, gr.Error) as error:
             complaints.append(f"{getattr(error, 'message', error)} The default is used.")
-            return [*[gr.skip()] * len(inputs), links.note(complaints)]
+            skips = [gr.skip()] * (len(inputs) + len(panes) - 1)
+            return [*skips, links.note(complaints)]
         own = {name: getattr(wanted.solver, name, getattr(wanted, name, None)) for name in widgets}
         own["tolerance"] = f"{wanted.solver.tolerance:g}"
-        note = links.note(complaints) or gr.skip()
-        return [*labels.show(model, wanted.label, wanted.guidance), *own.values(), note]
+        # what the tab opens on is of its own model
+        kept = first is not None and model.name == first.name
+        shown = [gr.skip() if kept else None] * (len(panes) - 1)
+        said = links.note(complaints) or (gr.skip() if kept else "")
+        return [*labels.show(model, wanted.label, wanted.guidance), *own.values(), *shown, said]
 
     async def read_widgets(args: tuple[Any, ...], settings: int) -> Checked:
         values = flat(args)
@@ -132,7 +138,7 @@ def build(
         return await read_widgets(own, len(TOLERANCES))
 
     async def run(wanted: Checked) -> AsyncGenerator[Any, None]:
-        yield "", gr.skip(), gr.skip(), None, gr.skip()
+        yield gr.skip(), gr.skip(), None, gr.skip(), ""
         # What is unchanged is sent again, which costs an empty difference. A skip would be a
         # difference that empties, in the page, a value that it may not have read yet.
         known = News()
@@ -140,24 +146,23 @@ def build(
             async for news in stream:
                 known = news.after(known)
                 hops, plot = news.hops or gr.skip(), news.plot or gr.skip()
-                yield known.text, hops, known.adaptive or gr.skip(), known.fixed, plot
+                yield hops, known.adaptive or gr.skip(), known.fixed, plot, known.text
 
     async def fill_table(wanted: Checked) -> AsyncGenerator[Any, None]:
         async with aclosing(tabulate(serving, wanted)) as stream:
             async for lines, text in stream:
                 yield gr.update(value=lines, visible=True), text
 
-    panes = [note, hops, player, beside, plot]
     bar.follows(on_click(serving, "errors", bar.go.click, inputs, panes, note, of_a_run, run))
     table_panes = [shown, note]
     bar.follows(
         on_click(serving, "errors", fill.click, inputs, table_panes, note, of_the_table, fill_table)
     )
     bar.watches(inputs)
-    links.follows(inputs, query, link)
-    opened = demo.load(open_link, None, [*inputs, note], show_progress="hidden")
-    opened.then(None, None, None, js=links.RUN.replace("TAB", "errors"))
     labels.follow(serving, note)
+    links.follows(inputs, query, link)
+    opened = demo.load(open_link, None, [*inputs, *panes], show_progress="hidden")
+    opened.then(None, None, None, js=links.RUN.replace("TAB", "errors"))
 
 
 def _controls() -> dict[str, gr.components.Component]:

@@ -299,4 +299,9 @@ def build(
     labels.follow(serving, note, rows.menus)
     make.click(files, done_run, list(downloads.values()))
     opened = demo.load(open_link, None, form, show_progress="hidden")
-    opened.then(None, None, None, js=LINKED.replace("TAB", "compare"))
+    opened.then(
+        None,
+        None,
+        None,
+        js=LINKED.replace("TAB", "compare").replace("NO_SETTING", links.NO_SETTING),
+    )

@@ -239,12 +239,13 @@ def build(serving: Serving) -> None:
         2, 50, 12, step=1, label="Evaluations", info="And a last node each, where the sample lies."
     )
     where = gr.Plot(nodes_plot(12), show_label=False)
-    budget.release(
+    budget.change(
         lambda n: nodes_plot(min(max(int(n), 2), 50) if isinstance(n, (int, float)) else 12),
         budget,
         where,
         queue=False,
         show_progress="hidden",
+        trigger_mode="always_last",
     )
     gr.Markdown(TRAP, latex_delimiters=MATH)
     samplers.build()

@@ -188,7 +188,7 @@ def build(
     async def of_round_trip(*args: Any) -> tuple[Checked, np.ndarray]:
         wanted, start = await prepared(args, count=1)
         check_inversion(wanted.request.solver)
-        check_cost(2 * wanted.request.solver.nfe * wanted.rows, serving.limits)
+        check_cost(2 * wanted.track().budget * wanted.rows, serving.limits)
         return wanted, start
 
     def run(ready: tuple[Checked, np.ndarray, float]) -> AsyncGenerator[Any, None]:

@@ -51,7 +51,11 @@ def build(
                 label="Denoising",
                 placeholder="Press Generate: noise becomes a picture, step by step.",
             )
-            history = History(elem_id="generate-history", label="Your last runs")
+            history = History(
+                elem_id="generate-history",
+                label="Your last runs",
+                elem_classes="waits-generate",
+            )
             note = gr.Markdown(elem_id="generate-note")
             with gr.Row():
                 share = gr.Accordion("Share: files, link, code", open=False)
@@ -69,7 +73,7 @@ def build(
                     )
                 link = links.box("generate-link")
                 form.code()
-            recorded.build(recordings, form, player, note, [save_png, save_gif])
+            recorded.build(recordings, form, player, note, [save_png, save_gif], link)
             start.build(serving, form.labels, form.solver, form.count, form.seed, player)
     done_run = gr.State("")
     results: Kept[tuple[GenerateRequest, Done]] = serving.kept

@@ -266,7 +266,10 @@ def _wire_now(
 
     inputs = [*widgets.inputs, landed, board.metric]
     outputs = [note, noise, done, board.metric, *board.outputs]
-    bar.follows(on_click(serving, "quality", bar.go.click, inputs, outputs, note, checked, run))
+    started = on_click(serving, "quality", bar.go.click, inputs, outputs, note, checked, run)
+    bar.follows(started)
+    # another metric may have been chosen while it ran
+    started.success(view, [done, *board.choices], board.outputs, show_progress="hidden")
     bar.watches(widgets.inputs)
     labels.follow(serving, note)
     board.metric.input(view, [done, *board.choices], board.outputs, show_progress="hidden")

@@ -39,6 +39,8 @@ MISSING = (
     "(`python -m dpm_demo train --help` says how); until then the exact model below moves."
 )
 
+SMOOTHED_NEXT = "Smoothing applies to clips made with Generate, once they are done."
+
 
 # ---------------------------------------------------------------- files
 
@@ -137,12 +139,7 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
     last_run = gr.State("")
     waiting = [gr.skip()] * len(downloads)  # the files, as they are
 
-    async def asked(*args: Any) -> tuple[Checked, float, bool]:
-        *settings, width, closed = args
-        return await form.checked(*settings), width, closed
-
-    async def run(ready: tuple[Checked, float, bool]) -> AsyncGenerator[Any, None]:
-        wanted, width, closed = ready
+    async def run(wanted: Checked) -> AsyncGenerator[Any, None]:
         request, job = wanted.request, wanted.job()
         wall = Wall(job, titles=[f"seed {s}" for s in request.seeds])
         off = [gr.DownloadButton(interactive=False)] * len(downloads)
@@ -155,9 +152,6 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
                     kept.put(wall.run, (clips, value))
                     text = summary(wanted, event)
                     yield value, text, *waiting, gr.skip(), wall.run
-                    shown, *files = await made(clips, value, width, closed)
-                    # what a person does with the player meanwhile is not to be undone
-                    yield shown if width else gr.skip(), gr.skip(), *files, gr.skip(), gr.skip()
                 else:
                     yield value, ended(event), *waiting, gr.skip(), gr.skip()
 
@@ -174,21 +168,41 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
         on = [gr.DownloadButton(value=str(files[k]), interactive=True) for k in KINDS_OF_FILE]
         return [{**shown, "run": uuid4().hex}, *on]
 
-    async def resmooth(run_id: str, width: float, closed: bool) -> list[Any]:
-        return await made(*kept.get(run_id), width, closed) if run_id else [gr.skip(), *waiting]
+    async def finished(run_id: str, width: float, closed: bool) -> list[Any]:
+        if not run_id:  # stopped or failed: there is no file
+            return [gr.skip(), *waiting]
+        shown, *files = await made(*kept.get(run_id), width, closed)
+        # what a person does with the player meanwhile is not to be undone
+        return [shown if width else gr.skip(), *files]
 
-    inputs = [*form.inputs, sigma, loop]
+    async def resmooth(run_id: str, width: float, closed: bool) -> list[Any]:
+        if not run_id:
+            return [gr.skip(), SMOOTHED_NEXT, *waiting]
+        shown, *files = await made(*kept.get(run_id), width, closed)
+        return [shown, gr.skip(), *files]
+
     outputs = [player, note, *downloads, form.last_seed, last_run]
     started = on_click(
-        serving, form.tab, bar.go.click, inputs, outputs, note, asked, run, preprocess=False
+        serving,
+        form.tab,
+        bar.go.click,
+        form.inputs,
+        outputs,
+        note,
+        form.checked,
+        run,
+        preprocess=False,
     )
+    over_time = [last_run, sigma, loop]
+    # an event of its own, so that it takes what is chosen while the clips are made
+    started.success(finished, over_time, [player, *downloads], show_progress="hidden")
     opened = recorded.opens_link(demo, recordings, form, player, note)
     form.wire(demo, bar, started, opened, note, link)
     gr.on(
         [sigma.input, loop.input],
         resmooth,
-        [last_run, sigma, loop],
-        [player, *downloads],
+        over_time,
+        [player, note, *downloads],
         show_progress="hidden",
         trigger_mode="always_last",
     )

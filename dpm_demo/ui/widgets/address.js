@@ -14,7 +14,7 @@ document.addEventListener("click", (event) => {
   if (!tab) return;
   if (tab !== current && tab !== going) {
     queries[current] ??= location.search;
-    history.pushState(null, "", queries[tab] ?? `?tab=${tab}`);
+    history.pushState(null, "", queries[tab] || `?tab=${tab}`);
   }
   current = tab;
   going = "";

@@ -248,9 +248,10 @@ def metric_menu(asked: Any, *every: Results | None) -> Any:
     offered = {m: results.title(m) for results in every if results for m in results.measured()}
     if not offered:
         return gr.update(visible=False)
-    value = asked if asked in offered else next(iter(offered))
     choices = [(title, m) for m, title in offered.items()]
-    return gr.update(choices=choices, value=value, visible=True)
+    # one that is on offer stays chosen, whatever was chosen since it was asked for
+    value = {} if asked in offered else {"value": next(iter(offered))}
+    return gr.update(choices=choices, visible=True, **value)
 
 
 class Board:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from dpm_demo.models.model import Model
 from dpm_demo.request.codec import solver_text, solver_words
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.request.job import condition_of
 from dpm_demo.solver.settings import (
     ADAPTIVE_FIELDS,
     CHOICES,
@@ -308,7 +311,12 @@ class LabelControls:
             kept = " ".join(str(word) for word in (one, two) if word)  # as far as it has them
             try:
                 model = await asyncio.wait_for(serving.model(name), LOOK)
-                return shown(model, strength, kept)
+                updates = shown(model, strength, kept)
+                # Gradio says a choice again when one leaves the menu: what is chosen by then stays
+                for update, word in zip(updates, (one, two), strict=False):
+                    if update["value"] == word:
+                        del update["value"]
+                return updates
             except asyncio.TimeoutError:
                 coming[request.session_hash] = name
                 return skips
@@ -337,6 +345,17 @@ class LabelControls:
         shared["show_progress"] = "hidden"
         self.model.input(way, self.model, note, **shared)
         self.model.input(relabel_late, [self.model, self.guidance], labels, **shared)
+
+
+async def as_followed(serving: Serving, wanted: GenerateRequest) -> GenerateRequest:
+    """`wanted` without the label and prompts of another model, which `follow` is about to take."""
+    try:
+        condition_of(wanted, await asyncio.wait_for(serving.model(wanted.model), LOOK))
+    except ValueError:
+        return replace(wanted, label=ANY, prompt="", negative_prompt="")
+    except (asyncio.TimeoutError, gr.Error):  # it is not there (yet)
+        pass
+    return wanted
 
 
 def _strongest(model: Model | None) -> int:

@@ -21,5 +21,6 @@ def about(pace: Pace, job: Job) -> str:
 
 def spent(job: Job) -> str:
     """ "60 evaluations", of all its samples."""
-    adaptive = any(track.solver.method == "adaptive" for track in job.tracks)
-    return f"{'up to ' if adaptive else ''}{job.budget:,} evaluation{'s' * (job.budget != 1)}"
+    solvers = [track.solver for track in job.tracks]
+    open_end = any(solver.method == "adaptive" or solver.window for solver in solvers)
+    return f"{'up to ' if open_end else ''}{job.budget:,} evaluation{'s' * (job.budget != 1)}"

@@ -25,7 +25,7 @@ from dpm_demo.ui.sentences import refuse
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.as_is import Dial
-from dpm_demo.ui.widgets.controls import ANY, LabelControls, SolverControls
+from dpm_demo.ui.widgets.controls import ANY, LabelControls, SolverControls, as_followed
 from dpm_demo.ui.widgets.estimate import about, spent
 from dpm_demo.ui.widgets.fields import named
 from dpm_demo.ui.widgets.run_bar import RunBar
@@ -111,8 +111,9 @@ class RequestForm:
             made, other = ("pictures", "Generate") if self.clips else ("clips", "Video")
             raise ValueError(f"model: {model.name} makes {made}; the tab {other} has it.")
 
-    def query(self, *args: Any) -> str:
-        return f"?tab={self.tab}&" + to_query(read(self.values(args)))
+    async def query(self, *args: Any) -> str:
+        wanted = await as_followed(self.serving, read(self.values(args)))
+        return f"?tab={self.tab}&" + to_query(wanted)
 
     def show(self, request: GenerateRequest, model: Model) -> list[Any]:
         """Updates for `inputs` that make them show a request."""
@@ -197,15 +198,17 @@ class RequestForm:
         Called after `code`.
         """
         bar.follows(started)
-        bar.watches(self.inputs)
         bar.go.click(None, None, None, js=_TO_PLAYER.replace("TAB", self.tab))
         links.written_by(started.success, self.query, self.inputs, link)
         opened.then(None, None, None, js=links.RUN.replace("TAB", self.tab))
-        links.follows(self.inputs, self.query, link)
         self.labels.follow(self.serving, note, self.solver.menus)
-        self.nearest.click(self.take_nearest, self.inputs, [*self.inputs, note])
-        self.new.click(lambda: random.randint(0, SEED_MAX), None, self.seed, queue=False)
-        self.reuse.click(lambda s: s, self.last_seed, self.seed, queue=False)
+        pressed = [
+            self.nearest.click(self.take_nearest, self.inputs, [*self.inputs, note]),
+            self.new.click(lambda: random.randint(0, SEED_MAX), None, self.seed, queue=False),
+            self.reuse.click(lambda s: s, self.last_seed, self.seed, queue=False),
+        ]
+        bar.watches(self.inputs, *pressed)
+        links.follows(self.inputs, self.query, link, pressed)
         follow = self.follow, [self.kind, *self.inputs], [self.text, self.line]
         changes = [demo.load, self.kind.change, *[w.change for w in self.inputs]]  # type: ignore[attr-defined]
         gr.on(changes, *follow, show_progress="hidden", trigger_mode="always_last")

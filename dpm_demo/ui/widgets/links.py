@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,9 @@ RUN = """() => {
   press();
 }"""
 
+#: Names in a query that say nothing to a form: those of the page, of Gradio, of who counts visits.
+NO_SETTING = "tab|view|deep_link|__.*|utm_.*|[a-z]+clid"
+
 #: Makes a query the whole link, whoever wrote it into the line.
 WHOLE = "(q) => q.startsWith('?') ? new URL(q, location.origin + location.pathname).href : q"
 
@@ -42,28 +46,40 @@ def box(elem_id: str) -> gr.Textbox:
     return line
 
 
-def follows(widgets: Sequence[Any], query: Callable[..., str], line: gr.Textbox) -> None:
-    """Writes the link anew whenever a person changes a setting."""
+def follows(
+    widgets: Sequence[Any],
+    query: Callable[..., Awaitable[str]],
+    line: gr.Textbox,
+    pressed: Sequence[Any] = (),
+) -> None:
+    """Writes the link anew whenever a person changes a setting, also by a button.
+
+    `pressed` are the events of those.
+    """
     changed = partial(
         gr.on,
         [w.input for w in widgets if hasattr(w, "input")],
         show_progress="hidden",
         trigger_mode="always_last",
     )
-    written_by(changed, query, widgets, line)
+    for event in (changed, *[button.success for button in pressed]):
+        written_by(event, query, widgets, line)
 
 
 def written_by(
-    event: Callable[..., Any], query: Callable[..., str], widgets: Sequence[Any], line: gr.Textbox
+    event: Callable[..., Any],
+    query: Callable[..., Awaitable[str]],
+    widgets: Sequence[Any],
+    line: gr.Textbox,
 ) -> None:
     """At `event` (a listener's `success`, say) the link of what the widgets hold is written.
 
     Settings that are no use leave it as it is.
     """
 
-    def written(*args: Any) -> Any:
+    async def written(*args: Any) -> Any:
         try:
-            return query(*args)
+            return await query(*args)
         except ValueError:  # the button says what is wrong, once
             return gr.skip()
 
@@ -77,7 +93,7 @@ def pairs(request: gr.Request, tab: str) -> list[tuple[str, str]]:
     """
     found = list(request.query_params.multi_items()) if request.query_params else []
     wanted = dict(found).get("tab", "compare") == tab
-    own = [(k, v) for k, v in found if k not in ("tab", "run") and not k.startswith("__")]
+    own = [(k, v) for k, v in found if k != "run" and not re.fullmatch(NO_SETTING, k)]
     return own if wanted else []
 
 

@@ -19,7 +19,8 @@ class RunBar:
     """Two buttons in one place, of which the page shows one (theme.CSS); on a phone it stays.
 
     The page switches them itself (run_bar.js), so that a second click is never ignored: at a click
-    on `go`, and on any button of the class `runs-TAB`.
+    on `go`, and on any button of the class `runs-TAB`. While it is Stop, what is of the class
+    `waits-TAB` takes no click.
     """
 
     def __init__(self, serving: Serving, tab: str, words: str = "Generate") -> None:
@@ -37,9 +38,14 @@ class RunBar:
         """Is Stop no longer at the end of `started`, the event that a click makes."""
         for over in (started.success, started.failure):  # `then` does not follow a refusal
             over(None, None, None, js=_mark(self.id, "running", "false"))
-        started.success(None, None, None, js=_mark(self.id, "changed", "false"))
+        started.failure(None, None, None, js=_mark(self.id, "changed", "true"))
 
-    def watches(self, widgets: Sequence[Any]) -> None:
-        """Says "changed" once a person has changed one of the settings on show."""
-        events = [w.input for w in widgets if hasattr(w, "input")]
-        gr.on(events, None, None, None, js=_mark(self.id, "changed", "true"))
+    def watches(self, widgets: Sequence[Any], *pressed: Any) -> None:
+        """Says "changed" once a person has changed one of the settings on show.
+
+        `pressed` are events of buttons that change settings.
+        """
+        changed = _mark(self.id, "changed", "true")
+        gr.on([w.input for w in widgets if hasattr(w, "input")], None, None, None, js=changed)
+        for event in pressed:
+            event.success(None, None, None, js=changed)
