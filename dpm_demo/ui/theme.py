@@ -132,7 +132,8 @@ CSS = """
 .run-bar[data-running="true"] .run-go { display: none; }
 .run-bar:not([data-running="true"]) .run-stop { display: none; }
 .run-bar[data-changed="true"] .run-go::after { content: " · changed, run again"; font-weight: 400; }
-.tabitem:has(.run-bar[data-running="true"]) [class*="waits-"] { opacity: 0.5; }
+.tabitem:has(.run-bar[data-running="true"]) :is([class*="waits-"], [class*="waits-"] button) {
+  cursor: not-allowed; }
 .result-first { order: -1; }
 .estimate { margin: -4px 2px; } .estimate p { font-size: 12px; opacity: 0.8; }
 /* a note that is empty is not to be a region that scrolls */
