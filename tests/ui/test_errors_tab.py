@@ -297,6 +297,8 @@ def test_in_the_page_both_runs_end_complete_and_a_bad_tolerance_is_one_sentence(
     expect(page.locator("#errors-plot .js-plotly-plot")).to_be_visible()
     expect(page.locator("#errors-plot")).to_contain_text("step size h")
     expect(page.locator("#errors-hops")).to_contain_text("from noise to picture")
+    link = page.locator("#errors-link").locator("input, textarea")
+    expect(link).to_have_value(re.compile(r"\?tab=errors&"))
 
     tolerance = page.locator("#errors-tolerance input")
     tolerance.fill("abc")

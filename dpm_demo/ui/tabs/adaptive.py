@@ -153,7 +153,9 @@ def build(
             async for lines, text in stream:
                 yield gr.update(value=lines, visible=True), text
 
-    bar.follows(on_click(serving, "errors", bar.go.click, inputs, panes, note, of_a_run, run))
+    started = on_click(serving, "errors", bar.go.click, inputs, panes, note, of_a_run, run)
+    bar.follows(started)
+    links.written_by(started.success, query, inputs, link)
     table_panes = [shown, note]
     bar.follows(
         on_click(serving, "errors", fill.click, inputs, table_panes, note, of_the_table, fill_table)
