@@ -571,6 +571,13 @@ def test_a_phone_shows_one_row_of_a_grid_at_a_time_and_never_scrolls_sideways(
     expect(tiles.nth(3)).to_contain_text("5 evaluations")
     expect(tiles.nth(2)).to_be_hidden()
     phone.expect_pixel(3, code(3, 5, 0, "x0"))
+    as_high = compare_value("rows of one height")
+    as_high["tiles"][3]["best"] = False
+    phone.post(as_high)
+    phone.at("player-scrub").fill("2")
+    row.select_option("order 1, multistep")
+    phone.expect_pixel(0, code(0, 2, 0, "x0"))  # not that of the end
+    row.select_option("order 2, multistep")
     phone.post(compare_value("phone again"))
     expect(row).to_have_value("order 2, multistep")  # as what is shown
     expect(tiles.nth(3)).to_be_visible()

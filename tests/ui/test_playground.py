@@ -81,6 +81,10 @@ def test_fewer_evaluations_miss_by_more_and_a_click_starts_a_particle(page):
     plane.get_by_role("button", name="Play").click()
     plane.get_by_role("button", name="draw").click()
     expect(verdict).to_contain_text("draw your own data")
+    plane.get_by_role("button", name="Add one").press("Enter")  # as a click would, by the keyboard
+    expect(verdict).to_contain_text("misses by")
+    plane.get_by_role("button", name="Clear").click()
+    expect(verdict).to_contain_text("draw your own data")
     time.fill("0.5")  # nothing moves, and nothing is wrong
     plane.locator("canvas").click(position={"x": 150, "y": 150})
     expect(verdict).to_contain_text("misses by")
@@ -103,6 +107,10 @@ def test_a_parabola_gains_more_than_a_constant_from_halved_steps(page):
     expect(verdict).to_contain_text("Mean error with 12:")
     steps = line.get_by_role("slider", name="Steps")
     expect(steps).to_have_value("12")
+    steps.fill("17")
+    expect(line.get_by_role("button", name="Halve every step")).to_be_disabled()
+    steps.fill("16")
+    expect(line.get_by_role("button", name="Halve every step")).to_be_enabled()
     steps.fill("6")
     expect(verdict).to_contain_text("Mean error with 6:")
     place = box.bounding_box()

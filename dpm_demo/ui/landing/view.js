@@ -246,6 +246,7 @@ function paintButton(scene) {
   setText(why, note);
   for (const chip of /** @type {NodeListOf<HTMLElement>} */ (foot.querySelectorAll("[data-name]"))) {
     setAttribute(chip, "aria-pressed", String(chip.dataset.name === scene?.recorded));
+    setAttribute(chip, "aria-disabled", String(state.running)); // the run is on show
   }
 }
 

@@ -159,6 +159,7 @@ rowSelect.addEventListener("change", () => {
   state.row = rowSelect.selectedIndex;
   layout();
   fitScrubber();
+  schedule(); // off the end too
 });
 pickButton.addEventListener("click", () => {
   forget(!state.picking);

@@ -255,7 +255,7 @@ function tick(now) {
     }
   }
   const loops = state.looping && model.frames > 1 && !state.strip && root.clientWidth > 0;
-  if (loops) state.frame = Math.floor(((now - state.loopStart) / 1000) * model.fps) % model.frames;
+  if (loops) state.frame = Math.floor((Math.max(0, now - state.loopStart) / 1000) * model.fps) % model.frames;
   const turns = over.tick(now);
   paint();
   if (state.playing || loops || turns) schedule();

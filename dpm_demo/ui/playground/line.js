@@ -14,7 +14,11 @@ const ask = asker((payload) => server.line(payload), (answer) => {
   speak();
   paint();
 });
-const refresh = () => ask({ lambdas: state.lambdas, order: state.order });
+const MOST = 32; // steps
+const refresh = () => {
+  halve.disabled = 2 * (state.lambdas.length - 1) > MOST;
+  ask({ lambdas: state.lambdas, order: state.order });
+};
 function speak() {
   const { mean_error: error, halved } = state.answer;
   const way = { 1: "a constant", 2: "a line", 3: "a parabola" }[state.order];
@@ -144,7 +148,9 @@ function paintLines(width) {
   lines.setAttribute("aria-label", `Mean error against evaluations; ${slopes.join("; ")}`);
 }
 function move(k, lam) {
-  const [a, b] = [state.lambdas[k - 1] + 0.05, state.lambdas[k + 1] - 0.05];
+  const [left, right] = [state.lambdas[k - 1], state.lambdas[k + 1]];
+  const gap = Math.min(0.05, (right - left) / 4);
+  const [a, b] = [left + gap, right - gap];
   state.lambdas = state.lambdas.map((v, i) => (i === k ? Math.min(b, Math.max(a, lam)) : v));
   refresh();
 }
@@ -170,14 +176,13 @@ canvas.addEventListener("keydown", (event) => {
   else move(chosen, state.lambdas[chosen] + step);
   paint();
 });
-const count = slider("Steps", 2, 32, 1, 6, (value, shown) => {
+const count = slider("Steps", 2, MOST, 1, 6, (value, shown) => {
   shown.textContent = String(value);
   state.lambdas = even(value);
   chosen = 1;
   refresh();
 });
 const halve = make("button", { type: "button", onclick: () => {
-  if (state.lambdas.length > 17) return;
   state.lambdas = state.lambdas.flatMap((v, k) => (k ? [(state.lambdas[k - 1] + v) / 2, v] : [v]));
   count.shown.textContent = count.input.value = String(state.lambdas.length - 1);
   refresh();

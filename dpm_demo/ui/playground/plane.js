@@ -11,7 +11,7 @@ const state = {
 };
 const calm = page.matchMedia("(prefers-reduced-motion: reduce)").matches;
 // its name becomes the verdict once there is one
-const canvas = make("canvas", { role: "img", tabindex: 0, "aria-label": "Particles and their paths" });
+const canvas = make("canvas", { role: "img", "aria-label": "Particles and their paths" });
 const hint = make("p", { class: "hint" });
 const HINT = "Click: a particle starts there. Dots: evaluations. Faint: where particles should go. Dashed: how far off they end.";
 const spec = () => ({
@@ -33,6 +33,9 @@ const askScene = asker((spec) => server.scene(spec), (answer, spec) => {
 });
 function solve() {
   const { newest: scene, nfe, orders, method, schedule, weights, taper } = state;
+  const query = new URLSearchParams({ tab: "compare", model: "mixture", budgets: String(nfe) });
+  for (const o of orders) query.append("row", `order=${o} method=${method} schedule=${schedule} weights=${weights}`);
+  link.setAttribute("href", `?${query}`);
   if (!scene) return;
   if (orders.length) return askWalks({ scene, asked: { ...scene.spec, nfe, orders, method, schedule, weights, taper } });
   askWalks(null);
@@ -48,7 +51,7 @@ function begin() {
     askWalks(null);
     state.scene = state.newest = null;
     state.walks = [];
-    verdict.textContent = "Click into the square to draw your own data: every click is a blob.";
+    verdict.textContent = "Click into the square to draw your own data, or add one anywhere: every click is a blob.";
     return paint();
   }
   askScene(spec());
@@ -272,12 +275,6 @@ const layer = (name, title) =>
     paint();
   });
 const link = make("a", { class: "try", href: "#" }, "Try this in Compare →");
-link.addEventListener("click", () => {
-  const query = new URLSearchParams({ tab: "compare", model: "mixture", budgets: String(state.nfe) });
-  for (const o of state.orders)
-    query.append("row", `order=${o} method=${state.method} schedule=${state.schedule} weights=${state.weights}`);
-  link.setAttribute("href", `?${query}`);
-});
 const DATA = [["islands", "islands"], ["ring", "ring"], ["moons", "moons"], ["two", "two"], ["own", "draw"]];
 const controls = make(
   "div", { class: "controls" },
@@ -294,13 +291,14 @@ const controls = make(
   make("div", { class: "ticks" }, layer("density", "density"), layer("field", "field"), layer("exact", "exact paths"), layer("paths", "solver's paths")),
   make("div", { class: "row" },
     make("button", { type: "button", onclick: () => ((state.seed = Math.floor(Math.random() * 2 ** 31)), begin()) }, "New noise"),
+    make("button", { type: "button", onclick: () => put(anywhere(), anywhere()) }, "Add one"), // what a click does, by key
     make("button", { type: "button", onclick: () => ((state.blobs = []), (state.own = []), begin()) }, "Clear"),
   ),
   link,
 );
-canvas.addEventListener("click", (event) => {
-  const x = ((event.offsetX % side) / side * 2 - 1) * state.reach;
-  const y = -(event.offsetY / side * 2 - 1) * state.reach;
+const anywhere = () => (Math.random() * 1.6 - 0.8) * state.reach;
+/** A blob of data, or a particle that starts there. */
+function put(x, y) {
   if (state.shape === "own" && state.blobs.length < 24) state.blobs = [...state.blobs, [x, y]];
   else if (state.own.length < 40) {
     state.own = [...state.own, [x, y]];
@@ -308,6 +306,10 @@ canvas.addEventListener("click", (event) => {
     setTime(1);
   }
   begin();
+}
+canvas.addEventListener("click", (event) => {
+  const x = ((event.offsetX % side) / side * 2 - 1) * state.reach;
+  put(x, -(event.offsetY / side * 2 - 1) * state.reach);
 });
 hint.textContent = HINT;
 root.append(

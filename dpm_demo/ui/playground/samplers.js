@@ -83,7 +83,7 @@ function show() {
   count.value = `${found.length} of ${rows.length} samplers`;
 }
 
-const search = make("input", { type: "search", placeholder: "euler, karras, 2m, order 2 …", "aria-label": "Search" });
+const search = make("input", { type: "search", placeholder: "euler, heun, 2m, sde …", "aria-label": "Search" });
 search.addEventListener("input", () => {
   wanted = search.value.trim().toLowerCase();
   show();

@@ -160,7 +160,8 @@ def build(
         model = await serving.model(str(values["model"]))
         comparison = replace(
             comparison_of_values(values, no_taper=plain),
-            budgets=tuple(budgets_of_text(str(words))),
+            # as the page lays them out: from few to many
+            budgets=tuple(sorted(budgets_of_text(str(words)))),
             rows=rows.read(texts),
         )
         asked = comparison, model, serving.references, serving.limits

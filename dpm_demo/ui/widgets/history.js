@@ -40,12 +40,14 @@ function show() {
   root.hidden = runs.length === 0;
   pair.hidden = runs.length < 2;
   setAttribute(pair, "aria-pressed", String(pairing));
+  const at = strip.contains(document.activeElement) ? document.activeElement?.getAttribute("data-run") : null;
   strip.replaceChildren(...runs.map(({ run, thumb, title }) => {
     const on = String(chosen.includes(run));
     const onclick = () => press(run);
-    return make("button", { type: "button", title, "aria-label": title, "aria-pressed": on, onclick },
+    return make("button", { type: "button", title, "aria-label": title, "aria-pressed": on, "data-run": run, onclick },
       make("img", { src: thumb, alt: "" }), make("span", { text: title }));
   }));
+  if (at) for (const one of strip.children) if (one.getAttribute("data-run") === at) /** @type {HTMLElement} */ (one).focus();
 }
 
 pair.addEventListener("click", () => {
