@@ -74,7 +74,8 @@ def read_solvers(texts: Sequence[str], model: Model, known: Results | None) -> l
             found += [solver_of_text(name) for name in names]
         else:
             found.append(solver_of_text(text))
-    return list(dict.fromkeys(found))
+    cap = Solver(method="adaptive").nfe  # not that of a row: it chooses its own budget
+    return list(dict.fromkeys(s if s.method != "adaptive" else replace(s, nfe=cap) for s in found))
 
 
 def _catalogue(model: Model, schedule: str) -> list[Solver]:

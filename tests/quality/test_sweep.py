@@ -200,7 +200,9 @@ def test_solvers_are_read_as_words_all_and_best(model: Model) -> None:
 
 
 def test_adaptive_solvers_count_what_they_spent(model: Model, tmp_path: Path) -> None:
-    adaptive = Solver(method="adaptive", order=2)
+    adaptive, named = read_solvers(["order=2 method=adaptive", "dpm_adaptive"], model, None)
+    assert adaptive == Solver(method="adaptive", order=2)
+    assert named.nfe == adaptive.nfe == 200
     assert with_budgets([SOLVER, adaptive], [5, 8]) == [
         replace(SOLVER, nfe=5),
         replace(SOLVER, nfe=8),
