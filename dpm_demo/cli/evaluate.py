@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,13 +10,13 @@ from typer import Option
 from dpm_demo.cli import output
 from dpm_demo.cli.options import Budgets, Device, Guidance, Model, Runtime
 from dpm_demo.media.files import folder_for
-from dpm_demo.request.codec import budgets_of_text, parse_list, read, solver_of_text
+from dpm_demo.request.codec import budgets_of_text, parse_list, read
 
 if TYPE_CHECKING:
     from dpm_demo.models.model import Model as Opened
     from dpm_demo.quality.compute import Runner
     from dpm_demo.quality.extract import Extractor, RealFeatures
-    from dpm_demo.quality.results import Line, Results
+    from dpm_demo.quality.results import Line
     from dpm_demo.quality.store import Store
     from dpm_demo.solver.settings import Solver
     from dpm_demo.training.data import Pictures
@@ -94,10 +93,12 @@ def evaluate(
 
     run = _runner(ray, model, device)
     opened = api.load(model, device, runtime=runtime)
-    if per_class and "category" not in opened.labels:
-        raise ValueError(f"per-class: {opened.name} has no categories to ask for.")
+    if per_class:
+        _check_classes(opened)
     where = folder_for(out)
     pictures = None if data is None else output.pictures(data, opened.picture_shape()[-1])
+    if pictures is not None and opened.frames == 1 and DISTANCES & wanted:
+        _check_alike(opened, pictures)
     file = where / "results.json"
     known = Results.read(file) if file.exists() else None
     plain = sweep.read_solvers(solvers or ["order=1", "order=2", "order=3"], opened, known)
@@ -113,16 +114,20 @@ def evaluate(
     _compute(store, sweep.with_budgets(plain, budgets), seeds, n_error, run)
     train = None if real is None else real.train
     found = sweep.results(store, store.solvers(), seeds, n_error, train, held)
+    mine = [line for line in found.lines if line.fd is not None]
     if known is not None:
         found = found.with_known(known)
+    found.write(where)
     if real is not None:
         found.notes["distinct real pictures"] = dict(
             zip(("training", "held out"), real.distinct, strict=True)
         )
     if per_class:
         found.notes["class_accuracy"] = _class_accuracy(opened, per_class, pictures)
-    if pictures is not None and look is not None and opened.frames == 1:
-        found.notes["neighbours"] = _neighbours(store, found, pictures, where)
+    if pictures is not None and look is not None and opened.frames == 1 and mine:
+        best = min(mine, key=lambda x: (abs(x.nfe - 20), x.fd or 0))
+        solver = sweep.solver_of(store, best, seeds)
+        found.notes["neighbours"] = _neighbours(store, best, solver, pictures, where)
     found.write(where)
     output.say(found.markdown())
     for name, note in found.notes.items():
@@ -156,6 +161,28 @@ def _seeds(seed: int | None, text: str | None, n: int | None) -> list[int]:
     if n is not None and n > len(seeds):
         raise ValueError(f"n must be at most the {len(seeds)} seeds of seed-range, not {n}")
     return seeds[:n]
+
+
+def _check_classes(model: Opened) -> None:
+    """Raises ValueError where the classes of samples cannot be told."""
+    from dpm_demo.quality.classes import shows_categories
+
+    if model.frames > 1:
+        raise ValueError(f"per-class: it is of pictures, and {model.name} makes clips.")
+    if not shows_categories(model.labels):
+        raise ValueError(f"per-class: {model.name} has no categories of emoji to ask for.")
+
+
+def _check_alike(model: Opened, pictures: Pictures) -> None:
+    """Raises ValueError where the real pictures are of another kind than a model's samples."""
+    made, real = (
+        " x ".join(map(str, s[1:])) for s in (model.picture_shape(), pictures.data[0].shape)
+    )
+    if made != real:
+        raise ValueError(
+            f"data: its pictures are of {real} pixels, and {model.name} makes {made}; give "
+            "pictures of that size."
+        )
 
 
 def _real(
@@ -217,19 +244,21 @@ def _runner(address: str | None, model: str, device: str) -> Runner:
 
 
 def _class_accuracy(model: Opened, per_class: int, pictures: Pictures | None) -> dict[str, Any]:
-    from dpm_demo.quality.classes import class_accuracy, held_out_accuracy
+    from dpm_demo.quality.classes import class_accuracy, held_out_accuracy, shows_categories
     from dpm_demo.request.generate import GenerateRequest
 
     guidance = GenerateRequest().guidance
     with output.bar(total=len(model.labels["category"]), desc="classes") as bar:
         right = class_accuracy(model, per_class, guidance, on_progress=lambda: bar.update(1))
     note = {"n": per_class, "guidance": guidance, "nfe": 20, **right}
-    if pictures is not None:
+    if pictures is not None and shows_categories(pictures.axes):
         note["held-out pictures"] = held_out_accuracy(pictures)
     return note
 
 
-def _neighbours(store: Store, found: Results, pictures: Pictures, out: Path) -> dict[str, Any]:
+def _neighbours(
+    store: Store, best: Line, solver: Solver, pictures: Pictures, out: Path
+) -> dict[str, Any]:
     """How near samples are to training pictures; draws a sheet of the first of them."""
     import numpy as np
     import torch
@@ -242,10 +271,6 @@ def _neighbours(store: Store, found: Results, pictures: Pictures, out: Path) -> 
         training_features,
     )
 
-    best = min(
-        (x for x in found.lines if x.fd is not None), key=lambda x: (abs(x.nfe - 20), x.fd or 0)
-    )
-    solver = replace(solver_of_text(best.solver), nfe=best.nfe)
     train, held = pictures.subset(held=False), pictures.subset(held=True)
     look = store.look
     assert look is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,14 @@ from dpm_demo.quality.extract import EMOJI_FEATURES
 from dpm_demo.quality.features import accuracy, load_features
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
-from dpm_demo.training.data import Pictures
+from dpm_demo.training.data import EMOJI_AXES, Pictures
 
 AXIS = "category"
+
+
+def shows_categories(axes: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the categories among these labels are those that the classifier knows."""
+    return tuple(axes.get(AXIS, ())) == EMOJI_AXES[AXIS]
 
 
 def class_accuracy(
@@ -28,8 +33,8 @@ def class_accuracy(
 
     Category k has the seeds from 1000 k on. Raises ValueError for a model without categories.
     """
-    if AXIS not in model.labels:
-        raise ValueError(f"model: {model.name} has no categories to ask for.")
+    if not shows_categories(model.labels):
+        raise ValueError(f"model: {model.name} has no categories of emoji to ask for.")
     judge = load_features(EMOJI_FEATURES)
     solver, right = Solver(nfe=nfe, order=2), {}
     for k, name in enumerate(model.labels[AXIS]):

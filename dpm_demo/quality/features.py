@@ -69,13 +69,14 @@ class EmojiClassifier(nn.Module):
 
 
 def accuracy(network: EmojiClassifier, pictures: Pictures, batch: int = 128) -> dict[str, float]:
-    """Share of pictures whose most likely choice is their label, for every axis."""
+    """Share of pictures whose most likely choice is their label, for every axis it knows."""
     network.eval()
-    right = dict.fromkeys(pictures.axes, 0)
+    known = [(k, axis) for k, axis in enumerate(pictures.axes) if axis in network.axes]
+    right = dict.fromkeys((axis for _, axis in known), 0)
     with torch.no_grad():
         for rows in torch.arange(len(pictures)).split(batch):
             logits = network(from_levels(pictures.data[rows]))
-            for k, axis in enumerate(pictures.axes):
+            for k, axis in known:
                 hit = logits[axis].argmax(1) == pictures.labels[rows, k]
                 right[axis] += int(hit.sum())
     return {axis: n / max(len(pictures), 1) for axis, n in right.items()}

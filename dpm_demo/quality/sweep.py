@@ -119,8 +119,23 @@ def _line(
         figures["n"] = len(rows)
         for name in ("difference", "neighbour_psnr"):
             figures[name] = float(np.median([row[name] for row in rows]))
-    spent = round(float(np.mean([row["nfe"] for row in rows])))  # adaptive: its budget is a cap
-    return Line(solver_text(solver), spent, **figures) if figures else None
+    return Line(solver_text(solver), _spent(rows), **figures) if figures else None
+
+
+def _spent(rows: Sequence[Mapping[str, np.ndarray]]) -> int:
+    """What a line says of the budget: an adaptive solver's own is a cap."""
+    return round(float(np.mean([row["nfe"] for row in rows])))
+
+
+def solver_of(store: Store, line: Line, seeds: Sequence[int]) -> Solver:
+    """The setting that a line of `results` over these seeds is of, with its budget or cap."""
+    for solver in store.solvers():
+        if solver_text(solver) == line.solver:
+            known = store.rows(solver, seeds)
+            rows = [known[seed] for seed in seeds if seed in known]
+            if rows and _spent(rows) == line.nfe:
+                return solver
+    raise ValueError(f"solver: nothing is known of {line.solver!r} at {line.nfe} evaluations")
 
 
 def _squares(known: Mapping[int, Mapping[str, np.ndarray]], seeds: Sequence[int]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """`python -m dpm_demo evaluate`, as it is called."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+import dpm_demo as dpm
 from dpm_demo.__main__ import main
-from dpm_demo.quality import extract
+from dpm_demo.cli import evaluate as command
+from dpm_demo.quality import classes, extract
 from dpm_demo.quality.results import Results
-from dpm_demo.training.data import Pictures
+from dpm_demo.training.data import EMOJI_AXES, Pictures
 
 SMALL = "evaluate --model mixture --nfe 2,4 -n 24 --error-seeds 2 --solvers order=1"
 
@@ -90,6 +93,58 @@ def test_distances_to_other_pictures_are_another_sweep_and_what_is_left_out_is_s
     assert "real.json" in said.splitlines()[-1] and "choose another folder" in said
 
 
+@pytest.mark.usefixtures("fewer_draws")
+@pytest.mark.parametrize("solver", ["dpm_adaptive", "order=2 window=2"])
+def test_the_neighbours_are_of_a_setting_whatever_it_spent(
+    solver: str, tmp_path: Path, data: Path
+) -> None:
+    words = ["evaluate", "--model", "mixture", "--nfe", "4", "-n", "3", "--metrics", "fd"]
+    more = ["--solvers", solver, "--data", str(data), "--out", str(tmp_path)]
+    assert main([*words, *more]) == 0
+    found = Results.read(tmp_path / "results.json")
+    assert found.notes["neighbours"]["n"] == 3
+    assert found.notes["neighbours"]["nfe"] == found.lines[0].nfe != 4
+
+
+@pytest.mark.usefixtures("fewer_draws")
+def test_what_was_measured_is_written_before_the_notes_are_made(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*asked: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "_neighbours", stopped)
+    words = [*SMALL.split(), "--metrics", "fd", "--data", str(data), "--out", str(tmp_path)]
+    main(words)
+    assert [line.nfe for line in Results.read(tmp_path / "results.json").lines] == [2, 4]
+
+
+def test_class_accuracy_leaves_out_pictures_of_other_classes(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classes, "class_accuracy", lambda *asked, **more: {"all": 1.0})
+    model, other = dpm.load("emoji-image", "cpu"), Pictures.load(data)
+    assert "held-out pictures" not in command._class_accuracy(model, 2, other)
+    labels = torch.zeros(len(other), 2, dtype=torch.int16)
+    same = replace(other, axes={**other.axes, "category": EMOJI_AXES["category"]}, labels=labels)
+    assert 0 <= command._class_accuracy(model, 2, same)["held-out pictures"] <= 1
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (3, 4, 32, 32)])
+def test_real_pictures_of_another_size_are_refused_before_any_work(
+    shape: tuple[int, ...], tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = Pictures.load(data)
+    pixels = torch.zeros(len(known), *shape, dtype=torch.uint8)
+    replace(known, data=pixels).save(tmp_path / "other.npz")
+    words = ["--data", str(tmp_path / "other.npz"), "--out", str(tmp_path / "out")]
+    assert main([*SMALL.split(), *words]) == 1
+    said = capsys.readouterr().err.strip()
+    size = " x ".join(map(str, shape[1:]))
+    assert f"data: its pictures are of {size} pixels, and mixture makes 32 x 32" in said
+    assert len(said.splitlines()) == 1 and not list((tmp_path / "out").iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -109,6 +164,7 @@ def test_distances_to_other_pictures_are_another_sweep_and_what_is_left_out_is_s
         ("--error-seeds -1", "error-seeds"),
         ("--per-class -1", "per-class"),
         ("--per-class 2", "per-class: mixture has no categories"),
+        ("--per-class 2 --model emoji-video", "per-class: it is of pictures, and emoji-video"),
         ("--per-class 2 --metrics rmse", "per-class is measured beside fd"),
         ("--precision fast", "too coarse for errors"),
         ("--label drawn --metrics fd", "give --data"),
