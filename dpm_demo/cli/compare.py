@@ -85,15 +85,16 @@ def compare(
     outcome = _run(comparison, opened)
     cells, figures = outcome.cells, outcome.values
     text = csv_text(comparison, cells, figures)
-    page = convergence(comparison, cells, figures).to_html(include_plotlyjs=True)
-    files = {
-        "grid.png": grid_png(outcome),
-        "convergence.html": page,
-        "convergence.png": convergence_png(comparison, cells, figures),
-        "table.csv": text,
+    files = {  # the table first, whatever becomes of the pictures
+        "table.csv": lambda: text,
+        "convergence.html": lambda: convergence(comparison, cells, figures).to_html(
+            include_plotlyjs=True
+        ),
+        "convergence.png": lambda: convergence_png(comparison, cells, figures),
+        "grid.png": lambda: grid_png(outcome),
     }
     for name, content in files.items():
-        output.write(where / name, content)
+        output.write(where / name, content())
     output.say(text.rstrip())
     slopes = {}
     for number, known in rows_of(cells, figures):

@@ -82,7 +82,7 @@ def labelled_grid(
         pictures: rows of cells, all of one shape `(h, w, 3)`; None is an empty cell.
         row_titles, column_titles: one for each row and column.
         captions: under each cell; lines are split at newlines.
-        scale: integer upscaling of the pictures.
+        scale: integer upscaling of the pictures; less where the table would be too large.
         best: cells to mark (a frame and a star).
         title: a line above everything.
 
@@ -101,21 +101,25 @@ def labelled_grid(
     for name, table in (("captions", captions), ("best", best)):
         if table is not None and [len(row) for row in table] != [columns] * rows:
             raise ValueError(f"{name} must have {rows} rows of {columns} entries.")
-    height, width = (scale * side for side in check_pictures(filled, "pictures").shape[1:3])
+    sides = check_pictures(filled, "pictures").shape[1:3]
 
     font, small, heading = (ImageFont.load_default(size) for size in (14, 12, 16))
     texts = [[str(cell) for cell in row] for row in captions] if captions is not None else []
     lines = max((cell.count("\n") + 1 for row in texts for cell in row if cell), default=0)
     widest = max((_width(t, small) for row in texts for c in row for t in c.split("\n")), default=0)
     margin, gap, line = 16, 12, 16
-    cell_width = max(width, min(widest, 2 * width + 80))
-    cell_height = height + lines * line + (4 if lines else 0)
     left = margin + min(240, max(_width(t, font) for t in row_titles)) + gap
     top = margin + (28 if title else 0) + 24
-    size = (
-        left + columns * (cell_width + gap) - gap + margin,
-        top + rows * (cell_height + gap) - gap + margin,
-    )
+    for factor in range(max(scale, 1), 0, -1):
+        height, width = (factor * side for side in sides)
+        cell_width = max(width, min(widest, 2 * width + 80))
+        cell_height = height + lines * line + (4 if lines else 0)
+        size = (
+            left + columns * (cell_width + gap) - gap + margin,
+            top + rows * (cell_height + gap) - gap + margin,
+        )
+        if max(size) <= MAX_SIDE:
+            break
     if max(size) > MAX_SIDE:
         raise ValueError(f"the grid would be {size[0]} x {size[1]} pixels; at most {MAX_SIDE}.")
 
@@ -135,7 +139,7 @@ def labelled_grid(
             if cell is None:
                 draw.rectangle(box, fill="#f2f2f2", outline="#cccccc")
             else:
-                canvas.paste(Image.fromarray(upscale(check_picture(cell)[..., :3], scale)), (x, y))
+                canvas.paste(Image.fromarray(upscale(check_picture(cell)[..., :3], factor)), (x, y))
                 draw.rectangle(box, outline="#cccccc")
             if best is not None and best[i][j]:
                 draw.rectangle((x - 3, y - 3, x + width + 2, y + height + 2), outline=0, width=2)

@@ -177,6 +177,15 @@ def test_json_is_all_that_standard_output_has(tmp_path: Path, capsys) -> None:
     assert set(found["slopes"]) == {"order=1"}
 
 
+def test_a_comparison_keeps_its_figures_where_its_grid_would_be_too_large(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr("dpm_demo.media.grid.MAX_SIDE", 40)
+    assert main(f"compare --model mixture --nfe 4 --orders 1 --out {tmp_path}".split()) == 1
+    assert "the grid would be" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} >= {"table.csv", "convergence.png"}
+
+
 def test_json_has_no_number_that_json_does_not_have() -> None:
     assert json.loads(output.to_json({"a": [float("inf"), 1.5], "b": (Path("x"), None)})) == {
         "a": ["inf", 1.5],

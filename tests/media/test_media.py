@@ -14,6 +14,7 @@ from PIL import Image
 from dpm_demo.media.clips import _check_decodes, animated_webp, gif, mp4
 from dpm_demo.media.files import zip_files
 from dpm_demo.media.grid import labelled_grid, sheet, sprite_sheet, upscale
+from dpm_demo.media.pixels import MAX_SIDE
 from dpm_demo.media.png import data_uri, png, png_text
 
 
@@ -149,6 +150,14 @@ def test_labelled_grid_keeps_a_long_caption_inside_the_picture() -> None:
     row = [noise(8, 8, 3), noise(8, 8, 3)]
     grid = labelled_grid([row], ["r" * 500], ["c" * 500, "d"], [["e" * 500, "f"]], scale=2)
     assert grid.shape[1] < 1000
+
+
+def test_labelled_grid_enlarges_as_far_as_a_file_may_be_large() -> None:
+    row = [noise(8, 512, 3)] * 4
+    large, fitting = (labelled_grid([row], ["a"], [""] * 4, scale=scale) for scale in (4, 3))
+    assert np.array_equal(large, fitting) and 3 * 4 * 512 < large.shape[1] <= MAX_SIDE
+    with pytest.raises(ValueError, match="the grid would be"):
+        labelled_grid([row * 5], ["a"], [""] * 20)
 
 
 def test_labelled_grid_spells_out_what_its_font_cannot_draw() -> None:
