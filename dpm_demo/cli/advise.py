@@ -43,6 +43,7 @@ def advise(
 
     opened = api.load(model, device)
     race = answers.race_of(request, opened)
+    where = folder_for(out) if out else None
     with output.bar(total=race.total, desc=f"{len(race.solvers)} solvers", unit="evaluation") as b:
         for step in race.run():
             b.update(step.done - b.n)
@@ -51,8 +52,7 @@ def advise(
     for program, code in answers.codes(made).items():
         output.say(f"\n# {program}\n{code.rstrip()}")
     found = answers.to_dict(made)
-    if out:
-        where = folder_for(out)
+    if where is not None:
         page = answers.figure(made).to_html(include_plotlyjs=True)
         output.write(where / "advice.html", page)
         output.write(where / "advice.json", output.to_json(found) + "\n")

@@ -83,6 +83,8 @@ def evaluate(
     n_error = error_seeds if {"rmse", "psnr"} & wanted else 0
     if per_class and not DISTANCES & wanted:
         raise ValueError("per-class is measured beside fd, kid or is: name one in --metrics")
+    if inception_weights is not None and features != "inception":
+        raise ValueError("inception-weights: nothing reads them without --features inception")
     if precision == "fast" and n_error:
         raise ValueError("precision fast is too coarse for errors; give --metrics fd,kid,is")
 

@@ -18,7 +18,7 @@ def prepare(
     packages: Annotated[Path, Option(help="Folder of the packages' tarballs.")] = Path("data/npm"),
     fetch: Annotated[bool, Option("--fetch", help="Bring the packages with npm first.")] = False,
     size: Annotated[int, Option(min=8, help="Side of the pictures.")] = 32,
-    frames: Annotated[int, Option(min=2, help="Of a clip.")] = 16,
+    frames: Annotated[int | None, Option(min=2, help="Of a clip (default: 16).")] = None,
     words: Annotated[
         bool, Option("--words", help="With each emoji's name, for prompts; of images.")
     ] = False,
@@ -26,6 +26,13 @@ def prepare(
     """Make the emoji data sets from their npm packages (fetched with npm if asked)."""
     from dpm_demo.training.data import NPM_IMAGES, NPM_VIDEOS, prepare_images, prepare_videos
 
+    if out.suffix != ".npz":
+        raise ValueError(f"out: {out} is to be a file whose name ends in .npz.")
+    if words and what == "videos":
+        raise ValueError("words: clips have none; leave --words out.")
+    if frames is not None and what == "images":
+        raise ValueError("frames: pictures have none; leave --frames out.")
+    folder_for(out.parent)
     folder_for(packages, "packages")
     if fetch:
         wanted = NPM_IMAGES if what == "images" else (NPM_IMAGES[0], *NPM_VIDEOS)
@@ -36,7 +43,7 @@ def prepare(
     if what == "images":
         pictures = prepare_images(packages, size, output.bar, words)
     else:
-        pictures = prepare_videos(packages, size, frames, output.bar)
+        pictures = prepare_videos(packages, size, frames or 16, output.bar)
     pictures.save(out)
     shape = tuple(pictures.data.shape[1:])
     output.say(f"{out}: {len(pictures)} of shape {shape}")

@@ -24,7 +24,10 @@ SUFFIXES = frozenset(
     )
 )
 # What Pillow raises for files that are damaged, cut short, or of something else.
-_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError)
+_DAMAGED = (
+    *(OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError),
+    RuntimeError,  # of an AVIF
+)
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # modes with more than 8 bits a sample
 
 

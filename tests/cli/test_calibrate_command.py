@@ -89,6 +89,15 @@ def test_prompts_are_read_a_line_each(tmp_path: Path):
         read_prompts(file)
 
 
+def test_advise_refuses_a_folder_that_cannot_be_before_the_race(
+    tmp_path: Path, monkeypatch, capsys
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("dpm_demo.calibrate.race.Race.run", lambda race: pytest.fail("it ran"))
+    assert main(["advise", "--model", "mixture", "--out", str(tmp_path / "file")]) == 1
+    assert "out: " in capsys.readouterr().err
+
+
 def test_advise_ranks_solvers_and_gives_code(tmp_path: Path, monkeypatch, capsys):
     mixture = dpm.load("mixture", device="cpu")
     monkeypatch.setattr(api, "load", lambda name, device: {"my/mixture": mixture}[name])

@@ -197,6 +197,11 @@ def test_json_has_no_number_that_json_does_not_have() -> None:
     ("words", "option"),
     [
         ("prepare images --packages {}/file --out {}/x.npz", "packages"),
+        ("prepare images --packages {} --out {}/emoji", "out"),
+        ("prepare videos --packages {} --out {}/file/x.npz", "out"),
+        ("prepare videos --packages {} --out {}/x.npz --words", "words"),
+        ("prepare images --packages {} --out {}/x.npz --frames 8", "frames"),
+        ("evaluate --inception-weights {}/file --out {}", "inception-weights"),
         (
             "train --data {}/mine --out {}/out --start checkpoints/emoji-image "
             "--weak checkpoints/emoji-image",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from dpm_demo.media.decode import PIXELS_MAX, decode
 from dpm_demo.training.folder import read_folder
@@ -120,6 +120,14 @@ def bomb(width: int, height: int) -> bytes:
 def test_a_bomb_is_refused_before_it_is_decoded(side: int) -> None:
     with pytest.raises(ValueError, match=f"more than {PIXELS_MAX // 10**6} million"):
         decode(bomb(side, side))
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_an_avif_whose_pixels_are_damaged_is_no_picture() -> None:
+    whole = saved(Image.fromarray(GREY), "AVIF")
+    start = whole.index(b"mdat") + 4
+    with pytest.raises(ValueError, match="no picture that can be read"):
+        decode(whole[:start] + bytes(len(whole) - start))
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", FILES["8 bits"]()[:60]])
