@@ -10,7 +10,7 @@ from typer import Option
 from dpm_demo.cli import output
 from dpm_demo.cli.options import Budgets, Device, Guidance, Model, Runtime
 from dpm_demo.media.files import folder_for
-from dpm_demo.request.codec import budgets_of_text, parse_list, read
+from dpm_demo.request.codec import budgets_of_text, parse_list, read, solver_text
 
 if TYPE_CHECKING:
     from dpm_demo.models.model import Model as Opened
@@ -104,6 +104,8 @@ def evaluate(
     file = where / "results.json"
     known = Results.read(file) if file.exists() else None
     plain = sweep.read_solvers(solvers or ["order=1", "order=2", "order=3"], opened, known)
+    if opened.frames == 1 and not DISTANCES & wanted:
+        _check_errors(plain, n_error)
     look, real, held = None, None, None
     if DISTANCES & wanted:
         look, real, held = _real(features, inception_weights, opened, pictures, len(seeds))
@@ -138,7 +140,8 @@ def evaluate(
         output.say(warning(len(seeds)))
     if real is not None and (said := real_warning(real.distinct[0])):
         output.say(said)
-    output.say(f"wrote results.json, .csv, .md, .html and .png to {where}")
+    kinds = ".csv, .md, .html and .png" if found.measured() else ".csv and .md"
+    output.say(f"wrote results.json, {kinds} to {where}")
     return {
         "out": where,
         "model": opened.name,
@@ -173,6 +176,17 @@ def _check_classes(model: Opened) -> None:
         raise ValueError(f"per-class: it is of pictures, and {model.name} makes clips.")
     if not shows_categories(model.labels):
         raise ValueError(f"per-class: {model.name} has no categories of emoji to ask for.")
+
+
+def _check_errors(solvers: list[Solver], n_error: int) -> None:
+    """Raises ValueError where errors alone are asked for, and there are none to measure."""
+    if not n_error:
+        raise ValueError("error-seeds must be from 1 on where only errors are measured, not 0")
+    if noisy := [solver_text(solver) for solver in solvers if solver.eta]:
+        raise ValueError(
+            f"solvers: {noisy[0]!r} draws noise of its own and has no error to measure; name fd, "
+            "kid or is in --metrics, or leave it out"
+        )
 
 
 def _check_alike(model: Opened, pictures: Pictures) -> None:

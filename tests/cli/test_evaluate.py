@@ -1,6 +1,7 @@
 """`python -m dpm_demo evaluate`, as it is called."""
 
 import csv
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,8 @@ def test_real_pictures_of_another_size_are_refused_before_any_work(
         ("--per-class 2", "per-class: mixture has no categories"),
         ("--per-class 2 --model emoji-video", "per-class: it is of pictures, and emoji-video"),
         ("--per-class 2 --metrics rmse", "per-class is measured beside fd"),
+        ("--metrics rmse --solvers 'order=2 eta=1'", "'order=2 eta=1.0' draws noise of its own"),
+        ("--metrics psnr --error-seeds 0", "error-seeds must be from 1 on"),
         ("--precision fast", "too coarse for errors"),
         ("--label drawn --metrics fd", "give --data"),
     ],
@@ -174,7 +177,7 @@ def test_bad_input_gives_one_sentence_and_exit_code_1(
     words: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = ["evaluate", "--model", "mixture", "--out", str(tmp_path)]
-    assert main([*base, *words.split()]) == 1
+    assert main([*base, *shlex.split(words)]) == 1
     error = capsys.readouterr().err.strip()
     assert sentence.lower() in error.lower()
     assert len(error.splitlines()) == 1 and not list(tmp_path.glob("*/*"))
