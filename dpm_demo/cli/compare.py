@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -85,7 +86,8 @@ def compare(
     outcome = _run(comparison, opened)
     cells, figures = outcome.cells, outcome.values
     text = csv_text(comparison, cells, figures)
-    files = {  # the table first, whatever becomes of the pictures
+    # the table first, whatever becomes of the pictures
+    files: dict[str, Callable[[], str | bytes]] = {
         "table.csv": lambda: text,
         "convergence.html": lambda: convergence(comparison, cells, figures).to_html(
             include_plotlyjs=True
