@@ -76,6 +76,13 @@ def test_the_link_is_that_of_the_settings_on_show_whatever_changed_them(visitor:
     visitor.until(lambda: asked(visitor).get("seed") == seed.input_value() != "0")
 
     visitor.number("Pictures", 1)
+    visitor.choose("Model", "emoji-image")
+    visitor.choose("Model", "mixture (exact)")
+    visitor.generate()  # for which one leaves the menu
+    visitor.finished()
+    expect(bar).to_have_attribute("data-running", "false")
+    visitor.page.wait_for_timeout(300)
+    expect(bar).to_have_attribute("data-changed", "false")
     visitor.generate()  # what is changed while it runs is not of that run
     visitor.number("Model evaluations (NFE)", 7)
     visitor.finished()

@@ -198,6 +198,7 @@ class RequestForm:
         Called after `code`.
         """
         bar.follows(started)
+        bar.watches(self.inputs)
         bar.go.click(None, None, None, js=_TO_PLAYER.replace("TAB", self.tab))
         links.written_by(started.success, self.query, self.inputs, link)
         opened.then(None, None, None, js=links.RUN.replace("TAB", self.tab))
@@ -207,7 +208,7 @@ class RequestForm:
             self.new.click(lambda: random.randint(0, SEED_MAX), None, self.seed, queue=False),
             self.reuse.click(lambda s: s, self.last_seed, self.seed, queue=False),
         ]
-        bar.watches(self.inputs, *pressed)
+        bar.follows_buttons(pressed)
         links.follows(self.inputs, self.query, link, pressed)
         follow = self.follow, [self.kind, *self.inputs], [self.text, self.line]
         changes = [demo.load, self.kind.change, *[w.change for w in self.inputs]]  # type: ignore[attr-defined]

@@ -15,6 +15,15 @@ def _mark(bar: str, name: str, value: str) -> str:
     return f"() => {{ document.getElementById('{bar}').dataset.{name} = '{value}'; }}"
 
 
+#: Gradio says a choice again when one leaves the menu, as for the button: that changes nothing.
+_CHOSEN = """(value) => {
+  const { dataset } = document.getElementById('%s');
+  const name = 'menu%d', chosen = JSON.stringify(value);
+  if (dataset[name] !== chosen) (%s)();
+  dataset[name] = chosen;
+}"""
+
+
 class RunBar:
     """Two buttons in one place, of which the page shows one (theme.CSS); on a phone it stays.
 
@@ -40,12 +49,19 @@ class RunBar:
             over(None, None, None, js=_mark(self.id, "running", "false"))
         started.failure(None, None, None, js=_mark(self.id, "changed", "true"))
 
-    def watches(self, widgets: Sequence[Any], *pressed: Any) -> None:
+    def watches(self, widgets: Sequence[Any]) -> None:
         """Says "changed" once a person has changed one of the settings on show.
 
-        `pressed` are events of buttons that change settings.
+        Called before what else follows them: the page runs the events of one change in turn.
         """
         changed = _mark(self.id, "changed", "true")
-        gr.on([w.input for w in widgets if hasattr(w, "input")], None, None, None, js=changed)
+        others = [w for w in widgets if hasattr(w, "input") and not isinstance(w, gr.Dropdown)]
+        gr.on([w.input for w in others], None, None, None, js=changed)
+        for menu in widgets:
+            if isinstance(menu, gr.Dropdown):
+                menu.input(None, menu, None, js=_CHOSEN % (self.id, menu._id, changed))
+
+    def follows_buttons(self, pressed: Sequence[Any]) -> None:
+        """Says "changed" after these events, of buttons that change settings."""
         for event in pressed:
-            event.success(None, None, None, js=changed)
+            event.success(None, None, None, js=_mark(self.id, "changed", "true"))
