@@ -125,8 +125,7 @@ class Serving:
         async def event(request: gr.Request, *args: Any) -> AsyncGenerator[Any, None]:
             of = (tab, request.session_hash)
             if alone:
-                for older in self._stops.get(of, ()):
-                    older.ask()
+                self._end(of)
             with self._placed(request) as place:
                 stop = Stop(place)
                 self._stops.setdefault(of, set()).add(stop)
@@ -157,15 +156,17 @@ class Serving:
 
     async def stop(self, tab: str, request: gr.Request) -> None:
         """Ends what the visitor runs in that tab; for the event loop's thread."""
-        for stop in self._stops.get((tab, request.session_hash), ()):
+        self._end((tab, request.session_hash))
+
+    def _end(self, of: tuple[str, str | None]) -> None:
+        for stop in self._stops.get(of, ()):
             stop.ask()
 
     async def leave(self, request: gr.Request) -> None:
         """Ends all that a visitor runs, who is gone; also what no stream of results ever told."""
-        for (_, visitor), stops in self._stops.items():
-            if visitor == request.session_hash:
-                for stop in stops:
-                    stop.ask()
+        for of in self._stops:
+            if of[1] == request.session_hash:
+                self._end(of)
 
     def stops(self, tab: str, event: Callable[..., Any]) -> None:
         """Makes `event` (a button's `click`, say) the Stop of the tab's `stoppable` events."""
