@@ -148,6 +148,25 @@ def headline(spent: Spent, adaptive: float, fixed: float, truth: str) -> str:
     )
 
 
+def table_headline(
+    spent: Sequence[Spent], adaptive: Sequence[float], fixed: Sequence[float]
+) -> str:
+    """How often adaptive steps come nearer, in a line of large type; of those that converged."""
+    met = [
+        (own, other)
+        for s, own, other in zip(spent, adaptive, fixed, strict=True)
+        if all(s.converged) and own > 0 and other > 0
+    ]
+    if not met:
+        return ""
+    won = sum(own < other for own, other in met)
+    which = "" if len(met) == len(spent) else " that were met"
+    return (
+        f"### Adaptive steps come nearer at {won} of {len(met)} tolerances{which}\n"
+        "Fixed steps spend the same number of evaluations, from the same noise. "
+    )
+
+
 def counted(spent: Spent) -> str:
     """How many tried steps were kept and how many were not, a sample."""
     count = len(spent.nfe)

@@ -157,9 +157,11 @@ def build(
     bar.follows(started)
     links.written_by(started.success, query, inputs, link)
     table_panes = [shown, note]
-    bar.follows(
-        on_click(serving, "errors", fill.click, inputs, table_panes, note, of_the_table, fill_table)
+    filled = on_click(
+        serving, "errors", fill.click, inputs, table_panes, note, of_the_table, fill_table
     )
+    bar.follows(filled)
+    links.written_by(filled.success, query, inputs, link)
     bar.watches(inputs)
     labels.follow(serving, note)
     links.follows(inputs, query, link)

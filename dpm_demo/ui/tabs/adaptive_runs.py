@@ -16,6 +16,7 @@ from dpm_demo.compare.adaptive import (
     progress,
     spent_of,
     table,
+    table_headline,
     verdict,
 )
 from dpm_demo.compare.adaptive_plots import hops_figure, steps_figure
@@ -183,5 +184,7 @@ async def tabulate(
         async for end in events:
             if isinstance(end, Preview) and (text := awaited(fixed)):
                 yield lines, text
-    errors = [measured_errors(fixed, adaptive, k) for k in range(len(solvers))]
-    yield table(solvers, spent, cap, *zip(*errors, strict=True)), ended(end)
+    pairs = [measured_errors(fixed, adaptive, k) for k in range(len(solvers))]
+    errors = list(zip(*pairs, strict=True))
+    text = ended(end) or table_headline(spent, *errors)
+    yield table(solvers, spent, cap, *errors), text

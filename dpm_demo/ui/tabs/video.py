@@ -45,23 +45,28 @@ SMOOTHED_NEXT = "Smoothing applies to clips made with Generate, once they are do
 # ---------------------------------------------------------------- files
 
 
-def before_and_after(clips: Clips, sigma: float, loop: bool) -> dict[str, Any]:
-    """The player's value: each clip as it was sampled, and beside it the smoothed one."""
+def before_and_after(
+    clips: Clips, sampled: dict[str, Any], sigma: float, loop: bool
+) -> dict[str, Any]:
+    """The player's value: each clip as it was sampled, and beside it the smoothed one.
+
+    `sampled` is the player's value of the run, which knows what each clip cost.
+    """
     pairs = [clips.pixels(), clips.pixels(sigma, loop)]
     names = ("as sampled", f"smoothed, σ = {sigma:g}")
     moved = [differences(np.moveaxis(pixels, -1, 1)) for pixels in pairs]
     tiles = []
     for k, seed in enumerate(clips.request.seeds):
+        cost = {name: sampled["tiles"][k][name] for name in ("nfe", "budget")}
         for name, pixels, motion in zip(names, pairs, moved, strict=True):
             uri = data_uri(png(sprite_sheet(pixels[k : k + 1])))
-            point = {"nfe": 1, "lam": None, "t": 0.0, "stage": 0, "picture": 0}
+            point = {"nfe": cost["nfe"], "lam": None, "t": 0.0, "stage": 0, "picture": 0}
             tiles.append(
                 {
                     "title": f"seed {seed}, {name}",
                     "caption": f"|difference| of neighbouring frames {motion[k]:.2f} of 255",
                     "state": "done",
-                    "nfe": 1,
-                    "budget": 1,
+                    **cost,
                     "record": {"x0": uri, "x": uri, "points": [point]},
                 }
             )
@@ -162,7 +167,7 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
             files = await serving.write(clip_files, clips, folder, width, bool(closed))
             shown = sampled
             if width:
-                shown = await serving.write(before_and_after, clips, width, bool(closed))
+                shown = await serving.write(before_and_after, clips, sampled, width, bool(closed))
         except ValueError as error:
             raise refuse(error) from error
         on = [gr.DownloadButton(value=str(files[k]), interactive=True) for k in KINDS_OF_FILE]
