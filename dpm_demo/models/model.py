@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from dpm_demo.models.words import Vocabulary, singular, words_of
+from dpm_demo.models.words import Vocabulary, singular
 from dpm_demo.solver.settings import Solver
 
 GUIDANCE_MAX = 20.0
@@ -176,13 +176,13 @@ class Model:
     def _told(self, chosen: tuple[int, ...], prompt: str) -> tuple[int, ...]:
         """Choices and the numbers of a prompt's words; a word that is a choice makes it, too."""
         assert self.vocabulary is not None
-        words, choices, named = words_of(prompt), list(chosen), {"any"}
-        for k, names in enumerate(self.labels.values()):
-            plain = [singular(name) for name in names]
-            named.update(plain)
-            if choices[k] == len(names):
-                choices[k] = next((plain.index(w) for w in words if w in plain), len(names))
-        return (*choices, *self.vocabulary.encode(words, named))
+        choices = list(chosen)
+        axes = [[singular(name) for name in names] for names in self.labels.values()]
+        words = self.vocabulary.read(prompt, {"any", *(name for names in axes for name in names)})
+        for k, plain in enumerate(axes):
+            if choices[k] == len(plain):
+                choices[k] = next((plain.index(w) for w in words if w in plain), len(plain))
+        return (*choices, *self.vocabulary.numbers(words))
 
     def _words(self, prompt: str | None, negative: str) -> Words | None:
         for name, text in (("prompt", prompt), ("negative_prompt", negative)):

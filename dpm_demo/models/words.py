@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 STOP = frozenset(
@@ -17,9 +17,23 @@ IRREGULAR |= {word + "s": word for word in ("cookie", "movie", "zombie", "selfie
 
 def words_of(text: str) -> list[str]:
     """The words of a text, each once: lower case, singular, without "with", "of" and the like."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    found = (singular(word) for word in re.findall(r"[a-z]+", plain) if word not in STOP)
-    return list(dict.fromkeys(word for word in found if len(word) > 1))
+    return list(dict.fromkeys(map(singular, spelled(text))))
+
+
+def spelled(text: str) -> list[str]:
+    """The words of a text as they are spelled, but in lower case and without accents."""
+    plain = _plain(text).encode("ascii", "ignore").decode()
+    return [w for w in re.findall(r"[a-z]+", plain) if len(w) > 1 and w not in STOP]
+
+
+def unread(text: str) -> str:
+    """The first part of a text of which `spelled` makes nothing: digits, emoji, other scripts."""
+    kinds = ((part, unicodedata.category(c)[0], c) for part in _plain(text).split() for c in part)
+    return next((part for part, kind, c in kinds if kind in "LNS" and not "a" <= c <= "z"), "")
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKD", text).lower()
 
 
 def singular(word: str) -> str:
@@ -32,6 +46,14 @@ def singular(word: str) -> str:
         return word[:-2]
     ends = word.endswith("s") and not word.endswith(("ss", "us", "is"))
     return word[:-1] if ends and len(word) > 3 else word
+
+
+def forms(word: str) -> Iterator[str]:
+    """What an English word may be without its plural, the likeliest first."""
+    yield from (singular(word), word)
+    for plural, single in (("ves", "f"), ("ves", "fe"), ("es", ""), ("s", "")):
+        if word.endswith(plural):
+            yield word.removesuffix(plural) + single
 
 
 @dataclass(frozen=True)
@@ -55,17 +77,26 @@ class Vocabulary:
         known = [place[word] for word in words if word in place][: self.slots]
         return (*known, *[len(self.words)] * (self.slots - len(known)))
 
-    def encode(self, words: Sequence[str], also: Collection[str] = ()) -> tuple[int, ...]:
-        """The row for the words of a prompt, of which those in `also` need no number.
+    def read(self, prompt: str, also: Collection[str] = ()) -> list[str]:
+        """The words of a prompt, each once: of the vocabulary, or of those in `also`.
 
-        Raises ValueError, one sentence, for a word that is not known, and for too many.
+        Raises ValueError, one sentence, for what is not known, and for too many.
         """
         known = {*self.words, *also}
-        for word in words:
-            if word not in known:
+        if strange := unread(prompt):
+            raise ValueError(
+                f"prompt: {strange[:40]!r} is not known here; words are of the letters a to z."
+            )
+        found = dict[str, None]()
+        for word in spelled(prompt):
+            one = next((form for form in forms(word) if form in known), None)
+            if one is None:
                 near = difflib.get_close_matches(word, sorted(known), 3, 0.6)
                 hint = f"; near it are {', '.join(near)}" if near else ""
                 raise ValueError(f"prompt: the word {word[:40]!r} is not known here{hint}.")
-        if len(words) > self.slots:
-            raise ValueError(f"prompt: at most {self.slots} words count, not {len(words)}.")
-        return self.numbers(words)
+            found[one] = None
+        if not found and prompt.strip():
+            raise ValueError(f"prompt: {prompt.strip()[:40]!r} has no word that says what to draw.")
+        if len(found) > self.slots:
+            raise ValueError(f"prompt: at most {self.slots} words count, not {len(found)}.")
+        return list(found)

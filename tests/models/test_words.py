@@ -67,6 +67,12 @@ def test_a_prompt_is_the_numbers_of_its_words_and_choices_of_labels_make_them(mo
     assert model.condition("food", prompt="noto animal").labels == (0, 1, 0, NONE, NONE)
 
 
+def test_a_plural_is_its_word_however_that_is_spelled() -> None:
+    vocabulary = Vocabulary(("bus", "genie", "glass", "horse", "knife", "party", "wolf"), 8)
+    plurals = "Buses, genies; glasses (horses) knives & parties' wolves wolf"
+    assert vocabulary.read(plurals) == ["bus", "genie", "glass", "horse", "knife", "party", "wolf"]
+
+
 @pytest.mark.parametrize("label", ["animals", "fluent animals", "any"])
 def test_old_labels_mean_what_they_meant_and_no_words(model: Model, label: str) -> None:
     plain = Model("plain", (3, 32, 32), (-5, 4.6), *[model.denoise] * 2, model.device, LABELS)
@@ -80,6 +86,11 @@ def test_old_labels_mean_what_they_meant_and_no_words(model: Model, label: str) 
         ("fluent zzz", "'zzz' is not known here"),
         ("red blue cat apple", "at most 3 words count, not 4"),
         ("q" * 5000, "is not known here"),
+        ("red 猫", "'猫' is not known here; words are of the letters a to z"),
+        ("🍎 apple", "'🍎' is not known here"),
+        ("apple 100", "'100' is not known here"),
+        ("the", "'the' has no word that says what to draw"),
+        ("buses", "the word 'buses' is not known here"),
     ],
 )
 def test_unknown_and_too_many_words_are_named_in_one_sentence(
