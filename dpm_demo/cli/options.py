@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
-from dpm_demo.solver.settings import CHOICES, Solver
+from dpm_demo.solver.settings import CHOICES, SCHEDULES, Solver
 
 Model = Annotated[str, Option(help="A name, a folder or hub:owner/name.")]
 Label = Annotated[str, Option(help='Words such as "animals" or "fluent food".')]
@@ -76,7 +76,8 @@ def solver_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a command an option for each field of `Solver`; those given are its `solver`."""
     added: dict[str, Any] = {}
     for field in fields(Solver):
-        choices = [str(c).lower() for c in CHOICES.get(field.name, ())]
+        allowed = {**CHOICES, "schedule": SCHEDULES}.get(field.name, ())
+        choices = [str(c).lower() for c in allowed]
         shown = "|".join(choices) if len(choices) < 4 else "CHOICE"
         text = ", ".join(choices) if len(choices) >= 4 else "See docs/solvers.md."
         option = Option(

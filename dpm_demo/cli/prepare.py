@@ -33,8 +33,8 @@ def prepare(
     if frames is not None and what == "images":
         raise ValueError("frames: pictures have none; leave --frames out.")
     folder_for(out.parent)
-    folder_for(packages, "packages")
     if fetch:
+        folder_for(packages, "packages")
         wanted = NPM_IMAGES if what == "images" else (NPM_IMAGES[0], *NPM_VIDEOS)
         try:
             subprocess.run(["npm", "pack", "--silent", *wanted], cwd=packages, check=True)

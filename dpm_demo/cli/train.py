@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ from typer import Option
 
 from dpm_demo.cli import output
 from dpm_demo.cli.options import Device
+from dpm_demo.solver.settings import SEED_MAX
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +35,9 @@ def train(
             "guided away from this one, instead of from the pictures."
         ),
     ] = None,
-    sharpen: Annotated[float, Option(help="How far; 1 is not at all.")] = 1.5,
+    sharpen: Annotated[
+        float | None, Option(help="How far, with --weak; 1 is not at all. [default: 1.5]")
+    ] = None,
     size: Annotated[int, Option(min=1, help="Side of the pictures.")] = 32,
     batch: int = 16,
     lr: float = 1e-3,
@@ -49,7 +53,7 @@ def train(
         bool | None,
         Option(help="Bound the logits of attention; if not said, as --start does, else bound."),
     ] = None,
-    seed: Annotated[int, Option(min=0, help="Of weights, noise and order.")] = 0,
+    seed: Annotated[int, Option(min=0, max=SEED_MAX, help="Of weights, noise and order.")] = 0,
     save_minutes: float = 3.0,
     device: Device = "auto",
 ) -> dict[str, Any]:
@@ -62,6 +66,14 @@ def train(
     from dpm_demo.training.sheet import write_sheet
     from dpm_demo.training.state import state_note
 
+    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+        raise ValueError(
+            f"out: {out} lies among the pictures, as one of which its sheet would count."
+        )
+    if sharpen is not None and weak is None:
+        raise ValueError("sharpen: it is away from the network of --weak, give that too.")
+    if sharpen is not None and not math.isfinite(sharpen):
+        raise ValueError(f"sharpen: {sharpen} is no number.")
     if qk_norm is None:
         qk_norm = start is None or read_config(start)["arguments"].get("qk_norm", False)
     recipe = Recipe(
@@ -91,8 +103,9 @@ def train(
             _teacher(name, folder, recipe, pictures, where)
             for name, folder in (("start", start), ("weak", weak))
         )
-        teacher = autoguided(strong, weaker, sharpen)
-        origin |= {"weak": weights_digest(weak), "sharpen": str(sharpen)}
+        far = 1.5 if sharpen is None else sharpen
+        teacher = autoguided(strong, weaker, far)
+        origin |= {"weak": weights_digest(weak), "sharpen": str(far)}
     last: Progress | None = None
     with output.bar(total=round(60 * recipe.minutes), unit="s", desc="training") as bar:
 

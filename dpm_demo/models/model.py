@@ -169,16 +169,20 @@ class Model:
         words = self._words(prompt, negative_prompt)
         if self.vocabulary is None:
             return Condition(self._chosen(label), float(guidance), words)
-        own = self._told(self._chosen(label), prompt or "")
-        away = self._told(self._chosen(None), negative_prompt) if negative_prompt else None
+        own = self._told(self._chosen(label), prompt or "", "prompt")
+        away = None
+        if negative_prompt:
+            away = self._told(self._chosen(None), negative_prompt, "negative_prompt")
         return Condition(own, float(guidance), away)
 
-    def _told(self, chosen: tuple[int, ...], prompt: str) -> tuple[int, ...]:
+    def _told(self, chosen: tuple[int, ...], prompt: str, field: str) -> tuple[int, ...]:
         """Choices and the numbers of a prompt's words; a word that is a choice makes it, too."""
         assert self.vocabulary is not None
         choices = list(chosen)
         axes = [[singular(name) for name in names] for names in self.labels.values()]
-        words = self.vocabulary.read(prompt, {"any", *(name for names in axes for name in names)})
+        words = self.vocabulary.read(
+            prompt, {"any", *(name for names in axes for name in names)}, field
+        )
         for k, plain in enumerate(axes):
             if choices[k] == len(plain):
                 choices[k] = next((plain.index(w) for w in words if w in plain), len(plain))
@@ -191,7 +195,9 @@ class Model:
         if self.prompted:
             return Words(prompt or "", negative)
         if prompt or negative:
-            raise ValueError(f"prompt: {self.name} takes no words.")
+            raise ValueError(
+                f"{'prompt' if prompt else 'negative_prompt'}: {self.name} takes no words."
+            )
         return None
 
     def _chosen(self, label: str | Mapping[str, str] | None) -> tuple[int, ...]:

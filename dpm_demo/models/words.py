@@ -77,15 +77,16 @@ class Vocabulary:
         known = [place[word] for word in words if word in place][: self.slots]
         return (*known, *[len(self.words)] * (self.slots - len(known)))
 
-    def read(self, prompt: str, also: Collection[str] = ()) -> list[str]:
+    def read(self, prompt: str, also: Collection[str] = (), field: str = "prompt") -> list[str]:
         """The words of a prompt, each once: of the vocabulary, or of those in `also`.
 
-        Raises ValueError, one sentence, for what is not known, and for too many.
+        Raises ValueError, one sentence that begins with `field`, for what is not known, and for too
+        many.
         """
         known = {*self.words, *also}
         if strange := unread(prompt):
             raise ValueError(
-                f"prompt: {strange[:40]!r} is not known here; words are of the letters a to z."
+                f"{field}: {strange[:40]!r} is not known here; words are of the letters a to z."
             )
         found = dict[str, None]()
         for word in spelled(prompt):
@@ -93,10 +94,12 @@ class Vocabulary:
             if one is None:
                 near = difflib.get_close_matches(word, sorted(known), 3, 0.6)
                 hint = f"; near it are {', '.join(near)}" if near else ""
-                raise ValueError(f"prompt: the word {word[:40]!r} is not known here{hint}.")
+                raise ValueError(f"{field}: the word {word[:40]!r} is not known here{hint}.")
             found[one] = None
         if not found and prompt.strip():
-            raise ValueError(f"prompt: {prompt.strip()[:40]!r} has no word that says what to draw.")
+            raise ValueError(
+                f"{field}: {prompt.strip()[:40]!r} has no word that says what to draw."
+            )
         if len(found) > self.slots:
-            raise ValueError(f"prompt: at most {self.slots} words count, not {len(found)}.")
+            raise ValueError(f"{field}: at most {self.slots} words count, not {len(found)}.")
         return list(found)

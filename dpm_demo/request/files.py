@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -28,8 +29,10 @@ KINDS_OF_FILE = ("mp4", "gif", "webp", "zip")
 
 
 def stem_of(request: GenerateRequest) -> str:
-    """What the files of a run are called before their ending."""
-    return file_name(request.model, request.seed, f"nfe{request.solver.nfe}")
+    """What the files of a run are called before their ending: other settings, another name."""
+    said = request.prompt or request.label.replace("any", "")
+    mark = hashlib.sha256(to_text(request).encode()).hexdigest()[:6]
+    return file_name(request.model, said[:40], request.seed, f"nfe{request.solver.nfe}", mark)
 
 
 def sheet_png(done: Done, request: GenerateRequest) -> bytes:

@@ -119,6 +119,13 @@ def test_words_that_are_no_command_are_one_line_and_code_2(words, says, capsys) 
         "compare --model mixture --nfe 2 --out {}/file",
         "features --data {}/file",
         "train --data {}/file --out {}/out",
+        "train --data {} --out {}",
+        "train --data {} --out {}/model",
+        "train --data {} --out {}-model --sharpen 3",
+        "train --data {} --out {}-model --sharpen nan --weak {} --start {}",
+        "prepare images --out {}/emoji.npz --packages {}/none",
+        "sample --model mixture --count 100000000 --out {}",
+        "sample --model mixture --count 9000 --height 4096 --out {}",
     ],
 )
 def test_bad_input_is_one_line_and_code_1(words: str, tmp_path: Path, capsys) -> None:
@@ -126,6 +133,7 @@ def test_bad_input_is_one_line_and_code_1(words: str, tmp_path: Path, capsys) ->
     assert main(words.replace("{}", str(tmp_path)).split()) == 1
     error = capsys.readouterr().err
     assert error.startswith(words.split(maxsplit=1)[0] + ":") and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]  # nothing is made
 
 
 def test_no_workers_become_no_more_without_a_cluster(monkeypatch, capsys) -> None:
@@ -282,7 +290,7 @@ def test_a_command_that_fails_late_leaves_no_half_file(tmp_path: Path, monkeypat
 
 
 def test_the_old_spellings_of_train_are_read(tmp_path: Path, capsys) -> None:
-    words = f"train --data {tmp_path} --out {tmp_path / 'out'} --prediction music --fold 2"
+    words = f"train --data {tmp_path}/pictures --out {tmp_path}/out --prediction music --fold 2"
     assert main(words.split()) == 1
     assert "target: 'music'" in capsys.readouterr().err
 

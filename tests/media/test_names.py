@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dpm_demo.media.names import LONGEST, file_name
+from dpm_demo.request.files import stem_of
+from dpm_demo.request.generate import GenerateRequest
 
 DEVICES = ("con", "PRN", "nul.txt", "com1", "LPT9")
 
@@ -32,3 +36,15 @@ def test_any_text_makes_a_name_that_every_system_takes(parts: list[str]) -> None
 def test_a_name_of_a_name_is_itself(parts: list[str]) -> None:
     name = file_name(*parts)
     assert file_name(name).removeprefix("_") == name.removeprefix("_")
+
+
+@given(st.text(max_size=60), st.text(max_size=60), st.integers(1, 9), st.integers(1, 9))
+def test_runs_of_other_settings_are_files_of_other_names(
+    prompt: str, other: str, count: int, more: int
+) -> None:
+    one, two = (
+        GenerateRequest(prompt=prompt, count=count),
+        GenerateRequest(prompt=other, count=more),
+    )
+    assert (stem_of(one) == stem_of(two)) == (one == two)
+    assert len(stem_of(replace(one, model="m" * 300))) <= LONGEST

@@ -96,9 +96,10 @@ def test_old_labels_mean_what_they_meant_and_no_words(model: Model, label: str) 
 def test_unknown_and_too_many_words_are_named_in_one_sentence(
     model: Model, prompt: str, said: str
 ) -> None:
-    with pytest.raises(ValueError, match=said) as caught:
-        model.condition(prompt=prompt)
-    assert len(str(caught.value)) < 200
+    for field in ("prompt", "negative_prompt"):
+        with pytest.raises(ValueError, match=f"^{field}: .*{said}") as caught:
+            model.condition(**{field: prompt})
+        assert len(str(caught.value)) < 200
 
 
 def test_the_order_of_words_does_not_matter_and_each_one_does() -> None:
