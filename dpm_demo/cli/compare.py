@@ -24,6 +24,7 @@ from dpm_demo.cli.options import (
     Runtime,
     Seed,
     Width,
+    machine_limits,
 )
 from dpm_demo.media.files import folder_for
 from dpm_demo.request.codec import (
@@ -124,7 +125,7 @@ def _run(comparison: Comparison, model: Any) -> Any:
     from dpm_demo.compare.run import ComparisonRun
     from dpm_demo.compare.shipped import with_shipped
 
-    run = ComparisonRun(comparison, model, with_shipped())
+    run = ComparisonRun.checked(comparison, model, with_shipped(), machine_limits())
     if run.exact is not None:
         run.keep(run.exact())
     done = output.run(run.job, run.job.budget, "cells and their reference")

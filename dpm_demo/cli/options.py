@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 from typer import Option
 
+from dpm_demo.request.limits import Limits
 from dpm_demo.solver.settings import CHOICES, SCHEDULES, Solver
 
 Model = Annotated[str, Option(help="A name, a folder or hub:owner/name.")]
@@ -70,6 +72,16 @@ def with_options(
     run.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in shown}
     return run
+
+
+def machine_limits() -> Limits:
+    """What a command may ask for: any time, but no more samples than this machine can hold."""
+    import torch
+
+    from dpm_demo.models.memory import weights_room
+
+    room = weights_room(torch.device("cpu"))
+    return Limits(pictures=10_000, cost=sys.maxsize, memory=room)
 
 
 def solver_options(function: Callable[..., Any]) -> Callable[..., Any]:

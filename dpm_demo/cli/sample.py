@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -22,13 +21,11 @@ from dpm_demo.cli.options import (
     Runtime,
     Seed,
     Width,
+    machine_limits,
     solver_options,
 )
 from dpm_demo.media.files import folder_for
 from dpm_demo.request.codec import read, settings, solver_text
-from dpm_demo.request.limits import Limits
-
-PICTURES = 10_000  # of one sheet
 
 
 @solver_options
@@ -64,11 +61,8 @@ def sample(
     }
     read(values)  # refused before anything heavy is imported
 
-    import torch
-
     from dpm_demo import api
     from dpm_demo.calibrate.defaults import default_solver
-    from dpm_demo.models.memory import weights_room
     from dpm_demo.request.files import Clips, clip_files, denoising_gif, sheet_png, stem_of
     from dpm_demo.request.job import Checked, checked
 
@@ -77,8 +71,7 @@ def sample(
     if not set(solver) - {"nfe"}:  # a budget at most: no solver is named
         strength = Checked.of(asked, opened).strength
         asked = replace(asked, solver=default_solver(asked.solver.nfe, strength, opened))
-    room = weights_room(torch.device("cpu"))
-    wanted = checked(asked, opened, Limits(pictures=PICTURES, cost=sys.maxsize, memory=room))
+    wanted = checked(asked, opened, machine_limits())
     request = wanted.request
     where = folder_for(out)
     done = output.run(wanted.job(), request.count * request.solver.nfe)

@@ -126,6 +126,7 @@ def test_words_that_are_no_command_are_one_line_and_code_2(words, says, capsys) 
         "prepare images --out {}/emoji.npz --packages {}/none",
         "sample --model mixture --count 100000000 --out {}",
         "sample --model mixture --count 9000 --height 4096 --out {}",
+        "compare --model mixture --count 100000000 --out {}",
     ],
 )
 def test_bad_input_is_one_line_and_code_1(words: str, tmp_path: Path, capsys) -> None:
