@@ -151,6 +151,8 @@ def test_code_to_copy_is_valid_and_names_the_settings(kind: str) -> None:
         ({"schedule": "flow"}, True),
         ({"denoise_to_zero": True}, True),
         ({"order": 3, "threshold": "dynamic"}, True),
+        ({"order": 3, "prediction": "noise", "lower_order_final": False}, True),
+        ({"corrector": True, "lower_order_final": False}, True),
     ],
     ids=str,
 )
@@ -170,6 +172,19 @@ def test_code_for_diffusers_makes_a_scheduler_or_says_that_none_is_known(
     for t in pipe.scheduler.timesteps:
         x = pipe.scheduler.step(x, t, x).prev_sample
     assert x.isfinite().all()
+
+
+def test_code_for_diffusers_says_every_setting_that_its_scheduler_has() -> None:
+    def copied(**solver: object) -> str:
+        return code_for("diffusers", read({"nfe": 6, **solver}))
+
+    noise = copied(corrector=True, prediction="noise", lower_order_final=False, schedule="linear")
+    assert "predict_x0=False" in noise and "lower_order_final=False" in noise
+    ends = [copied(schedule="linear", denoise_to_zero=zero) for zero in (False, True)]
+    assert "'sigma_min'" in ends[0] and "'zero'" in ends[1]
+    assert "dpm.DPMScheduler" in copied(
+        schedule="cosine"
+    )  # that is how a network was trained there
 
 
 def test_the_copied_python_draws_the_same_picture_as_the_request(

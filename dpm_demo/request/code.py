@@ -132,33 +132,41 @@ def _diffusers(r: GenerateRequest) -> str:
             else ("parallel-in-time sampling" if s.window else 'order "auto"')
         )
         return f"# diffusers has no counterpart of {what}.\n"
+    noise_form = s.prediction == "noise"
     arguments: dict[str, object] = {
         "solver_order": s.order,
         "lower_order_final": s.lower_order_final,
     }
     if s.corrector:
-        scheduler, arguments = "UniPCMultistepScheduler", {"solver_order": s.order}
+        scheduler = "UniPCMultistepScheduler"
+        arguments["predict_x0"] = not noise_form
     elif 0 < s.eta < 1:
         notes.append(f"eta = {s.eta} has no counterpart: diffusers knows the ODE and the full SDE")
     else:
-        kind = "dpmsolver++" if s.prediction == "data" else "dpmsolver"
+        kind = "dpmsolver" if noise_form else "dpmsolver++"
         arguments["algorithm_type"] = f"sde-{kind}" if s.eta == 1 else kind
     schedules: dict[str, dict[str, object]] = {
-        "logsnr": {"use_lu_lambdas": True},
+        "logsnr": {"use_exponential_sigmas": True},
         "karras": {"use_karras_sigmas": True},
-        "cosine": {"beta_schedule": "squaredcos_cap_v2"},
-        "beta": {"use_beta_sigmas": True},
     }
-    if s.schedule not in (*schedules, "linear", "quadratic"):
-        return _pipeline(r)
     extra = schedules.get(s.schedule, {})
-    if scheduler == "UniPCMultistepScheduler" and s.schedule == "logsnr":
-        extra = {}
-        notes.append("this scheduler has no nodes even in lambda")
+    # nodes of these end at the smallest sigma, from where the only way on is to 0
+    to_zero = s.denoise_to_zero or bool(extra)
+    known = s.schedule in (*schedules, "linear", "quadratic")
+    if not known or (noise_form and to_zero):  # its noise form cannot end at sigma 0
+        return _pipeline(r)
+    arguments["final_sigmas_type"] = "zero" if to_zero else "sigma_min"
+    if to_zero and not s.denoise_to_zero:
+        notes.append("its last step goes on to sigma 0, as with denoise_to_zero")
+    if to_zero and s.corrector and not s.lower_order_final:
+        arguments["lower_order_final"] = True
+        notes.append("where it goes on to sigma 0 its order has to fall at the end")
     if s.schedule == "quadratic":
         notes.append("diffusers has no quadratic time nodes; its own are even in time")
     if s.threshold:
         extra = {**extra, "thresholding": True}
+        if s.threshold == "dynamic":  # its own bound of 1 makes it the static clip
+            extra["sample_max_value"] = 1e9
     if s.method == "multistep" and s.order == 3 and s.weights == "exact" and not s.corrector:
         notes.append("its order 3 uses the published weights, which converge at order 2")
     if s.method == "multistep" and s.order == 2 and s.weights == "exact" and not s.corrector:

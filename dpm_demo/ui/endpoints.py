@@ -237,13 +237,15 @@ def _video(
         number = isinstance(smoothing, (int, float)) and not isinstance(smoothing, bool)
         if not number or not 0 <= smoothing <= 4:
             raise ValueError(f"smoothing must be a number from 0 to 4, not {smoothing!r:.60}")
+        if not isinstance(loop, bool):
+            raise ValueError(f"loop must be true or false, not {loop!r:.60}")
         return checked(read_nested(values, solver), model, serving.limits)
 
     def stream(serving: Serving, wanted: Checked) -> Answers:
         def webp(samples: Any) -> dict[str, str]:
             clips = Clips(wanted.request, samples)
             path = serving.path(f"{stem_of(clips.request)}.webp")
-            animated_webp(wall_of_clips(clips.pixels(smoothing, bool(loop))), FPS, 1, path)
+            animated_webp(wall_of_clips(clips.pixels(smoothing, loop)), FPS, 1, path)
             return {"webp": data_uri(path.read_bytes(), "image/webp")}
 
         return _samples(serving, wanted, "video", webp)

@@ -65,7 +65,9 @@ def _families(ledger: Ledger, engine: Runner) -> Iterator[Any]:
         requests.add_metric([end], ledger.ended[end])
     yield requests
     yield CounterMetricFamily("dpm_rows", "Row evaluations of ended requests.", ledger.rows)
-    yield CounterMetricFamily("dpm_refusals", "Requests that were refused.", ledger.refused)
+    yield CounterMetricFamily(
+        "dpm_refusals", "Refused for want of room or at the close.", ledger.refused
+    )
     restarts = getattr(engine, "restarts", 0)
     yield CounterMetricFamily("dpm_restarts", "Requests begun anew on another worker.", restarts)
     stats = engine.stats()

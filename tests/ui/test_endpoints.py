@@ -84,6 +84,7 @@ def test_adaptive_streams_its_steps_and_says_both_errors(client: Client) -> None
         ("/generate", {"model": "a\nINFO forged"}, "is not offered here"),
         ("/video", {"model": "mixture"}, "makes pictures"),
         ("/video", {"model": "mixture-video", "smoothing": 99}, "smoothing must be a number"),
+        ("/video", {"model": "mixture-video", "loop": "false"}, "loop must be true or false"),
         ("/compare", {"rows": ["order=9"]}, "order must be"),
         ("/compare", {"rows": "order=1"}, "rows must be a list"),
         ("/compare", {"rows": ["order=1"] * 7}, "rows must be 1 to 6"),
