@@ -17,7 +17,6 @@ from dpm_demo.engine.events import SampleRecord
 from dpm_demo.request.codec import solver_text
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.solver.catalogue import name_of
-from dpm_demo.solver.settings import Solver
 
 ANOTHER_TARGET = "another target"
 
@@ -126,12 +125,11 @@ def table(comparison: Comparison, cells: Layout, values: Mapping[Cell, Figures])
 def row_title(comparison: Comparison, row: int) -> str:
     """How a row is named, as `solver_of_text` reads it: other programs' name for it, or settings.
 
-    Order 1 is "euler" beside other programs' names only. Of a fitted solver nothing else counts.
+    Order 1 is "euler" beside other programs' names only.
     """
     solver = comparison.rows[row]
     if solver.schedule == "calibrated":
-        own = {name: getattr(solver, name) for name in ("threshold", "denoise_to_zero")}
-        return solver_text(Solver(schedule="calibrated", **own)).removeprefix("order=2 ")
+        return solver_text(solver).removeprefix("order=2 ")
     name = name_of(solver)
     if name.split()[:1] == ["euler"]:
         others = [r for r in comparison.rows if r.schedule != "calibrated" and r.order != 1]

@@ -100,7 +100,6 @@ def resolved(solver: Solver, model: Model, condition: Condition | None) -> Solve
                 nfe=solver.nfe,
                 table=registered(fit, model.digest),
                 threshold=solver.threshold,
-                denoise_to_zero=solver.denoise_to_zero,
             )
     known = "; ".join(
         f"{', '.join(str(f.nfe) for f in fits if f.guidance == ends)} at guidance {_range(ends)}"

@@ -347,6 +347,8 @@ def find(text: str, nfe: int | None = None) -> Solver:
 @lru_cache(maxsize=256)  # a table asks for every line
 def name_of(solver: Solver) -> str:
     """What other programs call a solver, as `find` reads it ("dpmpp_2m karras"); "" if nothing."""
+    if solver.schedule == "calibrated":
+        return ""
     for entry in SAMPLERS.values():
         fixed = entry.settings.get("method") != "adaptive"
         own = {"schedule": solver.schedule} if fixed else {}

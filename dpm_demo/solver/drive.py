@@ -45,9 +45,9 @@ def trajectory(
     in float32 and rounded where the network sees it and at the end, so that its error does not
     grow with the budget. Exactly one row for "adaptive" and for `window`. `lam_span` and `lambdas`
     as in `plan`. `seeds`: one for each row, needed when eta > 0, where the Brownian path belongs
-    to the sample. Falling nodes lead from data to noise (inversion). From the first node at or
-    above `restart` on, where another network answers, a multistep method uses no prediction of
-    before. `ValueError` at once, before the first evaluation.
+    to the sample. Falling nodes lead from data to noise (inversion). λ = `restart` parts two
+    networks: once a node lies beyond it, a multistep method uses no prediction of before.
+    `ValueError` at once, before the first evaluation.
     """
     if x.ndim < 1 or not x.is_floating_point():
         raise ValueError(f"x must be a floating tensor (n, *shape), not {x.dtype} of {x.ndim} axes")
@@ -68,27 +68,27 @@ def trajectory(
         if seeds is None or len(seeds) != len(x):
             raise ValueError(f"eta {solver.eta} needs seeds, one for each of the {len(x)} rows")
         path = BrownianPath(seeds, x.shape[1:], solver.eta)
-    if solver.window:
-        return picard(x, solver, made, path)
-    if restart is not None and solver.method == "multistep" and not solver.table:
-        return _in_two(x, solver, made, path, restart)
-    return fixed(x, solver, made, path)
+    if restart is not None:
+        made = _anew(solver, made, restart)
+    return picard(x, solver, made, path) if solver.window else fixed(x, solver, made, path)
 
 
-def _in_two(
-    x: Tensor, solver: Solver, made: Plan, path: BrownianPath | None, restart: float
-) -> Trajectory:
-    """The same nodes as two runs, the second from the first node at or above `restart` on.
+def _anew(solver: Solver, made: Plan, restart: float) -> Plan:
+    """The same plan, but no prediction from before `restart` counts at a node behind it.
 
-    A run whose first step has stages (one that starts midway) is left whole.
+    Left whole: singlestep methods, tables of several evaluations a step, and those with nodes of
+    their own.
     """
     points = made.nodes
-    cut = next((k for k, lam in enumerate(points) if lam >= restart), 0)
-    if 0 < cut < len(points) - 1 and all(move.stage == 0 for move in made.moves):
-        before = replace(solver, lower_order_final=False, denoise_to_zero=False)
-        x = yield from fixed(x, before, plan(before, lambdas=points[: cut + 1]), path)
-        made = plan(solver, lambdas=points[cut:])
-    return (yield from fixed(x, solver, made, path))
+    low = points[0] < restart
+    cut = next((k for k, lam in enumerate(points) if (lam < restart) != low), 0)
+    table = named(solver.table) if solver.table else None
+    whole = solver.method == "singlestep" or (table and (table.nodes or table.calls > 1))
+    if whole or not 0 < cut < len(points) - 1:
+        return made
+    steps = [k for k, move in enumerate(made.moves) if not move.stage]
+    after = plan(solver, lambdas=points[cut:])
+    return replace(made, moves=(*made.moves[: steps[cut]], *after.moves))
 
 
 def _rounded(steps: Trajectory, dtype: torch.dtype) -> Trajectory:

@@ -75,6 +75,7 @@ FIXED_FIELDS = (
     "table",
 )
 
+#: Fields that a table decides, and schedule "calibrated", which is one.
 REPLACED_BY_TABLE = (
     "order",
     "method",
@@ -161,6 +162,11 @@ class Solver:
         if not 1e-300 <= self.tolerance < math.inf:  # below, errors overflow when divided by it
             raise ValueError(f"tolerance must be finite and at least 1e-300, not {self.tolerance}")
         self._check_combination()
+        if self.schedule == "calibrated":
+            self._refuse(
+                (*REPLACED_BY_TABLE, "eta", "window", "table", "denoise_to_zero"),
+                'schedule "calibrated", whose weights are fitted',
+            )
         if self.table or not isinstance(self.table, str):
             self._check_table()
 

@@ -113,4 +113,4 @@ def test_rows_go_by_names_where_they_have_them_and_order_1_is_euler_among_such_o
 
     assert titles("order=1", "order=2") == ["order=1", "order=2"]
     assert titles("euler", "dpmpp_2m karras") == ["euler", "dpmpp_2m karras"]
-    assert titles("order=3 schedule=calibrated", "heun") == ["schedule=calibrated", "heun"]
+    assert titles("order=2 schedule=calibrated", "heun") == ["schedule=calibrated", "heun"]

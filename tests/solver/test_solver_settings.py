@@ -100,6 +100,22 @@ def test_a_bad_value_is_named_with_its_field(name, value):
         {"controller": "i"},
         {"error": "doubling"},
         {"stability": True},
+        *(
+            {"schedule": "calibrated", name: value}
+            for name, value in (
+                ("order", 3),
+                ("method", "singlestep"),
+                ("prediction", "noise"),
+                ("weights", "published"),
+                ("lower_order_final", False),
+                ("denoise_to_zero", True),
+                ("corrector", True),
+                ("eta", 1.0),
+                ("window", 8),
+                ("variable", "rho"),
+                ("table", "heun"),
+            )
+        ),
     ],
 )
 def test_a_combination_that_means_nothing_is_refused(fields):

@@ -33,6 +33,7 @@ from dpm_demo.request.codec import (
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.solver.settings import CHOICES, SCHEDULES, SEED_MAX, Solver
 from dpm_demo.ui.widgets.controls import SolverControls
+from dpm_demo.ui.widgets.solver_rows import EMPTY, SolverRows
 
 SOLVER = set(Solver.__dataclass_fields__)
 
@@ -89,6 +90,22 @@ def page(controls: SolverControls, request: GenerateRequest) -> GenerateRequest:
     shown = tuple(update["value"] for update in controls.show(request.solver))
     own = {k: v for k, v in settings(request).items() if k not in SOLVER}
     return read(own | controls.values(shown))
+
+
+@pytest.mark.parametrize("chosen", [{"schedule": "calibrated"}, {"more": "table=heun"}], ids=str)
+def test_what_decides_other_settings_takes_the_place_of_those_that_widgets_show(
+    controls: SolverControls, chosen: dict[str, str]
+) -> None:
+    held = {name: widget.value for name, widget in controls.widgets.items()}  # type: ignore[attr-defined]
+    held |= {"order": 3, "prediction": "noise", "corrector": True, **chosen}
+    made = read(controls.values(tuple(held.values()))).solver
+    assert (made.order, made.prediction, made.corrector) == (2, "data", False)
+
+
+def test_a_row_of_a_comparison_that_is_calibrated_is_nothing_else() -> None:
+    assert SolverRows.read(["3", "singlestep", "noise", "calibrated", "", *[EMPTY] * 25]) == (
+        Solver(schedule="calibrated"),
+    )
 
 
 def api(request: GenerateRequest) -> GenerateRequest:

@@ -187,7 +187,7 @@ class SolverControls:
         # it is on at first, and has no meaning with these
         if flat["method"] != "multistep" or flat.get("eta") or flat.get("window"):
             flat.pop("corrector", None)
-        if more.get("table"):  # it decides these
+        if more.get("table") or (flat | more).get("schedule") == "calibrated":  # it decides these
             flat = {k: v for k, v in flat.items() if k not in REPLACED_BY_TABLE}
         return flat | more
 

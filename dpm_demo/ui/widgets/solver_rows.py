@@ -90,6 +90,8 @@ class SolverRows:
             words = dict(zip(ROW_FIELDS, menus, strict=True))
             if words["method"] == "adaptive":
                 words.pop("schedule")
+            if words.get("schedule") == "calibrated":  # it decides the others
+                words = {"schedule": "calibrated"}
             text = " ".join(f"{name}={value}" for name, value in words.items())
             more = str(more or "").strip()
             named = more and "=" not in more.split()[0]
