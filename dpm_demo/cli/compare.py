@@ -74,8 +74,13 @@ def compare(
     rows = row or [f"order={k}" for k in parse_list("orders", orders, ("1", "2", "3", "auto"))]
     comparison = comparison_of_values(values, rows, budgets_of_text(nfe), no_taper)
 
-    from dpm_demo import api
     from dpm_demo.compare.figures import Figures, row_title, rows_of, slope
+
+    titles = [row_title(comparison, k) for k in range(len(rows))]
+    if twice := [title for title in titles if titles.count(title) > 1]:
+        raise ValueError(f"rows must differ from each other, {twice[0]!r} is there twice")
+
+    from dpm_demo import api
     from dpm_demo.compare.files import csv_text, grid_png
     from dpm_demo.compare.plots import convergence, convergence_png
     from dpm_demo.request.job import condition_of
@@ -101,7 +106,7 @@ def compare(
     output.say(text.rstrip())
     slopes = {}
     for number, known in rows_of(cells, figures):
-        title = row_title(comparison, number)
+        title = titles[number]
         measured = slope([v.nfe for v in known], [v.rmse or 0.0 for v in known])
         slopes[title] = measured
         output.say(f"{title}: {'no slope' if measured is None else f'slope {measured:.2f}'}")
@@ -112,7 +117,7 @@ def compare(
         "slopes": slopes,
         "cells": [
             {
-                "row": row_title(comparison, cell.row),
+                "row": titles[cell.row],
                 **vars(figures.get(cell, Figures(cell.solver.nfe))),
             }
             for cell in cells.cells

@@ -11,7 +11,7 @@ import numpy as np
 
 from dpm_demo.compare import figures
 from dpm_demo.compare.figures import rmse
-from dpm_demo.compare.verdict import times
+from dpm_demo.compare.verdict import EQUAL, times
 from dpm_demo.engine.events import SampleRecord, SolverDecision
 from dpm_demo.request.job import Checked
 from dpm_demo.solver.settings import Solver
@@ -139,13 +139,11 @@ def headline(spent: Spent, adaptive: float, fixed: float, truth: str) -> str:
     """The verdict in a line of large type; nothing where the errors are not known."""
     if not (adaptive > 0 and fixed > 0 and spent.fixed_nfe > 1):
         return ""
-    winner, ratio = ("Adaptive", fixed / adaptive)
-    if ratio < 1:
-        winner, ratio = "Fixed", 1 / ratio
-    return (
-        f"### {winner} steps win: {times(ratio)} nearer to the {truth}\n"
-        f"At this cost, {spent.fixed_nfe} evaluations. "
-    )
+    ratio = max(fixed / adaptive, adaptive / fixed)
+    won = f"{'Adaptive' if adaptive < fixed else 'Fixed'} steps win: {times(ratio)} nearer"
+    if ratio < EQUAL:
+        won = "Neither wins: adaptive and fixed steps are equally near"
+    return f"### {won} to the {truth}\nAt this cost, {spent.fixed_nfe} evaluations. "
 
 
 def table_headline(
@@ -159,8 +157,10 @@ def table_headline(
     ]
     if not met:
         return ""
-    won = sum(own < other for own, other in met)
+    won = sum(EQUAL * own <= other for own, other in met)
+    equal = len(met) - won - sum(EQUAL * other <= own for own, other in met)
     which = "" if len(met) == len(spent) else " that were met"
+    which += f", as near at {equal}" if equal else ""
     return (
         f"### Adaptive steps come nearer at {won} of {len(met)} tolerances{which}\n"
         "Fixed steps spend the same number of evaluations, from the same noise. "

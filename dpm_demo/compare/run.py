@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ from dpm_demo.compare.figures import ANOTHER_TARGET, Figures, Outcome, pooled, p
 from dpm_demo.compare.layout import Cell, layout
 from dpm_demo.compare.references import (
     REFERENCE_NFE,
+    Converged,
     References,
     Target,
     exact_references,
@@ -181,27 +183,34 @@ class Measurement:
         """What errors are measured against, in a few words."""
         if self.model.exact_solution is not None:
             return "the exact solution"
-        kept = [self._references.shipped.get(target) for target in self._targets()]
-        spent = {one.nfe if one is not None else REFERENCE_NFE for one in kept}
-        return f"order 3, {max(spent, default=REFERENCE_NFE)} evaluations"
+        return f"order 3, {self._spent} evaluations"
+
+    @property
+    def _shipped(self) -> list[Converged | None]:
+        return [self._references.shipped.get(target) for target in self._targets()]
+
+    @property
+    def _spent(self) -> str:
+        spent = {REFERENCE_NFE if one is None else one.nfe for one in self._shipped}
+        return " or ".join(map(str, sorted(spent or {REFERENCE_NFE})))
 
     @property
     def reference(self) -> str:
         """A sentence: what the errors are measured against."""
         if self.model.exact_solution is not None:
             return "The reference is the exact solution."
-        shipped = [self._references.shipped.get(target) for target in self._targets()]
+        shipped = self._shipped
         kept = [one for one in shipped if one is not None]
-        if not kept or len(kept) < len(shipped):
-            return (
-                f"The reference is order 3 at {REFERENCE_NFE} evaluations, from the same noise, "
-                "in float32."
-            )
-        nfe, apart = max(one.nfe for one in kept), max(one.apart for one in kept)
+        how = "from the same noise, in float32"
+        text = f"The reference is order 3 at {self._spent} evaluations, {how}"
+        if not kept:
+            return text + "."
+        lies = "it lies"
+        if len(kept) < len(shipped):
+            lies = f"{len(kept)} of {len(shipped)} samples {'lies' if len(kept) == 1 else 'lie'}"
         return (
-            f"The reference is order 3 at {nfe} evaluations, from the same noise, in float32; it "
-            "lies beside the checkpoint, and half as many differ from it by an RMSE of "
-            f"{apart:.1e}."
+            f"{text}; {lies} beside the checkpoint, and half as many evaluations differ from that "
+            f"by an RMSE of {max(one.apart for one in kept):.1e}."
         )
 
     # ------------------------------------------------------------ what comes back
@@ -344,7 +353,7 @@ class ComparisonRun(Measurement):
         tiles = [self.cells.tile(cell, k) for k in range(len(self.seeds))]
         if any(tile not in self.samples for tile in tiles):
             return None
-        spent = self.nfe.get(tiles[0], cell.solver.nfe)
+        spent = round(fmean(self.nfe.get(tile, cell.solver.nfe) for tile in tiles))
         if cell.solver.eta > 0:
             return Figures(spent, note=ANOTHER_TARGET)
         errors = self.errors(cell.track)

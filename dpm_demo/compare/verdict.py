@@ -13,6 +13,7 @@ from dpm_demo.compare.figures import slope
 
 Errors = Mapping[int, Mapping[int, float]]
 Verdict = Callable[[Sequence[str], Errors], str]
+EQUAL = 1.05  # errors that differ by less than so many times are called equal
 
 
 def general(names: Sequence[str], errors: Errors) -> str:
@@ -82,22 +83,22 @@ def schedules(names: Sequence[str], errors: Errors) -> str:
 
 
 def named(names: Sequence[str], errors: Errors) -> str:
-    """The nearest row of every budget, and the farthest of the smallest."""
+    """The nearest rows of every budget, and the farthest of the smallest."""
     budgets = _shared(errors)
-    if len(errors) < 2 or not budgets:
+    if len(errors) < 2 or not any(_spread(errors, nfe) >= EQUAL for nfe in budgets):
         return general(names, errors)
     by_winner: dict[str, list[str]] = {}
     for nfe in budgets:
-        winner = names[_best(errors, nfe)]
-        by_winner.setdefault(winner, []).append(
-            f"at {nfe} ({_value(errors[_best(errors, nfe)][nfe])})"
-        )
+        where = f"at {nfe} ({_value(errors[_best(errors, nfe)][nfe])})"
+        by_winner.setdefault(_nearest(names, errors, nfe), []).append(where)
     first = budgets[0]
-    worst = _worst(errors, first)
     found = _listed([f"{name} {_listed(where)}" for name, where in by_winner.items()])
+    answer = f"Nearest of the {len(errors)} is {found} evaluations"
+    if _spread(errors, first) < EQUAL:
+        return answer + "."
     return (
-        f"Nearest of the {len(errors)} is {found} evaluations; {names[worst]} is farthest at "
-        f"{first}, {times(_spread(errors, first))} as far."
+        f"{answer}; {names[_worst(errors, first)]} is farthest at {first}, "
+        f"{times(_spread(errors, first))} as far."
     )
 
 
@@ -119,7 +120,7 @@ def sides(one: str, other: str) -> Verdict:
         if mean < 1:
             ahead, behind = other, one
             mean, ratios = 1 / mean, [1 / ratio for ratio in ratios]
-        if mean < 1.05:
+        if mean < EQUAL:
             return f"Neither: {one} and {other} are equally near in the mean."
         won = sum(ratio > 1 for ratio in ratios)
         return (
@@ -136,22 +137,20 @@ def fitted(names: Sequence[str], errors: Errors) -> str:
     budgets = _shared(errors)
     if 0 not in errors or not others or not budgets:
         return general(names, errors)
-    said: dict[str, list[str]] = {"nearer": [], "farther": []}
+    said: dict[str, list[str]] = {"nearer than": [], "as near as": [], "farther than": []}
     for nfe in budgets:
         best = _best(others, nfe)
         ratio = others[best][nfe] / errors[0][nfe]
-        found = f"with {nfe} evaluations ({times(max(ratio, 1 / ratio))}; {names[best]})"
-        said["nearer" if ratio > 1 else "farther"].append(found)
-    if not said["farther"]:
-        answer = f"Yes: it ends nearer than the best of the others {_listed(said['nearer'])}"
-    elif not said["nearer"]:
-        answer = f"No, not here: the best of the others is nearer {_listed(said['farther'])}"
-    else:
-        answer = (
-            f"Sometimes: it ends nearer than the best of the others {_listed(said['nearer'])}, "
-            f"and farther {_listed(said['farther'])}"
-        )
-    return answer + "."
+        apart = max(ratio, 1 / ratio)
+        how = "as near as" if apart < EQUAL else "nearer than" if ratio > 1 else "farther than"
+        much = "" if apart < EQUAL else f"{times(apart)}; "
+        said[how].append(f"with {nfe} evaluations ({much}{names[best]})")
+    known = {how: where for how, where in said.items() if where}
+    ends = [f"{how} the best of the others {_listed(where)}" for how, where in known.items()]
+    answer = "Sometimes" if len(ends) > 1 else "Yes"
+    if "nearer than" not in known:
+        answer = "No, not here"
+    return f"{answer}: it ends {_listed(ends)}."
 
 
 # ------------------------------------------------------------------------ words
@@ -179,6 +178,12 @@ def _best(errors: Errors, nfe: int) -> int:
     return min(errors, key=lambda row: errors[row][nfe])
 
 
+def _nearest(names: Sequence[str], errors: Errors, nfe: int) -> str:
+    """The row that is nearest, or all that are equally near to it."""
+    least = errors[_best(errors, nfe)][nfe]
+    return " or ".join(names[row] for row in errors if errors[row][nfe] < EQUAL * least)
+
+
 def _worst(errors: Errors, nfe: int) -> int:
     return max(errors, key=lambda row: errors[row][nfe])
 
@@ -195,13 +200,12 @@ def _ends(names: Sequence[str], errors: Errors, budgets: Sequence[int]) -> str:
 
 
 def _apart(names: Sequence[str], errors: Errors, nfe: int) -> str:
-    best = _best(errors, nfe)
-    worst = _worst(errors, nfe)
-    if _spread(errors, nfe) < 1.05:
-        return f"all are equally near ({_value(errors[best][nfe])})"
+    least = _value(errors[_best(errors, nfe)][nfe])
+    if _spread(errors, nfe) < EQUAL:
+        return f"all are equally near ({least})"
     return (
-        f"{names[best]} ends nearest ({_value(errors[best][nfe])}), "
-        f"{times(_spread(errors, nfe))} nearer than {names[worst]}"
+        f"{_nearest(names, errors, nfe)} ends nearest ({least}), "
+        f"{times(_spread(errors, nfe))} nearer than {names[_worst(errors, nfe)]}"
     )
 
 

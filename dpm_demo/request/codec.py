@@ -172,14 +172,13 @@ def comparison_of_query(pairs: Iterable[tuple[str, str]]) -> tuple[Comparison, l
     """The comparison that a link's pairs describe, and one sentence for each that is no use."""
     values: dict[str, Any] = {}
     complaints: list[str] = []
-    rows: list[Solver] = []
     for name, text in pairs:
         try:
             if name == "row":
+                rows = values.get("rows", ())
                 if len(rows) == ROWS_MAX:
                     raise ValueError(f"row: a comparison has at most {ROWS_MAX}")
-                rows.append(solver_of_text(text))
-                new: dict[str, Any] = {"rows": tuple(rows)}
+                new: dict[str, Any] = {"rows": (*rows, solver_of_text(text))}
             elif name == "budgets":
                 new = {"budgets": tuple(budgets_of_text(text))}
             elif name == "no_taper":

@@ -88,6 +88,16 @@ def test_figures_are_the_error_to_the_exact_solution() -> None:
         assert values[cell].psnr == pytest.approx(20 * np.log10(2 / values[cell].rmse), rel=1e-6)
 
 
+def test_a_cell_of_adaptive_steps_says_the_mean_of_what_its_seeds_spent() -> None:
+    row = Solver(method="adaptive", order=3, tolerance=0.02)
+    run = ComparisonRun(replace(BASE, rows=(row,), budgets=(200,), count=4), MODEL, References())
+    run.keep(run.exact())
+    for event in run_inline(run.job):
+        run.take(event)
+    (value,) = run.values.values()
+    assert value.nfe == round(np.mean([*run.nfe.values()])) != run.nfe[0]
+
+
 def test_slopes_on_the_exact_mixture_are_the_orders() -> None:
     comparison = replace(BASE, budgets=(24, 48, 96), no_taper=True, count=1)
     cells, _, values = _run(comparison)

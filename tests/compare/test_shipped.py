@@ -50,6 +50,17 @@ def test_samples_of_other_weights_are_not_found() -> None:
     assert "200 evaluations" in run.reference
 
 
+def test_where_some_references_are_shipped_both_sentences_name_both_kinds() -> None:
+    asked = replace(DEFAULT, count=2)
+    target = ComparisonRun(DEFAULT, MODEL, with_shipped()).target(0, DEFAULT.seed)
+    assert target is not None
+    sample = np.zeros(MODEL.shape, np.float32)
+    run = ComparisonRun(asked, MODEL, References(shipped={target: Converged(sample, 400, 1e-4)}))
+    assert run.goal == "order 3, 200 or 400 evaluations"
+    assert "order 3 at 200 or 400 evaluations" in run.reference
+    assert "1 of 2 samples lies beside the checkpoint" in run.reference
+
+
 def test_what_is_written_is_read_again_under_the_same_key(tmp_path) -> None:
     sample = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
     static = replace(TARGET, threshold="static", finish=True)

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from dpm_demo.compare.adaptive import Spent, headline, table_headline
 from dpm_demo.compare.questions import QUESTIONS, verdict
 from dpm_demo.compare.references import References
 from dpm_demo.compare.run import ComparisonRun
@@ -55,9 +56,30 @@ def test_nearest_and_farthest_are_named_with_their_ratio() -> None:
 def test_a_fitted_solver_is_held_against_the_best_of_the_others() -> None:
     errors = {0: {5: 0.1, 8: 0.1}, 1: {5: 0.2, 8: 0.05}, 2: {5: 0.3, 8: 0.2}}
     assert fitted(("calibrated", "a", "b"), errors) == (
-        "Sometimes: it ends nearer than the best of the others with 5 evaluations (2.0 times; a), "
-        "and farther with 8 evaluations (2.0 times; a)."
+        "Sometimes: it ends nearer than the best of the others with 5 evaluations (2.0 times; a) "
+        "and farther than the best of the others with 8 evaluations (2.0 times; a)."
     )
+
+
+def test_errors_that_differ_by_less_than_a_twentieth_are_called_equal() -> None:
+    near, far, names = {5: 0.3, 8: 0.1}, {5: 0.301, 8: 0.2}, ("fit", "a", "b")
+    assert fitted(names, {0: near, 1: far}) == (
+        "Sometimes: it ends nearer than the best of the others with 8 evaluations (2.0 times; a) "
+        "and as near as the best of the others with 5 evaluations (a)."
+    )
+    assert fitted(names, {0: near, 1: near}).startswith("No, not here: it ends as near as")
+    assert named(names, {0: near, 1: far}) == (
+        "Nearest of the 2 is fit or a at 5 (0.3) and fit at 8 (0.1) evaluations."
+    )
+    three = {0: near, 1: far, 2: {5: 0.6}}
+    assert "fit or a ends nearest (0.3), 2.0 times nearer than b" in general(names, three)
+    assert named(names, {0: near, 1: near}) == general(names, {0: near, 1: near})
+    spent = Spent((10,), (5,), (0,), (True,))
+    for other in (0.03, 0.0301):
+        assert headline(spent, 0.03, other, "truth").startswith("### Neither wins: ")
+    assert headline(spent, 0.03, 0.06, "truth").startswith("### Adaptive steps win: 2.0 times")
+    said = table_headline([spent] * 3, [0.03, 0.03, 0.06], [0.06, 0.0301, 0.03])
+    assert said.startswith("### Adaptive steps come nearer at 1 of 3 tolerances, as near at 1\n")
 
 
 @pytest.mark.parametrize("say", [general, pays, printed, schedules, named, fitted, sides("a", "b")])

@@ -258,7 +258,7 @@ def test_the_table_costs_more_and_errs_less_as_the_tolerance_falls(serving: Serv
     known = [line["RMSE adaptive"] for line in met]
     assert known == sorted(known, reverse=True) and known[0] > 2 * known[-1] > 0
     assert all(line["RMSE fixed, same NFE"] > 0 for line in named)
-    won = sum(line["RMSE adaptive"] < line["RMSE fixed, same NFE"] for line in met)
+    won = sum(1.05 * line["RMSE adaptive"] <= line["RMSE fixed, same NFE"] for line in met)
     assert f"nearer at {won} of 3 tolerances that were met" in text
 
 
