@@ -59,11 +59,12 @@ Every schedule fills the model's span; other programs take the ends of their σ 
 | exponential, polyexponential (ρ = 1) | `"logsnr"`: even in log σ |
 | normal, sgm_uniform, simple, ddim_uniform | even in the time of linear β, which is what these \
 spacings of whole labels come to; their labels themselves are `spacings.labels(name, n)`, to be \
-handed over as `timesteps=` |
+handed over as `timesteps=` (of ddim_uniform more than n where n does not divide the model's) |
 | beta, beta57 | quantiles of Beta(.6, .6) and Beta(.5, .7) over the time of linear β |
 | kl_optimal | σ = tan of a line in arctan σ |
 | linear_quadratic | half the steps over the first 2.5 % of a flow's time, the rest quadratic |
-| ays_sd15, ays_sdxl, ays_svd | the published lists, stretched in λ over the span |
+| ays_sd15 ("Align Your Steps"), ays_sdxl, ays_svd | the published lists, stretched in λ over the \
+span |
 | flow | even in the time of a flow, `shift` the model's or one's own |
 | anything | a function `(n, lam_span) -> λ`, or `lambdas=`, `sigmas=`, `timesteps=` of one's own |
 """

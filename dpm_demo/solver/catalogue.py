@@ -71,10 +71,11 @@ _ENTRIES = (
     Entry("ddim", {"order": 1}, equals="euler", source="2010.02502, equation 12, with η = 0"),
     Entry(
         "euler_ancestral",
-        {"order": 1, **_SDE},
+        {"table": "ddim", **_SDE},
         ("euler_a", "EulerAncestralDiscreteScheduler", "DDPMScheduler", "ddpm"),
         equals="ddim_eta",
-        source="2010.02502, equation 16, with η = 1",
+        trap="its η between 0 and 1 is not this project's `eta`: they agree at both ends only",
+        source="2010.02502, equation 16",
     ),
     Entry(
         "ddim_eta",
@@ -111,7 +112,8 @@ _ENTRIES = (
         {"table": "lms"},
         ("LMSDiscreteScheduler", "ipndm_v"),
         equals="ipndm on nodes even in σ",
-        trap="Adams–Bashforth of order 4 in σ; swings where few steps span orders of magnitude",
+        trap="Adams–Bashforth of order 4 in σ; swings where few steps span orders of magnitude; "
+        "the ipndm_v of other programs misplaces a bracket in its third step",
         source="Adams–Bashforth with the weights of the spacing",
     ),
     Entry(
@@ -140,6 +142,7 @@ _ENTRIES = (
         {"order": 3, "prediction": "noise", **_PLAIN},
         ("DEISMultistepScheduler",),
         equals="the noise form of exact order 3",
+        trap="DEISMultistepScheduler is of order 2 unless told, and `find` takes it so",
         source="2204.13902 in log ρ = −λ, as diffusers has it",
     ),
     Entry(
@@ -173,10 +176,12 @@ _ENTRIES = (
     ),
     Entry(
         "dpmpp_sde",
-        {"order": 2, **_SINGLE, **_SDE},
-        ("DPMSolverSDEScheduler",),
+        {"table": "dpmpp_sde", **_SDE},
+        ("dpmpp_sde_gpu", "DPMSolverSDEScheduler"),
         spent=39,
-        trap="twice the evaluations of dpmpp_2m_sde, and no more exact for the same number",
+        equals="the published singlestep order 2 of the SDE",
+        trap="twice the evaluations of dpmpp_2m_sde, and no more exact for the same number; its η "
+        "between 0 and 1 is that of euler_ancestral",
         source="2211.01095, section 5, singlestep",
     ),
     Entry(
@@ -195,12 +200,13 @@ _ENTRIES = (
     Entry(
         "dpmpp_2m_sde_heun",
         {"order": 2, **_PLAIN, **_SDE},
+        ("dpmpp_2m_sde_heun_gpu",),
         equals="the exact order 2 of the SDE",
     ),
     Entry(
         "dpmpp_3m",
         {"order": 3, **_PUBLISHED},
-        equals="dpmpp_3m_sde with η = 0",
+        equals="dpmpp_3m_sde with η = 0 but for the second step, whose ½ is the exact M₁ there",
         trap='of order 2: the second difference lacks a factor 2 (weights="exact" has it)',
         source="2211.01095, order 3 of the authors' code",
     ),
@@ -213,7 +219,7 @@ _ENTRIES = (
     Entry(
         "uni_pc",
         {"table": "uni_pc_bh1"},
-        ("uni_pc_bh1",),
+        ("uni_pc_bh1", "unipc"),
         trap="B₁(h) = h; differs from bh2 where order 2 is used: at the start, and at the end, "
         "where its orders fall whatever one asks for and cost it the order",
         source="2302.04867",
@@ -222,6 +228,7 @@ _ENTRIES = (
         "uni_pc_bh2",
         {"order": 3, "weights": "published", "corrector": True},
         ("UniPCMultistepScheduler",),
+        trap="UniPCMultistepScheduler is of order 2 unless told, and `find` takes it so",
         source="2302.04867",
     ),
     Entry(
@@ -265,7 +272,8 @@ _ENTRIES = (
         "sa_solver",
         {"table": "sa_solver", **_SDE},
         ("SASolverScheduler",),
-        trap="exact weights and τ constant, where programs switch τ off at the ends",
+        trap="exact weights and τ constant, where programs switch τ off at the ends; "
+        "SASolverScheduler has order 2 in both unless told",
         source="2309.05019, predictor 3, corrector 4",
     ),
     Entry(
@@ -303,7 +311,11 @@ MISSING: dict[str, str] = {
     "restart": "not done: it adds noise and goes back, which a plan cannot say",
     "heun_2s_sde and the other stochastic families of RES4LYF": "no published formula",
 }
+#: What diffusers' classes are unless told, where it is not what the sampler is elsewhere.
+_CLASSES = {"unipcmultistepscheduler": {"order": 2}, "deismultistepscheduler": {"order": 2}}
 _SCHEDULE_ALIASES = {
+    "align_your_steps": "ays_sd15",
+    "ddim": "ddim_uniform",
     "sgm": "sgm_uniform",
     "uniform": "normal",
     "kl": "kl_optimal",
@@ -328,8 +340,8 @@ def find(text: str, nfe: int | None = None) -> Solver:
     if not words:
         raise ValueError('sampler: none is named; an example is "dpmpp_2m karras"')
     entry = named(words[0])
-    more: dict[str, Any] = {}
-    for word in words[1:]:
+    more: dict[str, Any] = {**_CLASSES.get(words[0], {})}
+    for word in _joined(words[1:]):
         key, equals, value = word.partition("=")
         if equals:
             more[key] = _value(key, value)
@@ -382,6 +394,15 @@ def _words(text: str) -> list[str]:
         if joined in ALIASES or joined in MISSING:
             return [joined, *words[count:]]
     return words
+
+
+def _joined(words: list[str]) -> list[str]:
+    """The words "sgm uniform eta=1" as "sgm_uniform eta=1", where that is a schedule."""
+    plain = [word for word in words if "=" not in word]
+    name = "_".join(plain)
+    if name not in SCHEDULES and name not in _SCHEDULE_ALIASES:
+        return words
+    return [name, *(word for word in words if "=" in word)]
 
 
 def _unknown(what: str, word: str, known: Any) -> str:

@@ -41,8 +41,10 @@ def _steps(form: str, step: Step) -> Moves:
         made: list[Move] = []
         known: list[float] = []
         for i, (lam, target) in enumerate(pairwise(points)):
-            if i >= full or lam == -math.inf:
+            if lam == -math.inf or target == math.inf or (i >= full and not eta):
                 made.append(first_order(form, lam, target))
+            elif i >= full:
+                made.append(_euler(form, lam, target, eta))
             else:
                 made.extend(step(lam, target, [lam, *known], eta))
             if lam > -math.inf:
@@ -59,6 +61,14 @@ def _down(lam: float, target: float, eta: float) -> tuple[float, float]:
         return s, 0.0
     up = eta * s * math.sqrt(-math.expm1(-2 * (target - lam)))
     return math.sqrt(s * s - up * up), up
+
+
+def _euler(form: str, lam: float, target: float, eta: float) -> Move:
+    """Euler's ancestral step, of order 1 with DDIM's η (2010.02502, equation 16)."""
+    down, up = _down(lam, target, eta)
+    ratio = down * math.exp(lam)
+    scale, weight = (ratio, 1 - ratio) if form == "data" else (1.0, down - math.exp(-lam))
+    return Move(lam, 0, target, _scaled(lam, target, scale, [weight], up, eta))
 
 
 # --- of the noise prediction ----------------------------------------------------------------------
@@ -169,10 +179,18 @@ def _unipc_b1(points: Sequence[float], eta: float, full: int) -> Sequence[Move]:
 
 
 def _ancestral(lam: float, target: float, known: Sequence[float], eta: float) -> Sequence[Move]:
-    """DDIM with its own η (2010.02502, equation 16), which is Euler's ancestral step."""
-    down, up = _down(lam, target, eta)
-    ratio = down * math.exp(lam)
-    return [Move(lam, 0, target, _scaled(lam, target, ratio, [1 - ratio], up, eta))]
+    """DDIM with its own η, which is Euler's ancestral step."""
+    return [_euler("data", lam, target, eta)]
+
+
+def _sde(lam: float, target: float, known: Sequence[float], eta: float) -> Sequence[Move]:
+    """DPM-Solver++ SDE: a stage in the middle and the step itself, each ancestral from λ on."""
+    middle = 0.5 * (lam + target)
+    (down, up), (half_down, half_up) = _down(lam, target, eta), _down(lam, middle, eta)
+    ratio, half_ratio = down * math.exp(lam), half_down * math.exp(lam)
+    half = _scaled(lam, middle, half_ratio, [1 - half_ratio], half_up, eta)
+    whole = _scaled(lam, target, ratio, [1 - ratio, 0.0], up, eta)
+    return [Move(lam, 0, middle, half), Move(middle, 1, target, whole)]
 
 
 def _ancestral_2s(lam: float, target: float, known: Sequence[float], eta: float) -> list[Move]:
@@ -201,8 +219,7 @@ def _ancestral_dpm_2(lam: float, target: float, known: Sequence[float], eta: flo
 def _sde_3m(lam: float, target: float, known: Sequence[float], eta: float) -> Sequence[Move]:
     """DPM-Solver++(3M) SDE as k-diffusion prints it: D + φ₂ D₁ − φ₃ D₂ with φ of z = (1 + η) h."""
     if len(known) < 3:
-        update = linear_update(lam, target, known, eta=eta, published="predictor")
-        return [Move(lam, 0, target, update)]
+        return [Move(lam, 0, target, linear_update(lam, target, known, eta=eta))]
     h = target - lam
     z = (1 + eta) * h
     r0, r1 = ((a - b) / h for a, b in pairwise(known[:3]))
@@ -258,7 +275,7 @@ def _sa_solver(again: bool) -> Moves:
         known: list[float] = []
         for i, (lam, target) in enumerate(pairwise(points)):
             before = points[i - 1] if i else -math.inf
-            if lam == -math.inf or target == math.inf or i >= full:
+            if lam == -math.inf or target == math.inf:
                 known = [lam, *known] if lam > -math.inf else known
                 made.append(first_order("data", lam, target))
                 continue
@@ -266,8 +283,8 @@ def _sa_solver(again: bool) -> Moves:
             correct = None
             if not again and before > -math.inf:
                 correct = linear_update(before, lam, known[: min(4, i + 1)], eta=eta)
-            update = linear_update(lam, target, known[:3], eta=eta)
-            if not again:
+            update = linear_update(lam, target, known[: 3 if i < full else 1], eta=eta)
+            if not again or i >= full:
                 made.append(Move(lam, 0, target, update, correct))
                 continue
             spaced = [w for pair in zip(update.weights, [0.0] * 3, strict=False) for w in pair]
@@ -286,6 +303,7 @@ def _tables() -> dict[str, Table]:
     data = {"res_3m": (_res_3m, 1), "res_3m_squared": (_res_3m_squared, 1), "lawson4": (_lawson, 4)}
     noisy: dict[str, tuple[str, Step, int]] = {
         "ddim": ("data", _ancestral, 1),
+        "dpmpp_sde": ("data", _sde, 2),
         "dpmpp_2s_ancestral": ("data", _ancestral_2s, 2),
         "dpm_2_ancestral": ("noise", _ancestral_dpm_2, 2),
         "dpmpp_3m_sde": ("data", _sde_3m, 1),

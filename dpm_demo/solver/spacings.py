@@ -133,7 +133,7 @@ SPACINGS: dict[str, Spacing] = {
 
 
 def labels(name: str, n: int, trained: int = 1000) -> list[int]:
-    """The n whole labels, falling, at which a program evaluates a network of `trained` labels.
+    """The whole labels, falling, at which a program evaluates a network of `trained` labels.
 
     As `timesteps=` with a model's own map they are those programs' nodes, after which σ = 0
     follows. From the programs' documents:
@@ -141,7 +141,8 @@ def labels(name: str, n: int, trained: int = 1000) -> list[int]:
     "normal"        even from the last label to the first, both included
     "sgm_uniform"   even from the last label towards the first, which is left out
     "simple"        every trained/n-th of the table, from the last
-    "ddim_uniform"  every ⌊trained/n⌋-th from 1 on, the highest left out if there are too many
+    "ddim_uniform"  every ⌊trained/n⌋-th from 1 on: as many as there are, so more than n where n
+                    does not divide `trained` (and one fewer, the first, where n is `trained`)
 
     Roundings differ between versions of those programs. `ValueError` for another name.
     """
@@ -155,8 +156,7 @@ def labels(name: str, n: int, trained: int = 1000) -> list[int]:
     if name == "simple":
         return [top - int(i * trained / n) for i in range(n)]
     if name == "ddim_uniform":
-        every = trained // n
-        return [1 + every * i for i in reversed(range(n)) if 1 + every * i <= top]
+        return [*range(1, trained, trained // n)][::-1]
     raise ValueError(
         f"labels are known for normal, sgm_uniform, simple and ddim_uniform, not {name!r}"
     )

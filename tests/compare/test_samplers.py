@@ -17,7 +17,12 @@ from dpm_demo.engine.events import Done
 from dpm_demo.engine.inline import run_inline
 from dpm_demo.models.exact import mixture_model
 from dpm_demo.models.wrap import wrap
-from dpm_demo.request.codec import comparison_of_query, comparison_query, solver_of_text
+from dpm_demo.request.codec import (
+    comparison_of_query,
+    comparison_query,
+    solver_of_text,
+    solver_text,
+)
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.solver import Evaluation, plan
 from dpm_demo.solver.catalogue import SAMPLERS, find, name_of
@@ -29,7 +34,10 @@ def test_every_name_has_its_row() -> None:
     assert [row.name for row in rows()] == list(SAMPLERS)
     for row in rows():
         assert len(row.errors) == len(BUDGETS)
-        assert solver_of_text(row.solver).method == SAMPLERS[row.name].solver().method
+        entry = SAMPLERS[row.name]
+        assert row.solver == solver_text(entry.solver())
+        told = (row.aliases, row.equals, row.trap, row.source)
+        assert told == (entry.aliases, entry.equals, entry.trap, entry.source)
 
 
 @pytest.mark.parametrize("name", ["res_3m", "ipndm", "dpmpp_2m", "dpmpp_2m_sde"])

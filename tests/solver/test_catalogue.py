@@ -14,8 +14,10 @@ from solver_cases import GRID, SPAN, mixture_error, slopes
 from dpm_demo.models.exact import MIXTURE
 from dpm_demo.request.codec import solver_of_text, solver_text
 from dpm_demo.solver import integrate, nodes, plan
+from dpm_demo.solver.brownian import BrownianPath
 from dpm_demo.solver.catalogue import ALIASES, MISSING, SAMPLERS, find, named
 from dpm_demo.solver.measure import Problem, strong_errors
+from dpm_demo.solver.schedule import alpha
 from dpm_demo.solver.settings import Solver
 
 X = torch.randn(2, 64, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
@@ -42,11 +44,47 @@ def test_euler_is_ddim() -> None:
     close(of("euler"), of("ddim"))
 
 
-def test_euler_ancestral_is_ddim_with_eta_one() -> None:
-    close(of("euler_ancestral"), of("ddim_eta"))
+def test_euler_ancestral_is_ddim_with_its_eta_which_is_that_of_the_sde_at_both_ends() -> None:
+    for eta in (0.0, 0.5, 1.0):
+        close(of("euler_ancestral", eta=eta), of("ddim_eta", eta=eta))
     close(of("euler"), of("ddim_eta", eta=0.0))
+    close(of("euler_ancestral"), sample(Solver(order=1, eta=1.0)))
     halfway = sample(Solver(order=1, eta=0.5))
     assert (of("ddim_eta", eta=0.5) - halfway).abs().max() > 1e-3  # the trap
+
+
+def with_middles(points: list[float]) -> list[float]:
+    """The steps' ends and middles: what a singlestep method of order 2 is told as its nodes."""
+    halves = [one for a, b in pairwise(points) for one in (a, 0.5 * (a + b))]
+    return [*halves, points[-1]]
+
+
+def test_dpmpp_sde_is_the_published_singlestep_order_two_of_the_sde() -> None:
+    setting = Solver(
+        order=2, method="singlestep", weights="published", lower_order_final=False, eta=1.0
+    )
+    close(of("dpmpp_sde"), sample(setting, with_middles(NODES)))
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_dpmpp_sde_is_two_ancestral_steps_from_one_state(eta: float) -> None:
+    """Its formula with σ_up = η σ' √(1 − σ'²/σ²) and σ_down² = σ'² − σ_up², written out."""
+    path = BrownianPath(SEEDS, X.shape[1:], eta)
+    x = X / alpha(NODES[0])
+
+    def stepped(lam: float, there: float, data: torch.Tensor) -> torch.Tensor:
+        s, e = math.exp(-lam), math.exp(-there)
+        up = eta * e * math.sqrt(1 - e * e / (s * s))
+        down = math.sqrt(e * e - up * up)
+        length = math.exp(2 * eta * there) - math.exp(2 * eta * lam)
+        noise = path.increment(lam, there, x) / math.sqrt(length)
+        return down / s * x + (1 - down / s) * data + up * noise
+
+    for lam, target in pairwise(NODES):
+        middle = 0.5 * (lam + target)
+        half = stepped(lam, middle, MIXTURE.denoise(x * alpha(lam), lam))
+        x = stepped(lam, target, MIXTURE.denoise(half * alpha(middle), middle))
+    close(of("dpmpp_sde", eta=eta), x * alpha(NODES[-1]))
 
 
 def test_res_multistep_is_res_2m_is_the_exact_order_two() -> None:
@@ -56,14 +94,27 @@ def test_res_multistep_is_res_2m_is_the_exact_order_two() -> None:
 
 
 def test_dpmpp_2s_is_its_ancestral_form_without_noise() -> None:
-    steps = NODES
-    both = [one for a, b in pairwise(steps) for one in (a, 0.5 * (a + b))]
-    found = sample(SAMPLERS["dpmpp_2s"].solver(), [*both, steps[-1]])
+    found = sample(SAMPLERS["dpmpp_2s"].solver(), with_middles(NODES))
     close(found, of("dpmpp_2s_ancestral", eta=0.0))
 
 
-def test_dpmpp_3m_is_the_ode_of_dpmpp_3m_sde() -> None:
-    close(of("dpmpp_3m"), of("dpmpp_3m_sde", eta=0.0))
+def test_dpmpp_3m_is_the_ode_of_dpmpp_3m_sde_but_for_the_second_step() -> None:
+    ours = plan(SAMPLERS["dpmpp_3m"].solver(), lambdas=NODES).moves
+    theirs = plan(SAMPLERS["dpmpp_3m_sde"].solver(eta=0.0), lambdas=NODES).moves
+    for step, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        assert (one.update.weights == pytest.approx(other.update.weights)) == (step != 1)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_the_second_step_of_dpmpp_3m_sde_has_the_exact_weight(eta: float) -> None:
+    """x' = e^{−z} x + (1 − e^{−z}) m + φ₂ (m − m_last)/r with φ₂ = (e^{−z} − 1)/z + 1."""
+    before, lam, target = NODES[:3]
+    z, r = (1 + eta) * (target - lam), (lam - before) / (target - lam)
+    first, second = plan(SAMPLERS["dpmpp_3m_sde"].solver(eta=eta), lambdas=NODES).moves[:2]
+    assert len(first.update.weights) == 1
+    phi = math.expm1(-z) / z + 1
+    wanted = [-math.expm1(-z) + phi / r, -phi / r]
+    assert [w / alpha(target) for w in second.update.weights] == pytest.approx(wanted)
 
 
 def test_dpmpp_2m_sde_heun_is_the_exact_order_two_of_the_sde() -> None:
@@ -107,8 +158,7 @@ def test_res_2s_is_the_exact_singlestep_order_two() -> None:
         m2 = data(half, lam + h / 2)
         b2 = 2 * (math.exp(-h) - 1 + h) / h
         x = math.exp(-h) * x + (-math.expm1(-h) - b2) * m + b2 * m2
-    stages = [one for a, b in pairwise(NODES) for one in (a, 0.5 * (a + b))]
-    found = sample(SAMPLERS["res_2s"].solver(), [*stages, NODES[-1]])
+    found = sample(SAMPLERS["res_2s"].solver(), with_middles(NODES))
     a_end = torch.sigmoid(torch.tensor(2 * NODES[-1], dtype=torch.float64)).sqrt()
     close(found, x * a_end)
 
@@ -161,6 +211,13 @@ def test_every_noisy_one_converges_along_its_path_at_strong_order_one(name: str)
     assert 0.8 < math.log(few / many) / math.log(8) < 1.25
 
 
+@pytest.mark.parametrize("name", ["dpm_2_ancestral", "dpmpp_2s_ancestral", "sa_solver_pece"])
+def test_what_whole_steps_leave_of_a_budget_is_spent_on_a_step_with_noise(name: str) -> None:
+    *_, last = plan(SAMPLERS[name].solver(7), SPAN).moves
+    step = plan(SAMPLERS["euler_ancestral"].solver(), lambdas=[last.lam, last.target]).moves[0]
+    assert last.update.diffusion == pytest.approx(step.update.diffusion)
+
+
 # --- names
 
 
@@ -184,7 +241,15 @@ def test_every_entry_is_a_solver_that_spends_its_budget_and_reads_back_from_text
             "DPM++ 2M Karras",
             Solver(order=2, weights="published", lower_order_final=False, schedule="karras"),
         ),
-        ("Euler a", Solver(order=1, eta=1.0)),
+        ("Euler a", Solver(table="ddim", eta=1.0)),
+        ("DPM++ 2M SGM Uniform", replace(named("dpmpp_2m").solver(), schedule="sgm_uniform")),
+        ("DPM++ SDE KL Optimal eta=0.5", Solver(table="dpmpp_sde", eta=0.5, schedule="kl_optimal")),
+        ("Euler Linear Quadratic", Solver(order=1, schedule="linear_quadratic")),
+        ("Heun Align Your Steps", Solver(table="heun", schedule="ays_sd15")),
+        ("UniPC Karras", Solver(table="uni_pc_bh1", schedule="karras")),
+        ("dpmpp_2m_sde_heun_gpu", named("dpmpp_2m_sde_heun").solver()),
+        ("UniPCMultistepScheduler", Solver(order=2, weights="published", corrector=True)),
+        ("DEISMultistepScheduler", replace(named("deis_logrho").solver(), order=2)),
         ("uni_pc beta57 nfe=8", Solver(nfe=8, table="uni_pc_bh1", schedule="beta57")),
         ("DDIMScheduler", Solver(order=1)),
         ("heun flow shift=3", Solver(table="heun", schedule="flow", shift=3.0)),

@@ -107,5 +107,6 @@ def test_labels_are_whole_and_fall() -> None:
     assert labels("sgm_uniform", 4) == [999, 749, 500, 250]
     assert labels("simple", 4) == [999, 749, 499, 249]
     assert labels("ddim_uniform", 4) == [751, 501, 251, 1]
+    assert labels("ddim_uniform", 400) == [*range(1, 1000, 2)][::-1]  # of every second, all
     with pytest.raises(ValueError, match="labels are known for"):
         labels("karras", 4)
