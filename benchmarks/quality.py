@@ -34,9 +34,13 @@ def known(results: Results, metric: str) -> dict[str, dict[int, Line]]:
 
 
 def rows(
-    lines: dict[str, dict[int, Line]], solvers: Sequence[str], budgets: Sequence[int], metric: str
+    lines: dict[str, dict[int, Line]],
+    solvers: Sequence[str],
+    budgets: Sequence[int],
+    metric: str,
+    within: Results | None = None,
 ) -> str:
-    """A table, a row a solver; the best of each column is bold."""
+    """A table, a row a solver; the best of each column is bold, the rest behind it `within`."""
     best = {
         nfe: min(getattr(lines[s][nfe], metric) for s in solvers if nfe in lines[s])
         for nfe in budgets
@@ -46,7 +50,10 @@ def rows(
         cells = []
         for nfe in budgets:
             line = lines[solver].get(nfe)
-            shown = "" if line is None else value_text(line, metric).partition(" ±")[0]
+            shown = ""
+            if line is not None:
+                ends = None if within is None else within.behind(line, metric)
+                shown = value_text(line, metric, ends).partition(" ±")[0]
             bold = line is not None and getattr(line, metric) == best[nfe]
             cells.append(f"**{shown}**" if bold else shown)
         text.append(f"| {called(solver)} | {' | '.join(cells)} |")
@@ -81,7 +88,7 @@ def tables(results: Results) -> dict[str, str]:
     budgets = sorted({nfe for s in measured for nfe in distances[s]})
     return {
         "settings": rows(errors, [*settings[:SHOWN], *PLAIN], SETTINGS_AT, "rmse"),
-        "names": rows(errors, [FITTED, *at_four[:NAMES]], NAMES_AT, "rmse"),
+        "names": rows(errors, [FITTED, *at_four[:NAMES]], NAMES_AT, "rmse", results),
         "fd": rows(distances, measured, budgets, "fd"),
         "kid": rows(known(results, "kid"), measured, budgets, "kid"),
     }

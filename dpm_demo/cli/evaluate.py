@@ -59,7 +59,12 @@ def evaluate(
         Literal["float32", "fast"],
         Option(help="fast: the processor's bfloat16 where it has one; for fd, kid and is alone."),
     ] = "float32",
-    per_class: Annotated[int, Option(help="Samples a label for the class accuracy.")] = 0,
+    per_class: Annotated[
+        int,
+        Option(
+            help="Samples a label for the class accuracy: order 2, 20 evaluations, at --guidance."
+        ),
+    ] = 0,
     device: Device = "auto",
     runtime: Runtime = "auto",
     ray: Annotated[
@@ -127,7 +132,7 @@ def evaluate(
             zip(("training", "held out"), real.distinct, strict=True)
         )
     if per_class:
-        found.notes["class_accuracy"] = _class_accuracy(opened, per_class, pictures)
+        found.notes["class_accuracy"] = _class_accuracy(opened, per_class, strength, pictures)
     if pictures is not None and look is not None and opened.frames == 1 and mine:
         best = min(mine, key=lambda x: (abs(x.nfe - 20), x.fd or 0))
         solver = sweep.solver_of(store, best, seeds)
@@ -259,11 +264,11 @@ def _runner(address: str | None, model: str, device: str) -> Runner:
     return on_ray(address, model, device)
 
 
-def _class_accuracy(model: Opened, per_class: int, pictures: Pictures | None) -> dict[str, Any]:
+def _class_accuracy(
+    model: Opened, per_class: int, guidance: float, pictures: Pictures | None
+) -> dict[str, Any]:
     from dpm_demo.quality.classes import class_accuracy, held_out_accuracy, shows_categories
-    from dpm_demo.request.generate import GenerateRequest
 
-    guidance = GenerateRequest().guidance
     with output.bar(total=len(model.labels["category"]), desc="classes") as bar:
         right = class_accuracy(model, per_class, guidance, on_progress=lambda: bar.update(1))
     note = {"n": per_class, "guidance": guidance, "nfe": 20, **right}

@@ -140,10 +140,7 @@ class Results:
         new = {(line.solver, line.nfe): line for line in self.lines}
         lines = []
         for key in {**old, **new}:
-            merged = asdict(old[key]) if key in old else {}
-            if key in new:
-                merged |= {k: v for k, v in asdict(new[key]).items() if v not in (None, 0, "")}
-            lines.append(Line(**merged))
+            lines.append(_merged(new.get(key, old.get(key)), old.get(key, new.get(key))))
         features = known.features if self.held_out is None else self.features
         return replace(
             self,
@@ -182,6 +179,13 @@ class Results:
         known = [x for x in self.lines if x.nfe == nfe and getattr(x, metric) is not None]
         sign = 1 if METRICS[metric].lower_is_better else -1
         return min(known, key=lambda line: sign * getattr(line, metric), default=None)
+
+    def behind(self, line: Line, metric: str = "rmse") -> tuple[float, float] | None:
+        """The interval of its error over that of the nearest one at its budget, where known."""
+        best = self.best("rmse", line.nfe) if metric == "rmse" else None
+        if line.low is None or line.high is None or best is None or line.than != best.solver:
+            return None
+        return line.low, line.high
 
     def shared(self, metric: str) -> list[int]:
         """The budgets that the most solvers have a figure at: those that a ranking is over."""
@@ -224,7 +228,9 @@ class Results:
                 cells = []
                 for nfe in budgets:
                     line = next((x for x in known if (x.solver, x.nfe) == (solver, nfe)), None)
-                    shown = "" if line is None else value_text(line, metric)
+                    shown = (
+                        "" if line is None else value_text(line, metric, self.behind(line, metric))
+                    )
                     cells.append(f"**{shown}**" if line and line == best[nfe] else shown)
                 text.append(f"| {solver} | {' | '.join(cells)} |")
             held = None if self.held_out is None else getattr(self.held_out, metric)
@@ -299,13 +305,22 @@ class Results:
 
 
 ERRORS = ("rmse", "psnr")  # the metrics that are over `n_error` seeds
+OF_ERRORS = ("n_error", *ERRORS, "low", "high", "than")  # what one measurement of errors fills
 DEVIATION = {"kid": "kid_std", "inception_score": "inception_score_std"}
 
 
-def value_text(line: Line, metric: str) -> str:
+def _merged(new: Line, old: Line) -> Line:
+    """Figures of one measurement stay together: those of errors, and those of samples."""
+    errors = new if new.n_error else old
+    samples = new if new.fd is not None or (new.n and old.fd is None) else old
+    return replace(samples, **{name: getattr(errors, name) for name in OF_ERRORS})
+
+
+def value_text(line: Line, metric: str, behind: tuple[float, float] | None = None) -> str:
+    """A figure with its deviation, or with the interval that `Results.behind` gave."""
     text = f"{getattr(line, metric):.3g}"
-    if metric == "rmse" and line.low is not None and line.high is not None and line.low < line.high:
-        return f"{text} ({line.low:.2f}–{line.high:.2f} ×)"
+    if behind is not None and behind[0] < behind[1]:
+        return f"{text} ({behind[0]:.2f}–{behind[1]:.2f} ×)"
     deviation = getattr(line, DEVIATION[metric]) if metric in DEVIATION else None
     return text if deviation is None else f"{text} ± {deviation:.1g}"
 

@@ -57,7 +57,7 @@ class Store:
     so it measures no `square`, keeps no `sample`, and is nobody's reference. It takes rows of
     float32 before its own; a store of float32 takes no fast ones.
 
-    Raises ValueError where the folder holds the sweep of another model, label, guidance or
+    Raises ValueError where the folder holds the sweep of another model, label, guidance, span or
     extractor.
     """
 
@@ -92,6 +92,8 @@ class Store:
             mine["pictures"] = pictures.digest()
         layout = LAYOUT if model.latents is None else LAYOUT_LATENTS
         self._identify(folder / "identity.json", {"layout": layout, **mine})
+        # a file of its own: folders that are older than it are taken as they are
+        self._identify(folder / "span.json", {"span": list(model.lam_span)})
         if look is not None:
             how = {"name": look.name, "digest": look.digest}
             self._identify(folder / "features.json", how)

@@ -120,15 +120,16 @@ def test_what_was_measured_is_written_before_the_notes_are_made(
     assert [line.nfe for line in Results.read(tmp_path / "results.json").lines] == [2, 4]
 
 
-def test_class_accuracy_leaves_out_pictures_of_other_classes(
+def test_class_accuracy_is_of_the_guidance_and_leaves_out_pictures_of_other_classes(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classes, "class_accuracy", lambda *asked, **more: {"all": 1.0})
+    monkeypatch.setattr(classes, "class_accuracy", lambda m, n, guidance, **more: {"all": guidance})
     model, other = dpm.load("emoji-image", "cpu"), Pictures.load(data)
-    assert "held-out pictures" not in command._class_accuracy(model, 2, other)
+    note = command._class_accuracy(model, 2, 2.0, other)
+    assert note["guidance"] == note["all"] == 2 and "held-out pictures" not in note
     labels = torch.zeros(len(other), 2, dtype=torch.int16)
     same = replace(other, axes={**other.axes, "category": EMOJI_AXES["category"]}, labels=labels)
-    assert 0 <= command._class_accuracy(model, 2, same)["held-out pictures"] <= 1
+    assert 0 <= command._class_accuracy(model, 2, 2.0, same)["held-out pictures"] <= 1
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (3, 4, 32, 32)])

@@ -93,6 +93,22 @@ def test_what_was_known_stays_and_what_is_new_wins() -> None:
     assert merged.held_out == RESULTS.held_out
 
 
+def test_what_was_measured_together_stays_together() -> None:
+    a, b, c = (f"order={k}" for k in (1, 2, 3))
+    old = [Line(a, 5, 64, 0.4, 14.0, low=1.5, high=2.5, than=b), Line(b, 5, 64, 0.2, 20.0, than=b)]
+    new = [Line(b, 5, 128, 0.0, None, low=1.0, high=1.0, than=b), Line(a, 5, n=9, difference=0.0)]
+    first, second = replace(RESULTS, lines=tuple(old)), replace(RESULTS, lines=tuple(new))
+    found = {line.solver: line for line in second.with_known(first).lines}
+    assert (found[b].rmse, found[b].psnr, found[b].n_error) == (0.0, None, 128)
+    assert (found[a].rmse, found[a].difference, found[a].low) == (0.4, 0.0, 1.5)
+    lost = replace(first, lines=(Line(a, 5, 64, 0.4, 14.0),)).with_known(first)
+    assert lost.lines[0] == Line(a, 5, 64, 0.4, 14.0)
+
+    assert "| order=1 | 0.4 (1.50–2.50 ×) |" in first.markdown()
+    third = replace(RESULTS, lines=(Line(c, 5, 128, 0.1, 26.0, low=1.0, high=1.0, than=c),))
+    assert "| order=1 | 0.4 |" in third.with_known(first).markdown(), "behind another one now"
+
+
 def test_plots_have_a_curve_a_solver_over_its_budgets() -> None:
     figure = RESULTS.figure("rmse")
     assert [trace.name for trace in figure.data] == ["order=1", "order=2"]

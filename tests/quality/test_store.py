@@ -261,6 +261,8 @@ def test_a_folder_of_another_sweep_or_of_an_older_layout_is_refused(tmp_path: Pa
         Store(tmp_path, replace(MODEL, digest="other"))
     with pytest.raises(ValueError, match="choose another folder"):
         Store(tmp_path, MODEL, look=replace(LOOK, digest="2"))
+    with pytest.raises(ValueError, match="choose another folder"):
+        Store(tmp_path, replace(MODEL, lam_span=(-4.0, 4.0)))
     for text in (json.dumps({"model": "tiny", "label": "any", "guidance": 1.0}), "{", ""):
         (tmp_path / "identity.json").write_text(text)
         with pytest.raises(ValueError, match="choose another folder"):

@@ -112,7 +112,9 @@ def test_a_table_has_the_best_first_of_each_budget_with_n_and_the_deviation_it_h
     headers, rows = table(results, replace(fd, metric="kid", nfe=10, solvers=("order=1",)))
     assert headers[3:] == ["±", "n"] and rows == [["order=1", 10, 0.05, 0.002, 500]]
     assert [row[-1] for row in table(results, replace(fd, metric="psnr"))[1]] == [64] * 4
-    behind = [replace(x, low=1.25, high=1.5) if x.rmse == 0.4 else x for x in results.lines]
+    behind = [
+        replace(x, low=1.25, high=1.5, than=LONG) if x.rmse == 0.4 else x for x in results.lines
+    ]
     choice = replace(fd, metric="rmse", nfe=5, solvers=("order=1", "order=2"))
     headers, rows = table(replace(results, lines=tuple(behind)), choice)
     assert headers[3:] == ["× the nearest (95 %)", "n"]

@@ -82,14 +82,14 @@ def table(results: Results, choice: Choice) -> tuple[list[str], list[list[Any]]]
     ]
     sign = 1 if METRICS[metric].lower_is_better else -1
     rows = []
-    behind = metric == "rmse" and any(line.low is not None for line in known)
+    behind = metric == "rmse" and any(map(results.behind, known))
     for line in sorted(known, key=lambda x: (x.nfe, sign * getattr(x, metric))):
         row = [line.solver, line.nfe, float(f"{getattr(line, metric):.4g}")]
         if deviation:
             spread = getattr(line, deviation)
             row.append(None if spread is None else float(f"{spread:.2g}"))
         if behind:
-            row.append("" if line.low is None else f"{line.low:.2f} to {line.high:.2f}")
+            row.append("{:.2f} to {:.2f}".format(*ends) if (ends := results.behind(line)) else "")
         rows.append([*row, count_of(line, metric)])
     spreads = ["±"] * bool(deviation) + [BEHIND] * behind
     return ["solver", "NFE", results.title(metric), *spreads, "n"], rows
