@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from dpm_demo.models.diffusers.components import UNUSED
 from dpm_demo.models.model import Model
 
 #: Weights that are kept at most: four float32 models of 256 × 256, or all the embedded ones.
@@ -26,20 +27,35 @@ def weights_room(device: torch.device) -> int:
 
 
 def model_bytes(model: Model) -> int:
-    """Bytes that the network of a model holds; 0 for a model without one."""
+    """Bytes that a model holds, and its encoders will by the first prompt; 0 without a network."""
     network = getattr(model.denoise_float32, "network", None)
     pipe = getattr(model.latents, "pipe", None)
     parts = [network] if pipe is None else list(pipe.components.values())
     held = [part for part in parts if isinstance(part, nn.Module)]
     tensors = (t for part in held for t in (*part.parameters(), *part.buffers()))
-    return sum(t.numel() * t.element_size() for t in tensors)
+    later = getattr(model.latents, "encoder_bytes", {})
+    coming = sum(size for part, size in later.items() if getattr(pipe, part, None) is None)
+    return coming + sum(t.numel() * t.element_size() for t in tensors)
 
 
-def bytes_of_folder(folder: Path) -> int:
-    """Bytes that the weights of a folder take in float32, by their headers; 0 if not readable."""
+def bytes_of_folder(folder: Path, dtype: torch.dtype = torch.float32) -> int:
+    """Bytes that the weights of a folder take, by their headers; 0 if not readable.
+
+    Of several variants of a part the plain one, which is loaded; parts that are not used are left
+    out.
+    """
+    found = [p for p in folder.rglob("*.safetensors") if p.parent.name not in UNUSED]
+    plain = {path.parent for path in found if _is_plain(path)}
     total = 0
-    for path in folder.rglob("*.safetensors"):
+    for path in found:
+        if path.parent in plain and not _is_plain(path):
+            continue
         with contextlib.suppress(SafetensorError, OSError), safe_open(path, framework="pt") as file:
             names = file.keys()
-            total += sum(4 * math.prod(file.get_slice(name).get_shape()) for name in names)
-    return total
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+    return total * dtype.itemsize
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether weights are of no variant ("fp16"): x.safetensors, x-00001-of-00002.safetensors."""
+    return "." not in path.name.removesuffix(".safetensors")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from dpm_demo.solver.settings import Solver
 
 GUIDANCE_MAX = 20.0
 Size = tuple[int, int]
+Guided = Literal["rows", "input", "no"]
 
 
 class CheckpointError(ValueError):
@@ -72,7 +73,8 @@ class Model:
     (comparisons and their reference; a network that is held in 16 bits runs as it is held).
     `lam_span` is where a schedule places its nodes. `labels` maps an axis to its choices;
     `prompted` models take words, those of `vocabulary` alone where there is one; `guidance` is used
-    where none is asked for. `latents` stands between samples and pictures. `restart` is the λ from
+    where none is asked for, and `guided` says what it is: a second row, an input of the network,
+    or nothing. `latents` stands between samples and pictures. `restart` is the λ from
     which on another network of the model answers. `digest` names the weights.
     """
 
@@ -90,6 +92,7 @@ class Model:
     prompted: bool = False
     vocabulary: Vocabulary | None = None
     guidance: float = 3.5
+    guided: Guided = "rows"
     family: str = ""
     restart: float | None = None
     fits: tuple[Any, ...] = ()  # solvers fitted to it: `models.calibrated.Fit`
@@ -162,7 +165,8 @@ class Model:
         """The condition for a label: words such as "animals" or "fluent animals", or an axis map.
 
         Raises ValueError for a word that is no choice of this model, for guidance that is
-        not a number from 0 to 20, and for a prompt to a model that takes none.
+        not a number from 0 to 20, for a prompt to a model that takes none, and for a negative prompt
+        to one whose guidance leads away from nothing.
         """
         if not isinstance(guidance, (int, float)) or not 0 <= guidance <= GUIDANCE_MAX:
             raise ValueError(f"guidance: {guidance!r} is not a number from 0 to 20.")
@@ -192,6 +196,8 @@ class Model:
         for name, text in (("prompt", prompt), ("negative_prompt", negative)):
             if text is not None and not isinstance(text, str):
                 raise ValueError(f"{name} must be text, not {text!r:.60}.")
+        if negative and self.prompted and self.guided != "rows":
+            raise ValueError(f"negative_prompt: {self.name} takes none; leave it empty.")
         if self.prompted:
             return Words(prompt or "", negative)
         if prompt or negative:

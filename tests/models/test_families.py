@@ -41,9 +41,11 @@ def options(name: str) -> dict[str, Any]:
     return {"size": (16, 16), **({"frames": frames} if frames else {})}
 
 
-def theirs(name: str, scheduler: Any, x_T: Tensor, guidance: float) -> tuple[Tensor, list[float]]:
+def theirs(
+    name: str, scheduler: Any, x_T: Tensor, guidance: float, pipe: Any = None
+) -> tuple[Tensor, list[float]]:
     """The latents of the family's own pipeline with a scheduler of diffusers, and its nodes."""
-    pipe = pipeline(name)
+    pipe = pipeline(name) if pipe is None else pipe
     before, pipe.scheduler = pipe.scheduler, scheduler
     asked: dict[str, Any] = {
         "num_inference_steps": STEPS,
@@ -132,12 +134,20 @@ def start(name: str, seed: int = 3) -> Tensor:
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-def ours(name: str, solver: dpm.Solver, nodes: list[float], x_T: Tensor, **asked: Any) -> Tensor:
-    if name in FLOW:  # the state as a variance-preserving one
+def ours(
+    name: str,
+    solver: dpm.Solver,
+    nodes: list[float],
+    x_T: Tensor,
+    model: Model | None = None,
+    **asked: Any,
+) -> Tensor:
+    model = model_of(name) if model is None else model
+    if hasattr(model.latents.path, "config"):  # of a flow: the state as a variance-preserving one
         s = 1 / (1 + math.exp(nodes[0])) if nodes[0] > -700 else 1.0
         x_T = x_T / math.hypot(s, 1 - s)
     return dpm.generate(
-        model_of(name),
+        model,
         solver,
         seeds=range(len(x_T)),
         output="latent",
@@ -163,6 +173,58 @@ def test_the_published_solver_on_a_pipelines_own_nodes_gives_its_latents(name, o
     got = ours(name, solver, nodes, x_T, **asked)
     assert got.shape == expected.shape
     assert relative(got, expected) < 1e-4
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in FLOW and n != "dit"])
+def test_a_network_of_labels_on_a_flow_is_told_what_its_pipeline_tells_it(name, monkeypatch):
+    flow = _ToldExactly(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0)
+    monkeypatch.setattr(pipeline(name), "scheduler", flow)
+    x_T, asked = start(name), {"prompt": PROMPT, "negative_prompt": NEGATIVE, "guidance": 4.0}
+    model = dpm.load(pipeline(name))
+    expected, nodes = theirs(name, flow, x_T, 4.0)
+    got = ours(name, dpm.Solver(weights="published"), nodes, x_T, model, **asked)
+    assert relative(got, expected) < 1e-4
+
+
+def test_noise_predicted_on_a_flow_is_refused(monkeypatch):
+    pipe = pipeline("stable_diffusion")
+    monkeypatch.setattr(pipe, "scheduler", DPMSolverMultistepScheduler(use_flow_sigmas=True))
+    with pytest.raises(ValueError, match="its prediction_type 'epsilon' on a flow is not read"):
+        dpm.load(pipe)
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", "stable_diffusion_xl"])
+def test_guidance_is_an_input_of_a_latent_consistency_model(name):
+    pipe = tiny.FAMILIES[name]()
+    pipe.set_progress_bar_config(disable=True)
+    torch.manual_seed(6)
+    network = type(pipe.unet).from_config(pipe.unet.config, time_cond_proj_dim=8)
+    pipe.register_modules(unet=network.eval())
+    model, x_T = dpm.load(pipe), start(name)
+    expected, nodes = theirs(name, scheduler_of(name, 2), x_T, 4.0, pipe)
+    solver = dpm.Solver(weights="published")
+    got = ours(name, solver, nodes, x_T, model, prompt=PROMPT, guidance=4.0)
+    assert relative(got, expected) < 1e-4
+    assert model.rows(model.condition(None, 4.0, prompt=PROMPT)) == 1
+    assert relative(ours(name, solver, nodes, x_T, model, prompt=PROMPT, guidance=8.0), got) > 1e-4
+    with pytest.raises(ValueError, match="negative_prompt: .* takes none; leave it empty"):
+        model.condition(None, 4.0, prompt=PROMPT, negative_prompt=NEGATIVE)
+
+
+def test_flux_takes_no_negative_prompt_and_only_dev_takes_guidance():
+    assert [dpm.load(tiny.flux(dev)).guided for dev in (True, False)] == ["input", "no"]
+    with pytest.raises(ValueError, match="negative_prompt: .* takes none; leave it empty"):
+        model_of("flux").condition(None, 3.5, prompt=PROMPT, negative_prompt=NEGATIVE)
+
+
+WIDEST = {"stable_diffusion": 8, "text_to_video": 8, "dit": 16, "flux": 16, "wan": 24, "z_image": 32}
+
+
+@pytest.mark.parametrize(("name", "width"), WIDEST.items())
+def test_a_row_is_estimated_at_forty_of_its_widest_hidden_state(name, width):
+    latents, shape = model_of(name).latents, start(name).shape[1:]
+    places = math.prod(shape[1:]) // latents.patch**2
+    assert latents.row_bytes(tuple(shape)) == 40 * places * width * 4
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])

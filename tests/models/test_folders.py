@@ -22,9 +22,11 @@ from dpm_demo.models.diffusers.fetch import fetch_pipeline, patterns
 from dpm_demo.models.diffusers.preview import LinearPreview
 from dpm_demo.models.diffusers.registry import FAMILIES, family_of
 from dpm_demo.models.library import ModelLibrary
+from dpm_demo.models.memory import model_bytes
 from dpm_demo.models.model import CheckpointError
 
 SOLVER = dpm.Solver(nfe=3)
+WORDS = (("a cat", False), ("", True))
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +122,17 @@ def test_a_prompt_without_its_encoder_is_refused_and_embeddings_are_not(folder, 
     own = Embeddings(family.encode("a cat", False), family.encode("", True))
     found = sample(folder, prompt=own, guidance=7.5)
     assert torch.equal(found, sample(saved, guidance=7.5))
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", "pixart", "flux"])
+def test_embeddings_are_told_to_a_network_of_16_bits_as_it_computes(name):
+    exact = dpm.load(tiny.FAMILIES[name]())
+    own = Embeddings(*(exact.latents.encode(text, negative) for text, negative in WORDS))
+    assert any(v.dtype == torch.float32 for v in own.positive.values())
+    pipe = tiny.FAMILIES[name]()
+    getattr(pipe, exact.latents.network_name).to(torch.bfloat16)
+    found = sample(pipe, prompt=own, guidance=3.0, size=(16, 16))
+    assert found.isfinite().all()
 
 
 def test_encoders_are_loaded_by_the_first_prompt_and_leave_when_asked(saved):
@@ -261,7 +274,7 @@ def test_a_preview_is_fitted_exactly_where_the_decoder_is_linear(video):
     assert torch.allclose(preview(x0), decode(x0)[..., ::2, ::2], atol=1e-4)
 
 
-def test_a_tiny_decoder_on_disk_makes_the_previews(folder):
+def tiny_decoder(folder: Path) -> Any:
     from diffusers import AutoencoderTiny
 
     torch.manual_seed(0)
@@ -272,9 +285,31 @@ def test_a_tiny_decoder_on_disk_makes_the_previews(folder):
         num_decoder_blocks=(1, 1),
     )
     small.save_pretrained(folder / "taesd")
+    return small.eval()
+
+
+def test_a_tiny_decoder_on_disk_makes_the_previews(folder):
+    small = tiny_decoder(folder)
     model, x0 = dpm.load(folder), torch.randn(1, 4, 8, 8)
-    expected = small.eval().decode(x0, return_dict=False)[0]
+    expected = small.decode(x0, return_dict=False)[0]
     assert torch.allclose(model.latents.preview(x0), expected, atol=1e-5)
+
+
+def test_a_tiny_decoder_makes_the_previews_of_a_video_frame_by_frame(tmp_path):
+    tiny.text_to_video().save_pretrained(tmp_path)
+    small = tiny_decoder(tmp_path)
+    model, x0 = dpm.load(tmp_path), torch.randn(2, 4, 3, 8, 8)
+    found = model.latents.preview(x0)
+    for k in range(3):
+        expected = small.decode(x0[:, :, k], return_dict=False)[0]
+        assert torch.allclose(found[:, :, k], expected, atol=1e-5)
+
+
+def test_a_tiny_decoder_is_none_of_latents_that_are_compressed_in_time(tmp_path):
+    tiny.wan().save_pretrained(tmp_path)
+    tiny_decoder(tmp_path)
+    found = dpm.load(tmp_path).latents.preview(torch.randn(1, 16, 2, 4, 4))
+    assert found.shape == (1, 3, 2, 4, 4)
 
 
 def stand_in_hub(monkeypatch: pytest.MonkeyPatch, folder: Path, size: int) -> list[tuple[str, ...]]:
@@ -343,3 +378,17 @@ def test_the_library_lists_and_loads_a_family_in_its_folder(saved):
     assert (offer.name, offer.frames) == ("tiny-sd", 1)
     model = library.get("tiny-sd")
     assert model.prompted and model.latents.offload
+
+
+def test_the_library_counts_the_encoders_that_a_first_prompt_will_load(folder):
+    as_variant(folder / "text_encoder")
+    weights = folder / "text_encoder" / "model.fp16.safetensors"
+    shutil.copy(weights, weights.with_name("model.safetensors"))  # one of the two is loaded
+    model = dpm.load(folder)
+    size = model_bytes(model)
+    dpm.generate(model, SOLVER, prompt="a cat")
+    assert size == pytest.approx(model_bytes(model), rel=1e-2)  # buffers are in no file
+    small = {"root": folder.parent, "built_in": (), "memory_bytes": int(0.99 * size)}
+    with pytest.raises(CheckpointError, match="above the limit"):
+        ModelLibrary(**small).get("tiny-sd")
+    assert ModelLibrary(**small, offload=True).get("tiny-sd").prompted

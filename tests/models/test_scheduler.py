@@ -447,3 +447,8 @@ def test_it_runs_image_to_image_from_the_middle_of_its_steps(name):
         little, much = (run_from(s, fields) for s in (0.25, 0.9))
         assert little.isfinite().all() and much.isfinite().all()
         assert not torch.equal(little, much)
+
+
+def test_noise_predicted_on_a_flow_is_refused():
+    with pytest.raises(ValueError, match="prediction_type must be one of flow_prediction, not eps"):
+        dpm.DPMScheduler(use_flow_sigmas=True)

@@ -81,6 +81,28 @@ def test_guidance_that_a_smaller_model_does_not_bear_is_set_back_with_its_slider
     assert "value" not in chosen(mixture, 2.5)
 
 
+def test_what_a_prompted_model_has_no_use_for_is_hidden_and_emptied(
+    page: gr.Blocks, serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompted = replace(serving.load("mixture").result(), prompted=True)
+    relabel = next(fn for fn in page.fns.values() if fn.name == "relabel")
+
+    def chosen(model: Any, label: str) -> Any:
+        async def loaded(name: str) -> Any:
+            return model
+
+        monkeypatch.setattr(serving, "model", loaded)
+        at = next(k for k, w in enumerate(relabel.outputs) if w.label == label)
+        return asyncio.run(relabel.fn("any", "any", "any", 1.0, VISITOR))[at]
+
+    for guided in ("rows", "input", "no"):
+        model = replace(prompted, guided=guided)
+        assert chosen(model, "Guidance")["visible"] == (guided != "no")
+        assert ("two network rows" in chosen(model, "Guidance")["info"]) == (guided == "rows")
+        negative = chosen(model, "Negative prompt")
+        assert negative["visible"] == ("value" not in negative) == (guided == "rows")
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [({}, "12 evaluations"), ({"window": 4}, "up to 42"), ({"method": "adaptive"}, "up to 12")],

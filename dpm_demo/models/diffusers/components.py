@@ -19,7 +19,7 @@ import torch
 from dpm_demo.models.diffusers.files import BUILDING, read_json, readable, reason, variant_of
 from dpm_demo.models.model import CheckpointError
 
-_UNUSED = ("safety_checker", "feature_extractor", "image_encoder", "watermark")
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder", "watermark")
 _LIBRARIES = ("diffusers", "transformers")
 
 
@@ -43,7 +43,7 @@ def build(
             continue
         if not isinstance(value, list):
             given[part] = value
-        elif part in encoders or part in _UNUSED or not (folder / part).is_dir():
+        elif part in encoders or part in UNUSED or not (folder / part).is_dir():
             given[part] = None
         else:
             given[part] = component(folder, part, value, name, dtype=dtype, variant=variant)

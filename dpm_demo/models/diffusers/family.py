@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dpm_demo.models.diffusers.paths import Path, path_of
 from dpm_demo.models.diffusers.preview import LinearPreview
-from dpm_demo.models.model import Condition, Size, Words
+from dpm_demo.models.model import Condition, Guided, Size, Words
 
 if TYPE_CHECKING:
     from dpm_demo.models.diffusers.offload import Turns
@@ -40,7 +40,7 @@ class Family:
     pipelines   class names in `model_index.json` that belong here
     network     the component that predicts; `encoders` those that only prompts need
     patch       the side of the latents must be divisible by it
-    guided      guidance doubles the rows (otherwise it is an input of the network)
+    guided      what guidance is, as in `Model`
     """
 
     pipelines: ClassVar[tuple[str, ...]] = ()
@@ -52,7 +52,7 @@ class Family:
     frames: ClassVar[int] = 1
     patch: ClassVar[int] = 1
     guidance: ClassVar[float] = 7.5
-    guided: bool = True
+    guided: Guided = "rows"
 
     def __init__(
         self,
@@ -69,7 +69,8 @@ class Family:
         config = {**pipe.scheduler.config, "_class_name": type(pipe.scheduler).__name__}
         self.path: Path = path_of(config, self.device, name)
         self._encoded: OrderedDict[tuple[str, bool], Given] = OrderedDict()
-        self.quick: Callable[[Tensor], Tensor] | None = None  # a tiny decoder, if there is one
+        self.tiny: Any = None  # a tiny decoder, if there is one
+        self.encoder_bytes: dict[str, int] = {}  # of those that the first prompt loads, to stay
         self._linear: LinearPreview | None = None
         self.setup()
 
@@ -114,19 +115,24 @@ class Family:
             found = cond.payload.negative if negative else cond.payload.positive
             if found is None:
                 raise ValueError(f"guidance {cond.guidance} needs negative embeddings too")
-            return {k: v.to(self.device) for k, v in found.items()}
+            return {k: self._told(v) for k, v in found.items()}
         words = cond.payload if isinstance(cond.payload, Words) else Words()
         key = (words.negative if negative else words.prompt, negative)
         if key not in self._encoded:
             self.ensure_encoders()
             with torch.no_grad():
-                self._encoded[key] = {k: v.detach() for k, v in self.encode(*key).items()}
+                self._encoded[key] = {k: self._told(v).detach() for k, v in self.encode(*key).items()}
             if self.offload:
                 self.free_encoders()
             while len(self._encoded) > _KEPT:
                 self._encoded.popitem(last=False)
         self._encoded.move_to_end(key)
         return self._encoded[key]
+
+    def _told(self, value: Tensor) -> Tensor:
+        """Embeddings as the network computes; masks are of whole numbers, and stay."""
+        dtype = self.network.dtype if value.is_floating_point() else value.dtype
+        return value.to(self.device, dtype)
 
     def ensure_encoders(self) -> None:
         """Loads the text encoders, which only a prompt needs."""
@@ -205,27 +211,34 @@ class Family:
         return torch.cat([self.decode_one(z) for z in latents.split(1)])
 
     def decode_one(self, latents: Tensor) -> Tensor:
-        """(1, c, h, w), or (1, c, frames, h, w) frame by frame."""
+        return self._by_frame(self.pipe.vae, latents)
+
+    def _by_frame(self, decoder: Any, latents: Tensor) -> Tensor:
+        """(n, c, h, w), or (n, c, frames, h, w) frame by frame."""
         if not self.video:
-            return self.pipe.vae.decode(latents, return_dict=False)[0].float()
-        frames = latents[0].movedim(1, 0).split(1)
-        decoded = [self.pipe.vae.decode(f, return_dict=False)[0].float() for f in frames]
-        return torch.cat(decoded).movedim(0, 1)[None]
+            return decoder.decode(latents, return_dict=False)[0].float()
+        frames = latents.movedim(2, 1).flatten(0, 1).split(1)
+        decoded = [decoder.decode(f, return_dict=False)[0].float() for f in frames]
+        return torch.cat(decoded).unflatten(0, (len(latents), -1)).movedim(1, 2)
 
     @torch.no_grad()
     def preview(self, x0: Tensor) -> Tensor:
         """What `decode` will about show, cheaply: a tiny decoder, else a fitted linear map."""
-        if self.quick is not None:
-            return self.quick(x0)
+        if self.tiny is not None:
+            return self._by_frame(self.tiny, x0.to(self.tiny.dtype))
         if self._linear is None:
             self._linear = LinearPreview.fit(self._decoded, x0.shape[1:], self.device)
         return self._linear(x0)
 
     def row_bytes(self, shape: tuple[int, ...]) -> int:
         """An estimate from the configuration: forty tensors of the widest hidden state."""
-        config = self.network.config
-        width = config.get("block_out_channels", [0])[0] or (
-            config.get("num_attention_heads", 8) * config.get("attention_head_dim", 64)
-        )
         places = shape[-1] * shape[-2] * (shape[1] if self.video else 1) // self.patch**2
-        return 40 * places * int(width) * self.network.dtype.itemsize
+        return 40 * places * self.width * self.network.dtype.itemsize
+
+    @property
+    def width(self) -> int:
+        """Channels of the network's widest hidden state."""
+        config = self.network.config
+        if "block_out_channels" in config:
+            return int(config.block_out_channels[0])
+        return int(config.num_attention_heads * config.attention_head_dim)

@@ -18,7 +18,9 @@ class Flux(Family):
     encoders = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
     patch = 2
     guidance = 3.5
-    guided = False
+
+    def setup(self) -> None:
+        self.guided = "input" if self.network.config.guidance_embeds else "no"
 
     @property
     def channels(self) -> int:
@@ -27,13 +29,16 @@ class Flux(Family):
     def side(self) -> Size:
         return (self.pipe.default_sample_size * self.scale,) * 2
 
+    def time_of(self, lam: Tensor) -> Tensor:
+        return self.path.time(lam) / 1000
+
     def encode(self, text: str, negative: bool) -> Given:
         states, pooled, _ = self.pipe.encode_prompt(text, device=self.device)
         return {"encoder_hidden_states": states, "pooled_projections": pooled}
 
     def given(self, cond: Condition, negative: bool) -> Given:
         found = super().given(cond, negative)
-        if not self.network.config.guidance_embeds:
+        if self.guided != "input":
             return found
         return {**found, "guidance": torch.tensor([cond.guidance], device=self.device)}
 

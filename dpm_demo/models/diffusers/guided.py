@@ -51,7 +51,7 @@ class GuidedDenoiser:
     def _parts(self, cond: Condition) -> list[tuple[float, Given]]:
         """What is computed for a row: (guidance, prompt), and (0, what it leads away from)."""
         given = self.family.given
-        if not self.family.guided or cond.guidance == 1:
+        if self.family.guided != "rows" or cond.guidance == 1:
             return [(1.0, given(cond, False))]
         if cond.guidance == 0:
             return [(1.0, given(cond, True))]
@@ -79,5 +79,5 @@ class GuidedDenoiser:
 
     def network_rows(self, cond: Sequence[Condition | None]) -> int:
         """How many rows the network computes for these conditions."""
-        guided = self.family.guided
+        guided = self.family.guided == "rows"
         return sum(2 if guided and c is not None and c.guidance not in (0, 1) else 1 for c in cond)

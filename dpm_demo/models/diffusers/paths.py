@@ -21,7 +21,10 @@ TARGETS: dict[str, Target] = {"epsilon": "noise", "v_prediction": "velocity", "s
 
 
 class Path(Protocol):
-    """λ is (n,), states and outputs (n, *shape); x is the variance-preserving state."""
+    """λ is (n,), states and outputs (n, *shape); x is the variance-preserving state.
+
+    `time` is from 0 to about 1000, as pipelines of diffusers hand it to their networks.
+    """
 
     def span(self, tokens: int = 0) -> tuple[float, float]: ...
 
@@ -68,7 +71,7 @@ class Flow:
         return flow_span(float(self.config.get("flow_shift") or self.config.get("shift") or 1.0))
 
     def time(self, lam: Tensor) -> Tensor:
-        return torch.sigmoid(-lam)
+        return 1000 * torch.sigmoid(-lam)
 
     def state(self, x: Tensor, lam: Tensor) -> Tensor:
         share = self._column(x, lam)
@@ -96,6 +99,12 @@ def path_of(config: Mapping[str, Any], device: torch.device, name: str) -> Path:
     if "FlowMatch" in kind or config.get("use_flow_sigmas") or config.get("flow_match"):
         if config.get("invert_sigmas"):
             raise CheckpointError(f"{name}: its flow runs backwards (invert_sigmas); not read.")
+        said = config.get("prediction_type") or "flow_prediction"
+        if config.get("use_flow_sigmas") and said != "flow_prediction":
+            raise CheckpointError(
+                f"{name}: its prediction_type {said!r:.40} on a flow is not read, only "
+                '"flow_prediction"; use another model.'
+            )
         return Flow(config)
     try:
         return Discrete(config, device)

@@ -24,6 +24,7 @@ from dpm_demo.models.diffusers.text_to_video import AnimateDiff, TextToVideo
 from dpm_demo.models.diffusers.unconditional import load_diffusers
 from dpm_demo.models.diffusers.wan import Wan
 from dpm_demo.models.diffusers.z_image import ZImage
+from dpm_demo.models.memory import bytes_of_folder
 from dpm_demo.models.model import CheckpointError, Model
 
 if TYPE_CHECKING:
@@ -130,6 +131,11 @@ def load_family(
     place = (lambda part: part.to(device)) if turns is None else turns.add
     loader = encoder_loader(folder, name, family.encoders, dtype, place)
     model = _model(family, pipe, name, loader, offload, turns, digest(folder), title)
+    assert isinstance(model.latents, Family)
+    if not offload:
+        model.latents.encoder_bytes = {
+            part: bytes_of_folder(folder / part, dtype) for part in family.encoders
+        }
     for tiny in TINY:
         if (folder / tiny).is_dir():
             _use_tiny(model, folder / tiny, device, dtype)
@@ -202,6 +208,7 @@ def _model(
         latents=family,
         prompted=family.prompted,
         guidance=family.guidance,
+        guided=family.guided,
         family=family.title,
         restart=family.restart,
     )
@@ -209,8 +216,9 @@ def _model(
 
 def _use_tiny(model: Model, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
     """Previews by an `AutoencoderTiny` on disk."""
-    tiny = component(
-        folder.parent, folder.name, ["diffusers", "AutoencoderTiny"], model.name, dtype=dtype
-    ).to(device)
-    assert isinstance(model.latents, Family)
-    model.latents.quick = lambda x0: tiny.decode(x0.to(dtype), return_dict=False)[0].float()
+    family = model.latents
+    assert isinstance(family, Family)
+    if family.picture_frames(2) == 2:  # it knows nothing of time that is compressed
+        family.tiny = component(
+            folder.parent, folder.name, ["diffusers", "AutoencoderTiny"], model.name, dtype=dtype
+        ).to(device)

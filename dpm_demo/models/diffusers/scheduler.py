@@ -101,12 +101,13 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         self._threshold = threshold_of(self.solver, made.config)
         self.own_schedule = "schedule" in asked
         self.flow = bool(flow or made.config.get("use_flow_sigmas"))
+        kind = made.config.get("prediction_type", "flow_prediction")
+        known_kinds = ("flow_prediction",) if self.flow else tuple(TARGETS)
+        if kind not in known_kinds:
+            raise ValueError(f"prediction_type must be one of {', '.join(known_kinds)}, not {kind}")
         if not self.flow:
             self._labels = LabelMap(schedule_lambdas(dict(made.config)))
             self.betas, self.alphas_cumprod = made.betas, made.alphas_cumprod
-            kind = made.config.prediction_type
-            if kind not in TARGETS:
-                raise ValueError(f"prediction_type must be one of {', '.join(TARGETS)}, not {kind}")
             self._target = TARGETS[kind]
         self.lambdas = []
         self.timesteps = made.timesteps

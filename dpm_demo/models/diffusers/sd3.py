@@ -21,9 +21,6 @@ class StableDiffusion3(Family):
     patch = 2
     guidance = 7.0
 
-    def time_of(self, lam: Tensor) -> Tensor:
-        return 1000 * self.path.time(lam)
-
     def encode(self, text: str, negative: bool) -> Given:
         states, _, pooled, _ = self.pipe.encode_prompt(
             text, None, None, device=self.device, do_classifier_free_guidance=False

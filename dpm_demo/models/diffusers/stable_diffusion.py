@@ -1,4 +1,7 @@
-"""Stable Diffusion 1.x, 2.x and XL: `UNet2DConditionModel`, float labels of scaled-linear betas."""
+"""Stable Diffusion 1.x, 2.x and XL: `UNet2DConditionModel`, float labels of scaled-linear betas.
+
+The UNet of a latent consistency model (LCM) has guidance as an input, and needs one row only.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dpm_demo.models.diffusers.family import Family, Given
+from dpm_demo.models.model import Condition
 
 
 class StableDiffusion(Family):
@@ -19,6 +23,18 @@ class StableDiffusion(Family):
                 f"{self.name}: its network takes {self.network.config.in_channels} channels "
                 "(inpainting, or depth); only text-to-image networks can be used"
             )
+        # pipelines of videos leave that input out
+        if not self.video and self.network.config.get("time_cond_proj_dim") is not None:
+            self.guided = "input"
+
+    def given(self, cond: Condition, negative: bool) -> Given:
+        found = super().given(cond, negative)
+        if self.guided != "input":
+            return found
+        told = self.pipe.get_guidance_scale_embedding(
+            torch.tensor([cond.guidance - 1]), self.network.config.time_cond_proj_dim
+        )
+        return {**found, "timestep_cond": told.to(self.device, self.network.dtype)}
 
     def encode(self, text: str, negative: bool) -> Given:
         found = self.pipe.encode_prompt(text, self.device, 1, False)
@@ -50,6 +66,7 @@ class StableDiffusionXL(StableDiffusion):
             state,
             time.float(),
             encoder_hidden_states=given["encoder_hidden_states"],
+            timestep_cond=given.get("timestep_cond"),
             added_cond_kwargs=added,
             return_dict=False,
         )[0]

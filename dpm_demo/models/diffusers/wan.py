@@ -45,9 +45,6 @@ class Wan(Family):
         ratio = self.pipe.config.boundary_ratio
         return None if ratio is None else math.log((1 - ratio) / ratio)
 
-    def time_of(self, lam: Tensor) -> Tensor:
-        return 1000 * self.path.time(lam)
-
     def encode(self, text: str, negative: bool) -> Given:
         found, _ = self.pipe.encode_prompt(
             text,

@@ -21,8 +21,12 @@ class ZImage(Family):
     def side(self) -> Size:
         return 1024, 1024
 
+    @property
+    def width(self) -> int:
+        return int(self.network.config.dim)
+
     def time_of(self, lam: Tensor) -> Tensor:
-        return 1 - self.path.time(lam)
+        return 1 - self.path.time(lam) / 1000
 
     def encode(self, text: str, negative: bool) -> Given:
         found, _ = self.pipe.encode_prompt(

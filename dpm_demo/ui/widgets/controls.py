@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -245,13 +245,10 @@ class LabelControls:
         latent = first is not None and first.latents is not None
         self.guidance = Dial(
             0,
-            _strongest(first),
-            first.guidance if latent and first is not None else guidance,
+            value=first.guidance if latent and first is not None else guidance,
             step=0.25,
             label="Guidance",
-            info="Follows the label more strictly; other than 0 and 1 each evaluation computes "
-            "two network rows.",
-            visible=first is not None and first.conditional,
+            **_guidance(first),
         )
         self.prompts = PromptControls(first) if prompts else None
         named(model=self.model, label=self.axes[0], guidance=self.guidance)
@@ -281,7 +278,7 @@ class LabelControls:
         return [
             gr.update(value=model.name),
             *[gr.update(**menu) for menu in _axes(model, words)],
-            gr.update(visible=model.conditional, maximum=_strongest(model), **shown),
+            gr.update(**_guidance(model), **shown),
             *([] if self.prompts is None else self.prompts.show(model, wanted)),
         ]
 
@@ -350,17 +347,32 @@ class LabelControls:
 async def as_followed(serving: Serving, wanted: GenerateRequest) -> GenerateRequest:
     """`wanted` without the label and prompts of another model, which `follow` is about to take."""
     try:
-        condition_of(wanted, await asyncio.wait_for(serving.model(wanted.model), LOOK))
-    except ValueError:
-        return replace(wanted, label=ANY, prompt="", negative_prompt="")
+        model = await asyncio.wait_for(serving.model(wanted.model), LOOK)
     except (asyncio.TimeoutError, gr.Error):  # it is not there (yet)
-        pass
-    return wanted
+        return wanted
+    for kept in (wanted, replace(wanted, negative_prompt="")):
+        with suppress(ValueError):
+            condition_of(kept, model)
+            return kept
+    return replace(wanted, label=ANY, prompt="", negative_prompt="")
 
 
 def _strongest(model: Model | None) -> int:
     """Where the slider of guidance ends."""
     return 20 if model is not None and model.latents is not None else 6
+
+
+def _guidance(model: Model | None) -> dict[str, Any]:
+    """Where the slider of guidance ends and what it says; hidden where it means nothing."""
+    rows = model is None or model.guided == "rows"
+    return {
+        "maximum": _strongest(model),
+        "info": "Follows the label more strictly; other than 0 and 1 each evaluation computes "
+        "two network rows."
+        if rows
+        else "Follows the prompt more strictly; an input of the network.",
+        "visible": model is not None and model.conditional and model.guided != "no",
+    }
 
 
 def _axes(model: Model | None, words: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -67,6 +67,8 @@ class PromptControls:
         }
         if wanted is None:  # a size that another model was asked for may be none of this one
             values |= {name: {"value": 0} for name in ("height", "width", "frames")}
+        for name in ("prompt", "negative_prompt"):  # nor are words kept where none can be seen
+            values[name] = values[name] if kinds[name] else {"value": ""}
         values["prompt"] = {**values["prompt"], "info": _info(model)}
         return [gr.update(visible=kinds[name], **values[name]) for name in NAMES]
 
@@ -83,7 +85,7 @@ def _visible(model: Model | None) -> dict[str, bool]:
     sized = model is not None and model.latents is not None
     return {
         "prompt": words,
-        "negative_prompt": words,
+        "negative_prompt": words and model is not None and model.guided == "rows",
         "height": sized,
         "width": sized,
         "frames": sized and model is not None and model.frames > 1,
