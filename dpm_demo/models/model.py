@@ -165,8 +165,8 @@ class Model:
         """The condition for a label: words such as "animals" or "fluent animals", or an axis map.
 
         Raises ValueError for a word that is no choice of this model, for guidance that is
-        not a number from 0 to 20, for a prompt to a model that takes none, and for a negative prompt
-        to one whose guidance leads away from nothing.
+        not a number from 0 to 20, for a prompt to a model that takes none, and for a negative
+        prompt to one whose guidance leads away from nothing.
         """
         if not isinstance(guidance, (int, float)) or not 0 <= guidance <= GUIDANCE_MAX:
             raise ValueError(f"guidance: {guidance!r} is not a number from 0 to 20.")

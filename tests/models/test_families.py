@@ -217,7 +217,7 @@ def test_flux_takes_no_negative_prompt_and_only_dev_takes_guidance():
         model_of("flux").condition(None, 3.5, prompt=PROMPT, negative_prompt=NEGATIVE)
 
 
-WIDEST = {"stable_diffusion": 8, "text_to_video": 8, "dit": 16, "flux": 16, "wan": 24, "z_image": 32}
+WIDEST = {"stable_diffusion": 8, "dit": 16, "flux": 16, "wan": 24, "z_image": 32}
 
 
 @pytest.mark.parametrize(("name", "width"), WIDEST.items())

@@ -121,7 +121,8 @@ class Family:
         if key not in self._encoded:
             self.ensure_encoders()
             with torch.no_grad():
-                self._encoded[key] = {k: self._told(v).detach() for k, v in self.encode(*key).items()}
+                found = self.encode(*key)
+                self._encoded[key] = {k: self._told(v).detach() for k, v in found.items()}
             if self.offload:
                 self.free_encoders()
             while len(self._encoded) > _KEPT:
