@@ -168,6 +168,8 @@ def _condition(
     own = model.prompted and model.vocabulary is None
     if not (own and hasattr(prompt, "positive")):
         raise ValueError(f"prompt must be text, or Embeddings of one's own, not {prompt!r:.60}")
+    if negative_prompt:
+        raise ValueError("negative_prompt: Embeddings bring their own negative; leave it empty")
     return replace(model.condition(label, guidance), payload=prompt)
 
 

@@ -122,6 +122,8 @@ def test_a_prompt_without_its_encoder_is_refused_and_embeddings_are_not(folder, 
     own = Embeddings(family.encode("a cat", False), family.encode("", True))
     found = sample(folder, prompt=own, guidance=7.5)
     assert torch.equal(found, sample(saved, guidance=7.5))
+    with pytest.raises(ValueError, match="negative_prompt: Embeddings bring their own"):
+        sample(folder, prompt=own, negative_prompt="a dog")
 
 
 @pytest.mark.parametrize("name", ["stable_diffusion", "pixart", "flux"])

@@ -16,6 +16,7 @@ from dpm_demo.request.job import Checked
 from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.page import build
 from dpm_demo.ui.serving import Serving
+from dpm_demo.ui.widgets.controls import as_followed
 from dpm_demo.ui.widgets.estimate import spent
 
 VISITOR = SimpleNamespace(session_hash="me", client=None)
@@ -101,6 +102,9 @@ def test_what_a_prompted_model_has_no_use_for_is_hidden_and_emptied(
         assert ("two network rows" in chosen(model, "Guidance")["info"]) == (guided == "rows")
         negative = chosen(model, "Negative prompt")
         assert negative["visible"] == ("value" not in negative) == (guided == "rows")
+        asked = GenerateRequest(model="mixture", prompt="a cat", negative_prompt="a dog")
+        kept = asyncio.run(as_followed(serving, asked))
+        assert (kept.prompt, bool(kept.negative_prompt)) == ("a cat", guided == "rows")
 
 
 @pytest.mark.parametrize(
