@@ -101,14 +101,16 @@ def table(made: Advice, most: int = SHOWN) -> list[list[str]]:
 
 def summary(made: Advice) -> str:
     """The answer in a sentence or two."""
-    best, tied = made.best, len(made.tied)
+    best, tied, whole = made.best, len(made.tied), len(made.lines)
+    cut = "" if whole == made.tried else f", {whole} of them on all {best.seeds} seeds"
     text = (
-        f"{best.name} is the nearest to the converged sample of {made.tried} solvers at "
-        f"{best.solver.nfe} evaluations (RMSE {best.rmse:.4f} over {best.seeds} seeds)"
+        f"{best.name} is the nearest to the converged sample at {best.solver.nfe} evaluations, of "
+        f"{made.tried} solvers tried{cut} (RMSE {best.rmse:.4f} over {best.seeds} seeds)"
     )
+    these = f"of {'all' if whole == made.tried else f'these {whole}'}"
     if not tied:
-        return f"{text}; no other is as good."
-    return f"{text}; {tied} other{'s are' if tied > 1 else ' is'} tied with it on these seeds."
+        return f"{text}; no other {these} is as good on these seeds."
+    return f"{text}; {tied} other{'s' * (tied > 1)} {these} cannot be told from it on these seeds."
 
 
 def listing(made: Advice) -> str:

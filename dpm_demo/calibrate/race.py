@@ -142,12 +142,12 @@ class Race:
     # ------------------------------------------------------------ rounds
 
     def rounds(self) -> list[tuple[int, int]]:
-        """(seeds, solvers) of each round."""
+        """(seeds, solvers) of each round, each on more seeds than the one before."""
         kept = sum(one.kept for one in self.solvers)
+        seeds = sorted({len(self.seeds), *(max(2, len(self.seeds) >> k) for k in (1, 2, 3))})
         counts = [len(self.solvers)]
-        for part in KEPT:
+        for part in KEPT[: len(seeds) - 1]:
             counts.append(min(counts[-1], max(FINALISTS + kept, counts[-1] // part)))
-        seeds = [max(2, len(self.seeds) >> k) for k in (3, 2, 1)] + [len(self.seeds)]
         return list(zip(seeds, counts, strict=True))
 
     @property
@@ -165,9 +165,8 @@ class Race:
         for seeds, solvers in self.rounds():
             going = self._best(going, before)[:solvers] if before else going
             fresh = list(range(before, seeds))
-            if fresh:
-                yield from self._converged(fresh)
-                yield from self._measured(going, fresh)
+            yield from self._converged(fresh)
+            yield from self._measured(going, fresh)
             before = seeds
 
     def run(self) -> Iterator[Step]:

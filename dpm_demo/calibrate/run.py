@@ -6,6 +6,7 @@ is extended; a table that was interrupted is begun anew.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -63,14 +64,30 @@ class Plan:
             if not 1 <= getattr(self, name) <= 100_000:
                 raise ValueError(f"{name} must be from 1 to 100000, not {getattr(self, name)}")
 
-    @property
-    def text(self) -> str:
+    def like_of(self, nfe: int, ends: tuple[float, float]) -> list[Fit]:
+        """Those that a fit of a budget and a range of guidance may begin as."""
+        return [
+            one
+            for one in self.like
+            if one.nfe == nfe and one.guidance[0] <= ends[1] and ends[0] <= one.guidance[1]
+        ]
+
+    def text(self, nfe: int, ends: tuple[float, float]) -> str:
         """What makes a fit of this plan this one, beside its budget and range."""
         what = "nodes" if self.recipe.nodes_only else "nodes and weights"
-        words = f", {len(self.prompts)} prompts" if self.prompts else ""
+        words = f", {len(self.prompts)} prompts ({_sum(self.prompts)})" if self.prompts else ""
+        tables = [
+            (f.guidance, f.lambdas, f.told, f.scales, f.weights) for f in self.like_of(nfe, ends)
+        ]
+        like = f", like {_sum(tables)}" if tables else ""
+        held = "" if self.held == Plan.held else f", {self.held} held out"
         size = "" if self.recipe.batch == Recipe.batch else f" of {self.recipe.batch}"
         steps = f"{self.recipe.iterations} iterations{size}"
-        return f"{what}, {steps} on {self.samples} samples{words}"
+        return f"{what}, {steps} on {self.samples} samples{words}{like}{held}"
+
+
+def _sum(values: Sequence[Any]) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:8]
 
 
 def conditions_for(
@@ -151,10 +168,11 @@ def calibrate(
     ranges = plan.ranges if model.conditional else (PLAIN,)
     for one in known:
         asked = one.guidance in ranges and one.nfe in plan.budgets
-        if asked and one.recipe not in ("", plan.text):
+        text = plan.text(one.nfe, one.guidance)
+        if asked and one.recipe not in ("", text):
             raise ValueError(
                 f"out: {out} has {one.nfe} evaluations fitted in another way ({one.recipe}, not "
-                f"{plan.text}); give the same again, or another file."
+                f"{text}); give the same again, or another file."
             )
     wanted = {
         ends: [n for n in plan.budgets if (n, ends) not in {(f.nfe, f.guidance) for f in known}]
@@ -173,7 +191,7 @@ def calibrate(
                 on_progress(Progress(what, before + share, total))
 
             known.append(_one(model, nfe, ends, samples, held, plan, part))
-            known[-1] = replace(known[-1], recipe=plan.text)
+            known[-1] = replace(known[-1], recipe=plan.text(nfe, ends))
             write(out, model.digest, known)
             done += 1
     on_progress(Progress("done", done, total))
@@ -226,12 +244,7 @@ def _one(
 ) -> Fit:
     what = f"{nfe} evaluations, guidance {ends[0]:g} to {ends[1]:g}"
     some = samples.pick(torch.arange(min(TRIED, len(samples))))
-    like = [
-        one
-        for one in plan.like
-        if one.nfe == nfe and one.guidance[0] <= ends[1] and ends[0] <= one.guidance[1]
-    ]
-    recipe = plan.recipe
+    like, recipe = plan.like_of(nfe, ends), plan.recipe
     fitted, start = best_start(nfe, model.lam_span, some, STARTS, like, recipe.nodes_only)
     before = errors(fitted, held).mean().item()
     fit(fitted, samples, recipe, lambda k, loss: on_progress(what, k / recipe.iterations))

@@ -64,6 +64,13 @@ def test_the_first_of_a_ranking_has_the_least_error_of_all_that_ran_on_all_seeds
     assert full[0].name != "euler"
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 8, 12, 24])
+def test_each_round_is_on_more_seeds_and_the_last_on_all(mixture: Model, seeds: int):
+    rounds = Race(mixture, few("euler") * 700, range(seeds)).rounds()
+    numbers = [number for number, _ in rounds]
+    assert numbers == sorted(set(numbers)) and numbers[-1] == seeds and rounds[0][1] == 700
+
+
 def test_a_race_spends_what_it_said(ended: Race):
     assert ended.spent == ended.total
 
@@ -102,6 +109,14 @@ def test_advice_has_a_ranking_nodes_and_code_that_runs(advice: advise.Advice, mi
     exec(advise.codes(advice)["Python"], scope)
     expected = dpm.generate(mixture, advice.best.solver, seeds=range(8))
     assert torch.allclose(scope["images"], expected)  # type: ignore[arg-type]
+
+
+def test_a_summary_says_how_many_were_measured_on_all_seeds(advice: advise.Advice):
+    text = advise.summary(advice)
+    assert f"of {advice.tried} solvers tried, {len(advice.lines)} of them on all 8 seeds" in text
+    assert f" of these {len(advice.lines)} " in text and advice.tried > len(advice.lines)
+    whole = advise.summary(replace(advice, tried=len(advice.lines)))
+    assert "them" not in whole and "these seeds." in whole
 
 
 def test_code_for_comfyui_names_a_sampler_that_it_has(advice: advise.Advice):

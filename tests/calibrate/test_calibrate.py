@@ -232,6 +232,19 @@ def test_a_request_of_a_known_fit_forgets_no_plan(monkeypatch):
     assert model.resolved(dpm.Solver(nfe=5, schedule="calibrated")).table
 
 
+def test_a_plan_is_told_by_all_that_a_fit_depends_on():
+    whole = Plan()
+    one = Fit((-5.0, 4.6), (-5.0,), (1.0,), ((1.0,),), PLAIN)
+    others = [{"prompts": ("a",)}, {"prompts": ("b",)}, {"like": (one,)}, {"held": 12}]
+    texts = {replace(whole, **other).text(1, PLAIN) for other in ({}, *others)}
+    assert len(texts) == 5 and all(len(text) < 200 for text in texts)
+    landed = dpm.load("emoji-image", "cpu").fits
+    assert {fit.recipe for fit in landed} - {""} == {whole.text(5, PLAIN)}
+    recipe = Recipe(iterations=60, batch=4)  # as its README says
+    clips = Plan(samples=32, held=16, recipe=recipe, like=landed).text(8, PLAIN)
+    assert [fit.recipe for fit in dpm.load("emoji-video", "cpu").fits] == [clips]
+
+
 def test_no_file_means_no_fits(tmp_path: Path):
     assert load_fits(tmp_path / "calibrated.json", "") == ()
 

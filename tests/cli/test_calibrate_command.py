@@ -42,7 +42,15 @@ def test_an_unfinished_file_goes_on(fitted: tuple[Path, dict], capsys):
 
 
 @pytest.mark.parametrize(
-    "other", [["--iterations", "3"], ["--samples", "5"], ["--nodes-only"], ["--batch", "3"]]
+    "other",
+    [
+        ["--iterations", "3"],
+        ["--samples", "5"],
+        ["--nodes-only"],
+        ["--batch", "3"],
+        ["--held", "5"],
+        ["--like", "mixture"],
+    ],
 )
 def test_a_file_of_fits_made_in_another_way_is_refused(
     fitted: tuple[Path, dict], other: list[str], capsys
