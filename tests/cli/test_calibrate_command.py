@@ -49,7 +49,6 @@ def test_an_unfinished_file_goes_on(fitted: tuple[Path, dict], capsys):
         ["--nodes-only"],
         ["--batch", "3"],
         ["--held", "5"],
-        ["--like", "mixture"],
     ],
 )
 def test_a_file_of_fits_made_in_another_way_is_refused(
