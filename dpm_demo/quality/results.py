@@ -138,14 +138,12 @@ class Results:
         """These, and from `known` what was not measured this time (and its notes)."""
         old = {(line.solver, line.nfe): line for line in known.lines}
         new = {(line.solver, line.nfe): line for line in self.lines}
-        lines = []
-        for key in {**old, **new}:
-            lines.append(_merged(new.get(key, old.get(key)), old.get(key, new.get(key))))
+        both = {key: _merged(new[key], old[key]) for key in new.keys() & old.keys()}
         features = known.features if self.held_out is None else self.features
         return replace(
             self,
             features=features,
-            lines=tuple(lines),
+            lines=tuple({**old, **new, **both}.values()),
             held_out=self.held_out or known.held_out,
             notes={**known.notes, **self.notes},
         )
