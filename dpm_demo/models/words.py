@@ -93,7 +93,8 @@ class Vocabulary:
             one = next((form for form in forms(word) if form in known), None)
             if one is None:
                 near = difflib.get_close_matches(word, sorted(known), 3, 0.6)
-                hint = f"; near it are {', '.join(near)}" if near else ""
+                are = "are" if len(near) > 1 else "is"
+                hint = f"; near it {are} {', '.join(near)}" if near else ""
                 raise ValueError(f"{field}: the word {word[:40]!r} is not known here{hint}.")
             found[one] = None
         if not found and prompt.strip():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -50,6 +51,12 @@ AUTH = "DPM_DEMO_AUTH"  # the environment variable with "user:password"
 
 TABS = ("compare", "generate", "video", "errors", "quality", "explain")
 
+#: Selects the tab that a link names, if there is such a tab.
+OPEN_TAB = f"""() => {{
+  const selected = new URLSearchParams(location.search).get("tab");
+  return {{ __type__: "update", ...({json.dumps(TABS)}.includes(selected) && {{ selected }}) }};
+}}"""
+
 HEADER = """
 # DPM-Solver, watched
 Noise becomes a picture in about ten evaluations of a neural network. See what each solver makes of
@@ -63,6 +70,8 @@ def build(serving: Serving, first: Model | None) -> Page:
         gr.Markdown(HEADER, elem_id="page-title")
         models = serving.library.choices(video=False)
         with gr.Tabs(overflow_behavior="wrap", elem_id="tabs") as tabs:  # no menu: theme.CSS
+            # the page's own script: nobody waits for a server that is busy
+            demo.load(None, None, tabs, js=OPEN_TAB)
             with gr.Tab("Compare", id="compare"):
                 compare.build(serving, serving.library.choices(), first, demo)
             with gr.Tab("Generate", id="generate"):
@@ -78,7 +87,6 @@ def build(serving: Serving, first: Model | None) -> Page:
         footer = gr.Markdown(_footer(serving, first))
         if isinstance(serving.engine, Remote):
             demo.load(lambda: _footer(serving, first), None, footer, queue=False)
-        demo.load(_open_tab, None, tabs)
         for event in demo.fns.values():
             event.api_visibility = "private"  # the API are the endpoints
         endpoints.build(serving)
@@ -106,12 +114,6 @@ def _footer(serving: Serving, first: Model | None) -> str:
 
 def _computed_by(first: Model | None) -> str:
     return f", computed by {first.runtime}" if first is not None and first.runtime else ""
-
-
-def _open_tab(request: gr.Request) -> Any:
-    """Selects the tab that a link names, if there is such a tab."""
-    name = request.query_params.get("tab", "") if request.query_params else ""
-    return gr.Tabs(selected=name) if name in TABS else gr.skip()
 
 
 def sweep(folder: Path) -> None:

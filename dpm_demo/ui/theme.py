@@ -131,7 +131,12 @@ CSS = """
 /* The button of a tab: one of two in one place, and on a phone it stays. */
 .run-bar[data-running="true"] .run-go { display: none; }
 .run-bar:not([data-running="true"]) .run-stop { display: none; }
-.run-bar[data-changed="true"] .run-go::after { content: " · changed, run again"; font-weight: 400; }
+.run-bar[data-changed="true"] .run-go::after { content: "\\00a0· changed, run again";
+  font-weight: 400; }
+/* A dial that is narrow keeps the figure at its end in sight. */
+.slider_input_container input[type="range"] { min-width: 0; }
+/* Without a mouse the buttons of a plot would lie over its legend for good. */
+@media (hover: none) { .modebar { display: none !important; } }
 .tabitem:has(.run-bar[data-running="true"]) :is([class*="waits-"], [class*="waits-"] button) {
   cursor: not-allowed; }
 .result-first { order: -1; }

@@ -18,6 +18,8 @@ from playwright.sync_api import Browser, expect
 
 from dpm_demo.media.png import png, png_text
 from dpm_demo.request.codec import read
+from dpm_demo.request.generate import GenerateRequest
+from dpm_demo.ui.widgets.history import brief
 from tests.ui.visitor import PATIENCE, Visitor
 
 pytestmark = pytest.mark.browser
@@ -91,7 +93,7 @@ def test_the_link_is_that_of_the_settings_on_show_whatever_changed_them(visitor:
     visitor.generate()
     visitor.finished()
     expect(bar).to_have_attribute("data-changed", "false")
-    assert asked(visitor)["nfe"] == "7"
+    visitor.until(lambda: asked(visitor)["nfe"] == "7")
     budget = visitor.page.get_by_label("number input for Model evaluations (NFE)")
     budget = budget.locator("visible=true")
     budget.locator("xpath=..").get_by_role("button", name="Reset to default value").click()
@@ -178,6 +180,19 @@ def test_a_picture_has_the_settings_that_made_it_for_the_api_and_for_who_drops_i
     plain = png(np.zeros((8, 8, 3), np.uint8))
     visitor.page.evaluate(DROP, ["plain.png", base64.b64encode(plain).decode()])
     expect(visitor.page.get_by_text("carries no settings")).to_be_visible(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"prompt": " red apple"}, "red apple, order 2, 20, seed 7"),
+        ({"label": "food"}, "food, order 2, 20, seed 7"),
+        ({}, "emoji-image, order 2, 20, seed 7"),
+        ({"prompt": "long " * 60}, "long long long long long long long …, order 2, 20, seed 7"),
+    ],
+)
+def test_a_run_of_before_is_named_by_what_it_draws(asked: dict[str, str], named: str) -> None:
+    assert brief(GenerateRequest(seed=7, **asked)) == named
 
 
 def test_a_run_of_before_comes_back_with_its_settings_and_two_stand_side_by_side(

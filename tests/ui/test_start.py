@@ -329,6 +329,16 @@ def test_the_buttons_refuse_in_one_sentence(page: gr.Blocks, tmp_path: Path) -> 
             pressed(page, name, **changes)
 
 
+def test_what_the_page_draws_and_nobody_reads_is_refused_as_it_is_uploaded(
+    page: gr.Blocks, tmp_path: Path
+) -> None:
+    path = tmp_path / "drawn.svg"
+    path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (check,) = [event for event in page.fns.values() if event.fn and event.name == "uploaded"]
+    with pytest.raises(gr.Error, match="no picture that can be read"):
+        asyncio.run(check.fn(str(path)))
+
+
 def test_an_upload_that_is_no_picture_is_refused_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "text.png"
     path.write_text("no picture")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from typing import Any
+from urllib.parse import parse_qs
 
 from playwright.sync_api import (
     Browser,
@@ -21,6 +22,9 @@ expect.set_options(timeout=PATIENCE)
 OWN = re.compile(r"(https?://(127\.0\.0\.1|localhost)[:/]|data:|blob:|about:)")
 
 _free: dict[str, list[tuple[BrowserContext, Page]]] = {}  # by what a context is made with
+
+
+FORMS = ("generate", "video", "errors")  # tabs that a link opens and then fills in
 
 
 class Visitor:
@@ -62,6 +66,8 @@ class Visitor:
         self.page.emulate_media(color_scheme=color_scheme, reduced_motion=reduced_motion)
         self.page.goto(address + query)
         expect(self.page.get_by_role("tab", name=tab)).to_be_visible(timeout=PATIENCE)
+        if (linked := parse_qs(query.lstrip("?")).get("tab", [""])[0]) in FORMS:
+            self.page.wait_for_selector(f"html.filled-{linked}", timeout=PATIENCE)  # by the link
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type == "error":

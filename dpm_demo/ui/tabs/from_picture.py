@@ -197,6 +197,13 @@ def build(
     def round_trip(ready: tuple[Checked, np.ndarray]) -> AsyncGenerator[Any, None]:
         return invert(serving, *ready)
 
+    async def uploaded(path: str) -> None:
+        """Refuses at once what the page draws and nothing here can read, such as an SVG."""
+        try:
+            await serving.encode(read_picture, path, (3, 1, 1))
+        except ValueError as error:
+            raise refuse(error) from error
+
     async def take_sample(value: Any, name: str, _number: Any) -> np.ndarray:
         model = await serving.model(str(name))
         try:
@@ -205,6 +212,7 @@ def build(
             raise refuse(error) from error
         return upscale(sample, max(1, SHOWN_SIZE // max(sample.shape[:2])))
 
+    picture.upload(uploaded, picture, None, show_progress="hidden")
     on_click(serving, "start", go.click, inputs, [player, note], note, of_midway, run)
     on_click(serving, "start", turn.click, inputs, [player, note], note, of_round_trip, round_trip)
     serving.stops("start", stop.click)

@@ -7,6 +7,7 @@ run that a person clicks, or the two that are to stand side by side, apart by a 
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from dpm_demo.engine.events import Done
@@ -32,10 +33,11 @@ class History(Scripted):
 
 
 def brief(request: GenerateRequest) -> str:
-    """A run in a few words: "order 2, 15, seed 7"."""
+    """A run in a few words, what it draws first: "red apple, order 2, 15, seed 7"."""
     solver = request.solver
+    drawn = request.prompt.strip() or (request.label if request.label != "any" else request.model)
     what = "adaptive" if solver.method == "adaptive" else f"order {solver.order}"
-    return f"{what}, {solver.nfe}, seed {request.seed}"
+    return f"{shorten(drawn, 40, placeholder=' …')}, {what}, {solver.nfe}, seed {request.seed}"
 
 
 def entry(run: str, request: GenerateRequest, done: Done) -> dict[str, Any]:

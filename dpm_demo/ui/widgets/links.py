@@ -13,9 +13,10 @@ import gradio as gr
 #: and returns the whole link, which a Space's frame hides.
 SHOW = "(q) => window.dpmAddress?.write(q) ?? q"
 
-#: Runs what a link asks for, if it says run=1, once it has filled in the form of its tab. Where the
-#: scripts lie in the browser's cache, that may be before the tab has been drawn.
+#: Once a link has filled in the form of its tab, marks that, and runs it if the link says run=1.
+#: Where the scripts lie in the browser's cache, that may be before the tab has been drawn.
 RUN = """() => {
+  document.documentElement.classList.add("filled-TAB");
   const asked = new URLSearchParams(location.search);
   if (asked.get("tab") !== "TAB" || asked.get("run") !== "1") return;
   const press = () => {
@@ -40,6 +41,7 @@ def box(elem_id: str) -> gr.Textbox:
         interactive=False,
         buttons=["copy"],
         info="Opens the page with these settings.",
+        placeholder="Run something, or change a setting: its link then stands here.",
         elem_id=elem_id,
     )
     line.change(None, line, line, js=WHOLE)

@@ -20,7 +20,9 @@ network evaluations, and its traps. The same table with the method stands in `do
 
 def samplers(payload: Any = None) -> list[dict[str, Any]]:
     """All rows with the budgets of their errors; what the page sends is not used."""
-    return [{**asdict(row), "budgets": BUDGETS} for row in rows()]
+    found = [{**asdict(row), "budgets": BUDGETS} for row in rows()]
+    # the same words are Markdown elsewhere
+    return [row | {"trap": row["trap"].replace("`", "")} for row in found]
 
 
 def build() -> None:
