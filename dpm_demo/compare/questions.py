@@ -102,7 +102,13 @@ def verdict(comparison: Comparison, cells: Layout, values: Mapping[Cell, Figures
         for row, known in rows_of(cells, values)
         if known
     }
-    for question in QUESTIONS.values():
-        if question.comparison.rows == comparison.rows:
-            return question.verdict(question.names or names, errors)
-    return general(names, errors)
+    question = QUESTIONS.get(asked(comparison))
+    if question is None:
+        return general(names, errors)
+    return question.verdict(question.names or names, errors)
+
+
+def asked(comparison: Comparison) -> str:
+    """The question whose rows these are; "" if there is none."""
+    found = (title for title, q in QUESTIONS.items() if q.comparison.rows == comparison.rows)
+    return next(found, "")

@@ -112,7 +112,8 @@ def test_a_question_has_a_recorded_answer_sets_everything_and_is_answered_live_f
     )
     page.locator("#compare-go").click()
     expect(why).to_have_text("Computed just now.", timeout=PATIENCE)
-    expect(claim).to_have_text(answer)
+    # said whole, as others with these rows have asked nothing
+    expect(claim).to_have_text(re.compile(rf"really 3\? {answer.pattern}"))
 
 
 def border(guest: Visitor, of: str) -> str:

@@ -24,7 +24,7 @@ from dpm_demo.compare.figures import (
 from dpm_demo.compare.figures import rows_of as rows_of_figures
 from dpm_demo.compare.files import make_files, settings_of, title_of
 from dpm_demo.compare.layout import Cell
-from dpm_demo.compare.questions import verdict
+from dpm_demo.compare.questions import asked, verdict
 from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.engine.events import Cancelled, Done, Event, Preview, TrackResult
 from dpm_demo.engine.forecast import Pace
@@ -79,10 +79,14 @@ class Painter:
             "errors": [values[cell].rmse if cell in values else None for cell in cells],
             "truth": self.truth,
             "goal": self._goal,
-            "verdict": verdict(run.comparison, run.cells, values)
-            if isinstance(event, Done)
-            else "",
+            "verdict": self._said() if isinstance(event, Done) else "",
         }
+
+    def _said(self) -> str:
+        """What the figures say, after the question that they answer: nobody need have asked it."""
+        run = self.run
+        said = verdict(run.comparison, run.cells, run.values)
+        return f"{asked(run.comparison)} {said}".strip() if said else ""
 
     def _truth_of(self, cell: Cell) -> np.ndarray | None:
         return self.run.truth(cell.track, self.run.seeds[0])
