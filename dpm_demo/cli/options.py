@@ -24,6 +24,9 @@ Label = Annotated[str, Option(help='Words such as "animals" or "fluent food".')]
 Prompt = Annotated[str, Option(help="What to draw, for a model that takes words.")]
 NegativePrompt = Annotated[str, Option(help="What guidance leads away from.")]
 Guidance = Annotated[str, Option(help="0 to 20; 1 is off.", metavar="NUMBER")]
+OwnGuidance = Annotated[
+    str, Option(help="0 to 20; 1 is off. Not said: the model's own.", metavar="NUMBER")
+]
 Count = Annotated[str, Option(help="Number of samples.", metavar="INTEGER")]
 Height = Annotated[str, Option(help="Pixels; 0: the model's own.", metavar="INTEGER")]
 Width = Annotated[str, Option(help="Pixels; 0: the model's own.", metavar="INTEGER")]

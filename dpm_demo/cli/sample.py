@@ -10,13 +10,13 @@ from dpm_demo.cli.options import (
     Count,
     Device,
     Frames,
-    Guidance,
     Height,
     Label,
     Model,
     NegativePrompt,
     Offload,
     Out,
+    OwnGuidance,
     Prompt,
     Runtime,
     Seed,
@@ -35,7 +35,7 @@ def sample(
     label: Label = "any",
     prompt: Prompt = "",
     negative_prompt: NegativePrompt = "",
-    guidance: Guidance = "3.5",
+    guidance: OwnGuidance = "",
     seed: Seed = "0",
     count: Count = "4",
     height: Height = "0",
@@ -51,7 +51,7 @@ def sample(
         "label": label,
         "prompt": prompt,
         "negative_prompt": negative_prompt,
-        "guidance": guidance,
+        **({"guidance": guidance} if guidance else {}),
         "seed": seed,
         "count": count,
         "height": height,
@@ -67,7 +67,7 @@ def sample(
     from dpm_demo.request.job import Checked, checked
 
     opened = api.load(model, device, runtime=runtime, offload=offload)
-    asked = read({**values, "model": opened.name})
+    asked = read({"guidance": opened.guidance, **values, "model": opened.name})
     if not set(solver) - {"nfe"}:  # a budget at most: no solver is named
         strength = Checked.of(asked, opened).strength
         asked = replace(asked, solver=default_solver(asked.solver.nfe, strength, opened))

@@ -38,3 +38,9 @@ def test_solvers_are_compared_on_a_prompt(folder: Path, tmp_path: Path) -> None:
     run("compare --prompt 'a cat' --nfe 4,8 --orders 1,2 --offload", folder, tmp_path)
     table = next(tmp_path.glob("*.csv")).read_text(encoding="utf-8")
     assert len(table.strip().splitlines()) == 5
+
+
+def test_guidance_that_is_not_said_is_the_models_own(folder: Path, tmp_path: Path) -> None:
+    run("sample --prompt 'a cat' --nfe 2 --count 1", folder, tmp_path)
+    said = json.loads(png_text(next(tmp_path.glob("*.png")).read_bytes())["dpm-demo"])
+    assert said["guidance"] == 7.5

@@ -452,3 +452,89 @@ def test_it_runs_image_to_image_from_the_middle_of_its_steps(name):
 def test_noise_predicted_on_a_flow_is_refused():
     with pytest.raises(ValueError, match="prediction_type must be one of flow_prediction, not eps"):
         dpm.DPMScheduler(use_flow_sigmas=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "EDMEulerScheduler",
+        "EDMDPMSolverMultistepScheduler",
+        "CMStochasticIterativeScheduler",
+        "ScoreSdeVeScheduler",
+        "IPNDMScheduler",
+        "SCMScheduler",
+        "DDPMWuerstchenScheduler",
+    ],
+)
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_scheduler_without_betas_or_a_flow_is_refused(name, saved):
+    config = dict(getattr(diffusers, name)().config)
+    if saved:
+        config.pop("_use_default_values")
+        config["_class_name"] = name
+    with pytest.raises(ValueError, match="has no β schedule|^prediction_type|'trigflow'"):
+        dpm.DPMScheduler.from_config(config)
+
+
+def test_a_network_that_is_told_sigma_in_place_of_a_label_is_refused():
+    euler = tiny.discrete("EulerDiscreteScheduler", timestep_type="continuous")
+    with pytest.raises(ValueError, match='timestep_type "continuous"'):
+        dpm.DPMScheduler.from_config(euler.config)
+    pipe = tiny.stable_diffusion()
+    pipe.scheduler = euler
+    with pytest.raises(ValueError, match='timestep_type "continuous"'):
+        dpm.load(pipe)
+
+
+@pytest.mark.parametrize("fields", [{}, {"rescale_betas_zero_snr": True}], ids=str)
+def test_a_shift_of_the_signal_to_noise_ratio_is_followed(fields):
+    theirs = tiny.discrete("CogVideoXDDIMScheduler", timestep_spacing="trailing", **fields)
+    assert theirs.config.snr_shift_scale == 3
+    expected = theirs.alphas_cumprod.float()
+    ours = dpm.DPMScheduler.from_config(theirs.config)
+    assert torch.allclose(ours.alphas_cumprod, expected, atol=1e-6)
+    ours.set_timesteps(5)
+    found = 1 / (1 + ours.sigmas[:-1] ** 2)
+    assert torch.allclose(found, expected[ours.timesteps.long()], atol=1e-5)
+    pipe = tiny.stable_diffusion()
+    pipe.scheduler = theirs
+    high = float(expected[0].logit()) / 2
+    assert dpm.load(pipe).lam_span[1] == pytest.approx(high, abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [1000, 2500])
+@pytest.mark.parametrize("spacing", ["linspace", "leading"])
+def test_more_steps_than_labels_keep_apart_are_placed_between_them(spacing, count):
+    ours = scheduler(timestep_spacing=spacing)
+    ours.set_timesteps(count)
+    assert len(ours.timesteps) == count
+    assert (ours.timesteps.diff() < 0).all()
+    assert (ours.sigmas.diff() < 0).all()
+    x = torch.ones(1, 3, 4, 4)
+    assert ours.step(x, ours.timesteps[0], x).prev_sample.isfinite().all()
+
+
+def flow(**fields: Any) -> Any:
+    return dpm.DPMScheduler.from_config(tiny.euler_flow(shift=3.0).config, **fields)
+
+
+def test_noise_on_a_flow_from_sigma_one_is_refused_before_the_run():
+    with pytest.raises(ValueError, match=r'^eta must be 0 where a flow .* schedule="logsnr"'):
+        flow(eta=1.0).set_timesteps(5)
+    flow(eta=1.0, schedule="logsnr").set_timesteps(5)
+
+
+@pytest.mark.parametrize("field", ["invert_sigmas", "stochastic_sampling"])
+def test_a_flow_that_would_not_be_followed_is_refused(field):
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        flow(**{field: True})
+
+
+def test_a_step_refuses_what_it_would_not_do():
+    ours = scheduler()
+    ours.set_timesteps(2)
+    x = torch.ones(1, 3, 4, 4)
+    ours.step(x, ours.timesteps[0], x, eta=0.0, use_clipped_model_output=None, s_churn=0)
+    for name, value in {"eta": 1.0, "per_token_timesteps": x, "variance_noise": x}.items():
+        with pytest.raises(ValueError, match=f"^{name} is nothing that"):
+            ours.step(x, ours.timesteps[1], x, **{name: value})

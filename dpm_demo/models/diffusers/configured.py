@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
+from dpm_demo.models.diffusers.paths import path_of
 from dpm_demo.solver.plan import Move, plan
 from dpm_demo.solver.settings import Solver
 
@@ -25,6 +29,47 @@ def solver_of(asked: Mapping[str, Any], config: Mapping[str, Any]) -> Solver:
     if solver.schedule == "calibrated":
         raise ValueError('schedule "calibrated" belongs to a model, and a pipeline knows of none')
     return solver
+
+
+def check_kind(config: Mapping[str, Any], changed: Mapping[str, Any], flow: bool) -> None:
+    """Raises CheckpointError for a configuration of a scheduler without labels and without a flow.
+
+    A scheduler's own configuration says all that it has, or its class; one that a person wrote may
+    leave the β out.
+    """
+    if {"_class_name", "_use_default_values"} & set(config):
+        name = str(config.get("_class_name") or "scheduler")
+        path_of({**config, **changed, "flow_match": flow}, torch.device("cpu"), name)
+
+
+def check_way(config: Mapping[str, Any], flow: bool) -> None:
+    """Raises ValueError for a flow that runs backwards, and for noise that is not a solver's."""
+    if flow and config.get("invert_sigmas"):
+        raise ValueError("invert_sigmas: a flow that runs backwards is not read; leave it out")
+    if config.get("stochastic_sampling"):
+        raise ValueError(
+            "stochastic_sampling: that noise is not ours; leave it out, or ask for eta=1.0 with "
+            'schedule="logsnr"'
+        )
+
+
+def check_start(solver: Solver, lambdas: Sequence[float]) -> None:
+    """Raises ValueError for noise on a flow from σ = 1, where a step has no finite length."""
+    if solver.eta > 0 and lambdas[0] == -math.inf:
+        raise ValueError(
+            f"eta must be 0 where a flow starts from σ = 1, not {solver.eta}; "
+            'with schedule="logsnr" it starts a little below'
+        )
+
+
+def check_ignored(ignored: Mapping[str, Any]) -> None:
+    """Raises ValueError for what a pipeline asks of a step and would not get."""
+    for name, value in ignored.items():
+        if value is not None and not (isinstance(value, (int, float)) and value == 0):
+            raise ValueError(
+                f"{name} is nothing that DPMScheduler's step takes: leave it out (a solver's own "
+                "fields, such as eta, go to from_config)"
+            )
 
 
 def threshold_of(solver: Solver, config: Mapping[str, Any]) -> tuple[Any, ...]:

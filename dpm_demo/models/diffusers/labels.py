@@ -65,16 +65,19 @@ def schedule_lambdas(config: dict[str, Any]) -> np.ndarray:
     """λ of the labels 0 … T−1 from a scheduler's configuration: (T,) float64, decreasing.
 
     λ = ½ log(ᾱ/(1 − ᾱ)) with ᾱ from diffusers' own DDPM scheduler, float32 as the networks were
-    trained with: any of its β schedules, `trained_betas`, and any number of labels. A schedule
-    that ends in pure noise gets a last ᾱ of 2⁻²⁴ or less. `ValueError` for a schedule that is
-    not variance preserving with discrete labels, or not known to diffusers.
+    trained with: any of its β schedules, `trained_betas`, CogVideoX's `snr_shift_scale`, and any
+    number of labels. A schedule that ends in pure noise gets a last ᾱ of 2⁻²⁴ or less.
+    `ValueError` for a schedule that is not variance preserving with discrete labels, or not known
+    to diffusers.
     """
-    from diffusers import DDPMScheduler
+    from diffusers import CogVideoXDDIMScheduler, DDPMScheduler
 
     if "beta_schedule" not in config and config.get("trained_betas") is None:
-        config = {**_defaults(str(config.get("_class_name"))), **config}
+        config = {**_defaults(str(config.get("_class_name", "it"))), **config}
     if config.get("use_flow_sigmas"):
         raise ValueError("flow matching is not variance preserving")
+    if config.get("timestep_type") == "continuous":
+        raise ValueError('its timestep_type "continuous" tells the network log σ, and no label')
     steps = config.get("num_train_timesteps", 1000)
     if not isinstance(steps, int) or isinstance(steps, bool) or not 2 <= steps <= 100_000:
         raise ValueError(f"num_train_timesteps is {steps!r}")
@@ -87,7 +90,11 @@ def schedule_lambdas(config: dict[str, Any]) -> np.ndarray:
         "rescale_betas_zero_snr",
     )
     try:
-        scheduler = DDPMScheduler(**{k: config[k] for k in fields if k in config})
+        said = {k: config[k] for k in fields if k in config}
+        if config.get("snr_shift_scale") in (None, 1):
+            scheduler: Any = DDPMScheduler(**said)
+        else:
+            scheduler = CogVideoXDDIMScheduler(**said, snr_shift_scale=config["snr_shift_scale"])
     except (NotImplementedError, TypeError, RuntimeError) as error:
         raise ValueError(f"its β schedule cannot be built: {error}") from error
     cumulated: Tensor = vars(scheduler)["alphas_cumprod"]

@@ -24,7 +24,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from dpm_demo.models.denoiser import to_x0
-from dpm_demo.models.diffusers.configured import moves_of, solver_of, threshold_of
+from dpm_demo.models.diffusers import configured
 from dpm_demo.models.diffusers.labels import LabelMap, schedule_lambdas
 from dpm_demo.models.diffusers.paths import TARGETS
 from dpm_demo.models.wrap import flow_span
@@ -97,16 +97,20 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         if unsaid:
             config["_use_default_values"] = sorted(unsaid)
         self.register_to_config(**config)
-        self.solver = solver_of(asked, made.config)
-        self._threshold = threshold_of(self.solver, made.config)
+        self.solver = configured.solver_of(asked, made.config)
+        self._threshold = configured.threshold_of(self.solver, made.config)
         self.own_schedule = "schedule" in asked
         self.flow = bool(flow or made.config.get("use_flow_sigmas"))
         kind = made.config.get("prediction_type", "flow_prediction")
         known_kinds = ("flow_prediction",) if self.flow else tuple(TARGETS)
         if kind not in known_kinds:
             raise ValueError(f"prediction_type must be one of {', '.join(known_kinds)}, not {kind}")
+        configured.check_way(config, self.flow)
         if not self.flow:
-            self._labels = LabelMap(schedule_lambdas(dict(made.config)))
+            lambdas = schedule_lambdas(config)
+            self._labels = LabelMap(lambdas)
+            if config.get("snr_shift_scale") not in (None, 1):
+                made.alphas_cumprod = torch.from_numpy(lambdas).mul(2).sigmoid().float()
             self.betas, self.alphas_cumprod = made.betas, made.alphas_cumprod
             self._target = TARGETS[kind]
         self.lambdas = []
@@ -121,6 +125,7 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         """A scheduler with a configuration of any scheduler's, changed by `kwargs`."""
         # what another class filled in by itself gives way to our defaults, as in diffusers
         filled = set((config or {}).get("_use_default_values", ())) | {"_use_default_values"}
+        filled -= {"snr_shift_scale"}  # which ours have not
         said = {k: v for k, v in (config or {}).items() if k not in filled}
         if "flow_match" not in said and "shift" in (config or {}):
             said.setdefault("shift", (config or {})["shift"])
@@ -129,6 +134,7 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         made = cls(**{**said, **kwargs})
         if "shift" in kwargs and not made.config["flow_match"]:
             raise ValueError(f"shift {kwargs['shift']!r} belongs to flow matching: leave it out")
+        configured.check_kind(config or {}, kwargs, made.flow)
         if "_class_name" in (config or {}):  # a saved one, which says by what it was saved
             hidden = {k: v for k, v in config.items() if k == "_diffusers_version"}
             made.register_to_config(**hidden, _class_name=cls.__name__)
@@ -167,6 +173,7 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
             self.timesteps = self._told(self.lambdas[:-1])
         else:
             self._borrow(num_inference_steps, sigmas, mu)
+        configured.check_start(self.solver, self.lambdas)
         self.sigmas = torch.tensor(sigmas_of_lambdas(self.lambdas, self._labels is None))
         self.timesteps = self.timesteps.to(device)
         self.num_inference_steps = len(self.timesteps)
@@ -182,6 +189,11 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         self._places.set_timesteps(count, **options)
         self.lambdas = [self._lam_of_sigma(s) for s in self._places.sigmas.double().tolist()]
         self.timesteps = self._places.timesteps
+        if self._labels is not None and len(set(self.lambdas)) < len(self.lambdas):
+            # more steps than rounded labels keep apart: from the last label on, not rounded
+            count = len(self.timesteps)
+            self.timesteps = torch.linspace(len(self) - 1, 0, count + 1)[:-1]
+            self.lambdas[:-1] = [self._lam_of(float(t)) for t in self.timesteps]
 
     def _scheduled(self, count: int, mu: float | None) -> list[float]:
         if self._labels is not None:
@@ -247,6 +259,7 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
         **ignored: Any,
     ) -> Any:
         """The state at the next node, from the network's output at this one."""
+        configured.check_ignored(ignored)
         if not self.lambdas:
             raise ValueError("set_timesteps must be called before step")
         if self._index is None:
@@ -303,7 +316,7 @@ class DPMScheduler(SchedulerMixin, ConfigMixin):
             taper = taper and len(self.timesteps) < 15  # as published
         # what ends at σ = 0 ends with a data prediction
         solver = replace(self.solver, lower_order_final=taper, denoise_to_zero=False)
-        return deque(moves_of(solver, self.config, self.lambdas[begin:]))
+        return deque(configured.moves_of(solver, self.config, self.lambdas[begin:]))
 
     def _lam_at(self, timestep: float) -> float:
         """λ of one of the run's own timesteps, or of any other."""
