@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -400,3 +403,60 @@ def test_rows_on_both_sides_of_the_boundary_share_a_call_and_each_is_as_if_alone
     for k in range(2):
         alone = model.denoise(x[k : k + 1], lam[k : k + 1], conds[k : k + 1])
         assert relative(together[k : k + 1], alone) < 1e-5
+
+
+def test_pictures_and_clips_that_a_network_cannot_do_are_refused_beforehand():
+    motion, positions = model_of("animatediff"), model_of("sd3")
+    most = pipeline("sd3").transformer.config.pos_embed_max_size * 2 * positions.latents.scale
+    assert motion.shape_for((16, 16), 32)[1] == 32
+    assert positions.shape_for((most, 16))[-2:] == (most // 2, 8)
+    with pytest.raises(ValueError, match="^frames must be a whole number from 1 to 32 for"):
+        motion.shape_for((16, 16), 33)
+    with pytest.raises(ValueError, match=f"^size: height and width .* up to {most}, for"):
+        positions.shape_for((16, most + 4))
+
+
+LENGTHS = {"stable_diffusion": 77, "sd3": 256, "flux": 512, "z_image": 512, "wan": 512}
+
+
+@pytest.mark.parametrize(("name", "most"), LENGTHS.items())
+def test_a_prompt_that_is_cut_is_told_of(name, most, recwarn):
+    family, model = model_of(name).latents, model_of(name)
+    family.given(model.condition(prompt="a" * (most - 2)), False)
+    assert not [one for one in recwarn if str(one.message).startswith("prompt")]
+    with pytest.warns(UserWarning, match=f"^prompt: .* reads the first {most} tokens of it; "):
+        family.given(model.condition(prompt="a" * (most + 5)), False)
+
+
+def in_two_threads(work: Callable[[int], Any]) -> list[Any]:
+    """What `work` gives to each of two threads that begin at once."""
+    gate = threading.Barrier(2)
+
+    def one(number: int) -> Any:
+        gate.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(2) as threads:
+        return list(threads.map(one, range(2)))
+
+
+def test_two_threads_decode_what_each_decodes_alone():
+    model, latents = model_of("wan"), [start("wan", seed) for seed in range(2)]
+    alone = [model.decode(x) for x in latents]
+    found = in_two_threads(lambda k: [model.decode(latents[k]) for _ in range(20)])
+    for k, clips in enumerate(found):
+        assert all(torch.equal(clip, alone[k]) for clip in clips)
+
+
+def test_encoders_that_leave_after_a_prompt_are_not_at_work_in_another_thread(tmp_path):
+    save("stable_diffusion", tmp_path)
+    model = dpm.load(tmp_path, offload=True)
+
+    def encoded(number: int) -> list[Tensor]:
+        conds = [model.condition(prompt=f"{'ab'[number]} {'c' * k}") for k in range(10)]
+        return [model.latents.given(cond, False)["encoder_hidden_states"] for cond in conds]
+
+    alone = [encoded(k) for k in range(2)]
+    model.latents._encoded.clear()
+    for mine, found in zip(alone, in_two_threads(encoded), strict=True):
+        assert all(map(torch.equal, mine, found))

@@ -26,6 +26,7 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import dpm_demo as dpm
 from dpm_demo.models import library
 from dpm_demo.models.built_in import BuiltIn
 from dpm_demo.models.diffusers import hub
@@ -744,3 +745,14 @@ def test_the_mixture_is_on_every_shelf(root):
     models = ModelLibrary("cpu", root=root, offered=())
     assert ("mixture (exact)", "mixture") in models.choices()
     assert models.get("mixture").shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize("made", [DDPMPipeline, DDIMPipeline])
+def test_an_unconditional_pipeline_object_answers_as_its_folder_does(made, tmp_path):
+    pipe = made(tiny_unet(), DDPMScheduler(prediction_type="v_prediction"))
+    pipe.save_pretrained(tmp_path)
+    x, lam = torch.randn(2, 3, 32, 32), torch.tensor([-2.0, 1.0])
+    found = [dpm.load(one).denoise_float32(x, lam) for one in (pipe, tmp_path)]
+    assert torch.allclose(*found, atol=1e-4)
+    assert dpm.load(pipe.to(torch.float16)).denoise_float32.network.unet.dtype == torch.float32
+    assert pipe.unet.dtype == torch.float16

@@ -6,6 +6,9 @@ runs its loop or its scheduler.
 
 from __future__ import annotations
 
+import inspect
+import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -68,6 +71,8 @@ class Family:
         self.device = torch.device(self.network.device) if turns is None else turns.device
         config = {**pipe.scheduler.config, "_class_name": type(pipe.scheduler).__name__}
         self.path: Path = path_of(config, self.device, name)
+        # a decoder may keep what it is about in itself, and freed encoders may be at work
+        self._encoding, self._decoding = threading.Lock(), threading.Lock()
         self._encoded: OrderedDict[tuple[str, bool], Given] = OrderedDict()
         self.tiny: Any = None  # a tiny decoder, if there is one
         self.encoder_bytes: dict[str, int] = {}  # of those that the first prompt loads, to stay
@@ -82,6 +87,12 @@ class Family:
     def encode(self, text: str, negative: bool) -> Given:
         """The embeddings of one prompt; its encoders are loaded."""
         raise NotImplementedError
+
+    @property
+    def most_words(self) -> int | None:
+        """How many tokens of a prompt its language model is told; those of CLIP know theirs."""
+        said = inspect.signature(self.pipe.encode_prompt).parameters.get("max_sequence_length")
+        return None if said is None else int(said.default)
 
     def predict(self, state: Tensor, time: Tensor, given: Given) -> Tensor:
         """The network's output; state (n, *shape), time (n,) as `time_of` gives it."""
@@ -118,17 +129,42 @@ class Family:
             return {k: self._told(v) for k, v in found.items()}
         words = cond.payload if isinstance(cond.payload, Words) else Words()
         key = (words.negative if negative else words.prompt, negative)
-        if key not in self._encoded:
-            self.ensure_encoders()
-            with torch.no_grad():
-                found = self.encode(*key)
-                self._encoded[key] = {k: self._told(v).detach() for k, v in found.items()}
-            if self.offload:
-                self.free_encoders()
+        with self._encoding:
+            if key not in self._encoded:
+                self._encoded[key] = self._encode(*key)
             while len(self._encoded) > _KEPT:
                 self._encoded.popitem(last=False)
-        self._encoded.move_to_end(key)
-        return self._encoded[key]
+            self._encoded.move_to_end(key)
+            return self._encoded[key]
+
+    @torch.no_grad()
+    def _encode(self, text: str, negative: bool) -> Given:
+        """The embeddings of a prompt, by encoders that come for it and, with `offload`, leave."""
+        self.ensure_encoders()
+        found = {k: self._told(v).detach() for k, v in self.encode(text, negative).items()}
+        self._warn_of_a_cut(text)
+        if self.offload:
+            self.free_encoders()
+        return found
+
+    def _warn_of_a_cut(self, text: str) -> None:
+        """Says that a prompt is longer than any of its encoders reads."""
+        lengths = []
+        for part in self.encoders:
+            tokenizer = getattr(self.pipe, part.replace("text_encoder", "tokenizer"), None)
+            if part.startswith("text_encoder") and None not in (
+                tokenizer,
+                getattr(self.pipe, part),
+            ):
+                most = None if "CLIP" in type(tokenizer).__name__ else self.most_words
+                most = most or tokenizer.model_max_length
+                lengths.append((len(tokenizer(text, verbose=False).input_ids) - most, most))
+        over, most = min(lengths, default=(0, 0))
+        if over > 0:
+            warnings.warn(
+                f"prompt: {self.name} reads the first {most} tokens of it; {over} are left out.",
+                stacklevel=2,
+            )
 
     def _told(self, value: Tensor) -> Tensor:
         """Embeddings as the network computes; masks are of whole numbers, and stay."""
@@ -160,6 +196,15 @@ class Family:
     def channels(self) -> int:
         return int(self.network.config.in_channels)
 
+    @property
+    def longest(self) -> int:
+        """The longest side that can be had, in pixels."""
+        return 4096
+
+    @property
+    def most_frames(self) -> int:
+        return 1000
+
     def latent_frames(self, frames: int) -> int:
         return frames
 
@@ -171,19 +216,23 @@ class Family:
         step = self.scale * self.patch
         sides = self.side() if size is None else tuple(size)
         whole = len(sides) == 2 and all(isinstance(s, int) and s > 0 for s in sides)
-        if not whole or any(s % step for s in sides) or max(sides) > 4096:
+        if not whole or any(s % step for s in sides) or max(sides) > self.longest:
             raise ValueError(
-                f"size: height and width must be multiples of {step}, up to 4096, for {self.name}, "
-                f"not {size!r:.60}."
+                f"size: height and width must be multiples of {step}, up to {self.longest}, for "
+                f"{self.name}, not {size!r:.60}."
             )
         latent = tuple(s // self.scale for s in sides)
         if not self.video:
             if frames not in (None, 1):
                 raise ValueError(f"frames: {self.name} makes single pictures, not {frames!r:.60}.")
             return (self.channels, *latent)
-        count = self.frames if frames is None else frames
-        if not isinstance(count, int) or not 1 <= count <= 1000:
-            raise ValueError(f"frames must be a whole number from 1 to 1000, not {frames!r:.60}.")
+        most = self.most_frames
+        count = min(self.frames, most) if frames is None else frames
+        if not isinstance(count, int) or not 1 <= count <= most:
+            raise ValueError(
+                f"frames must be a whole number from 1 to {most} for {self.name}, "
+                f"not {frames!r:.60}."
+            )
         return (self.channels, self.latent_frames(count), *latent)
 
     def picture_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -206,10 +255,11 @@ class Family:
         vae = self.pipe.vae
         if vae is None:
             raise ValueError(f"{self.name}: its vae is missing, so only latents can be had.")
-        if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
-            vae.to(torch.float32)
-        latents = self.scaled(x0.to(self.device)).to(vae.dtype)
-        return torch.cat([self.decode_one(z) for z in latents.split(1)])
+        with self._decoding:
+            if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
+                vae.to(torch.float32)
+            latents = self.scaled(x0.to(self.device)).to(vae.dtype)
+            return torch.cat([self.decode_one(z) for z in latents.split(1)])
 
     def decode_one(self, latents: Tensor) -> Tensor:
         return self._by_frame(self.pipe.vae, latents)

@@ -21,7 +21,7 @@ from dpm_demo.models.diffusers.pixart import PixArt
 from dpm_demo.models.diffusers.sd3 import StableDiffusion3
 from dpm_demo.models.diffusers.stable_diffusion import StableDiffusion, StableDiffusionXL
 from dpm_demo.models.diffusers.text_to_video import AnimateDiff, TextToVideo
-from dpm_demo.models.diffusers.unconditional import load_diffusers
+from dpm_demo.models.diffusers.unconditional import load_diffusers, model_of_object
 from dpm_demo.models.diffusers.wan import Wan
 from dpm_demo.models.diffusers.z_image import ZImage
 from dpm_demo.models.memory import bytes_of_folder
@@ -145,6 +145,8 @@ def load_family(
 def model_of_pipeline(pipe: Any, name: str = "", offload: bool = False) -> Model:
     """The model in a pipeline object of diffusers, whose parts it shares."""
     kind = type(pipe).__name__
+    if kind in _OWN:
+        return model_of_object(pipe, name or kind)
     family = family_of(kind, name or kind)
     for part in getattr(pipe, "components", {}).values():
         if isinstance(part, torch.nn.Module):

@@ -21,6 +21,12 @@ class StableDiffusion3(Family):
     patch = 2
     guidance = 7.0
 
+    @property
+    def longest(self) -> int:
+        """Its positions are a table, of which the middle is taken."""
+        most = self.network.config.pos_embed_max_size
+        return super().longest if not most else min(4096, most * self.patch * self.scale)
+
     def encode(self, text: str, negative: bool) -> Given:
         states, _, pooled, _ = self.pipe.encode_prompt(
             text, None, None, device=self.device, do_classifier_free_guidance=False

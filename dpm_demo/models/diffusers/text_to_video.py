@@ -21,6 +21,10 @@ class AnimateDiff(TextToVideo):
     title = "AnimateDiff"
     guidance = 7.5
 
+    @property
+    def most_frames(self) -> int:
+        return int(self.network.config.motion_max_seq_length)
+
     def predict(self, state: Tensor, time: Tensor, given: Given) -> Tensor:
         words = given["encoder_hidden_states"].repeat_interleave(state.shape[2], dim=0)
         return self.network(state, time.float(), words, return_dict=False)[0]

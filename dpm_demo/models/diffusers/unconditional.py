@@ -6,17 +6,19 @@ pipeline class. (`convert.py` makes safetensors of pickled weights when the oper
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from dpm_demo.models.denoiser import Denoiser
+from dpm_demo.models.denoiser import Denoiser, Target
 from dpm_demo.models.device import processor_precision
 from dpm_demo.models.diffusers.files import BUILDING, readable, reason, variant_of
 from dpm_demo.models.diffusers.hub import MAX_DOWNLOAD, fetch_diffusers
@@ -25,6 +27,7 @@ from dpm_demo.models.diffusers.offered import OFFERED
 from dpm_demo.models.diffusers.unconditional_folder import (
     WEIGHTS,
     Pipeline,
+    described,
     read_pipeline,
     refusal_of_pickle,
 )
@@ -129,22 +132,48 @@ def load_diffusers(
     where = torch.device(device)
     network = network_of(pipeline)
     network.to(where).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    labels = LabelMap(pipeline.lambdas, where)
+    said = pipeline.shape, pipeline.target, pipeline.lambdas
+    return _model(network, said, where, name, title, _digest(pipeline))
+
+
+def model_of_object(pipe: Any, name: str) -> Model:
+    """The model of an unconditional pipeline object: it shares a network of float32."""
+    unet, scheduler = pipe.unet, pipe.scheduler
+    config, settings = (
+        {**part.config, "_class_name": type(part).__name__} for part in (unet, scheduler)
+    )
+    said = described(config, settings, name)
+    if unet.dtype != torch.float32:
+        unet = copy.deepcopy(unet).float()
+    network = _Plain(unet, said[0][0]).eval().requires_grad_(False)
+    return _model(network, said, torch.device(unet.device), name, name, "")
+
+
+def _model(
+    network: _Plain,
+    said: tuple[tuple[int, ...], Target, np.ndarray],
+    where: torch.device,
+    name: str,
+    title: str,
+    digest: str,
+) -> Model:
+    shape, target, lambdas = said
+    labels = LabelMap(lambdas, where)
     low, high = labels.span
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise CheckpointError(f"{name}: its noise schedule spans nothing; use another model.")
-    exact = Denoiser(network, pipeline.target, (), "float32", labels)
+    exact = Denoiser(network, target, (), "float32", labels)
     precision = processor_precision(where)
     quick = exact
     if precision != "float32":
-        quick = Denoiser(network, pipeline.target, (), precision, labels)
+        quick = Denoiser(network, target, (), precision, labels)
     return Model(
         name=name,
-        shape=pipeline.shape,
+        shape=shape,
         lam_span=(low, high),
         denoise=quick,
         denoise_float32=exact,
         device=where,
-        digest=_digest(pipeline),
+        digest=digest,
         title=title,
     )

@@ -88,7 +88,13 @@ def read_pipeline(folder: Path, name: str) -> Pipeline:
     config = read_json(unet / "config.json", name)
     inner = folder / "scheduler"
     path = (inner if inner.is_dir() else folder) / "scheduler_config.json"
-    scheduler = read_json(path, name)
+    return Pipeline(name, folder, unet, path, *described(config, read_json(path, name), name))
+
+
+def described(
+    config: dict[str, Any], scheduler: dict[str, Any], name: str
+) -> tuple[tuple[int, ...], Target, np.ndarray]:
+    """Shape, target and λ that a network's and a scheduler's configurations say, checked."""
     kind = scheduler.get("prediction_type")
     if kind is None:  # before diffusers 0.10
         kind = "epsilon" if scheduler.get("predict_epsilon", True) else "sample"
@@ -105,8 +111,7 @@ def read_pipeline(folder: Path, name: str) -> Pipeline:
             f"{name}: the noise schedule cannot be used ({error}); "
             "use a model of a variance-preserving schedule with discrete labels."
         ) from error
-    shape = _shape(config, scheduler, name)
-    return Pipeline(name, folder, unet, path, shape, TARGETS[kind], lambdas)
+    return _shape(config, scheduler, name), TARGETS[kind], lambdas
 
 
 def _shape(config: dict[str, Any], scheduler: dict[str, Any], name: str) -> tuple[int, int, int]:
@@ -134,7 +139,7 @@ def _shape(config: dict[str, Any], scheduler: dict[str, Any], name: str) -> tupl
     size = config.get("sample_size")
     sides: list[Any] = list(size) if isinstance(size, (list, tuple)) else [size, size]
     blocks = config.get("block_out_channels")
-    step = 2 ** (len(blocks) - 1) if isinstance(blocks, list) and blocks else 8
+    step = 2 ** (len(blocks) - 1) if isinstance(blocks, (list, tuple)) and blocks else 8
     whole = len(sides) == 2 and all(isinstance(side, int) for side in sides)
     if not whole or not all(SIZES[0] <= s <= SIZES[1] and s % step == 0 for s in sides):
         raise refuse(f"its sample_size is {size!r}")

@@ -45,12 +45,16 @@ class Wan(Family):
         ratio = self.pipe.config.boundary_ratio
         return None if ratio is None else math.log((1 - ratio) / ratio)
 
+    @property
+    def most_words(self) -> int:
+        return 512  # that of the pipeline's call, not of `encode_prompt`
+
     def encode(self, text: str, negative: bool) -> Given:
         found, _ = self.pipe.encode_prompt(
             text,
             device=self.device,
             do_classifier_free_guidance=False,
-            max_sequence_length=512,  # that of the pipeline's call, not of this function
+            max_sequence_length=self.most_words,
         )
         return {"encoder_hidden_states": found}
 
