@@ -35,6 +35,12 @@ def stem_of(request: GenerateRequest) -> str:
     return file_name(request.model, said[:40], request.seed, f"nfe{request.solver.nfe}", mark)
 
 
+def clip_stem(request: GenerateRequest, sigma: float, loop: bool) -> str:
+    """The same of clips, which may be smoothed along time, as a closed loop or not."""
+    smoothed = f"-smoothed-{sigma:g}{'' if loop else '-open'}" if sigma else ""
+    return stem_of(request) + smoothed
+
+
 def sheet_png(done: Done, request: GenerateRequest) -> bytes:
     """The samples as one PNG at their own size, settings in its text chunk "dpm-demo"."""
     samples = [uint8(s) for s in done.tracks[0].samples]
@@ -78,7 +84,7 @@ def clip_files(
 ) -> dict[str, Path]:
     """MP4, GIF, lossless WebP and a ZIP of every frame as PNG with settings.json, by kind."""
     request, pixels = clips.request, clips.pixels(sigma, loop)
-    stem = stem_of(request)
+    stem = clip_stem(request, sigma, loop)
     path = {kind: folder / f"{stem}.{kind}" for kind in KINDS_OF_FILE}
     frames = wall_of_clips(pixels)
     wanted = max(1, SHOWN // max(frames.shape[1:3]))

@@ -28,7 +28,7 @@ from dpm_demo.request.codec import (
     settings,
     solver_text,
 )
-from dpm_demo.request.files import FPS, Clips, stem_of, wall_of_clips
+from dpm_demo.request.files import FPS, Clips, clip_stem, wall_of_clips
 from dpm_demo.request.job import Checked, checked
 from dpm_demo.ui.sentences import refuse
 from dpm_demo.ui.serving import Serving
@@ -244,7 +244,7 @@ def _video(
     def stream(serving: Serving, wanted: Checked) -> Answers:
         def webp(samples: Any) -> dict[str, str]:
             clips = Clips(wanted.request, samples)
-            path = serving.path(f"{stem_of(clips.request)}.webp")
+            path = serving.path(f"{clip_stem(wanted.request, smoothing, loop)}.webp")
             animated_webp(wall_of_clips(clips.pixels(smoothing, loop)), FPS, 1, path)
             return {"webp": data_uri(path.read_bytes(), "image/webp")}
 

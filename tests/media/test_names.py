@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpm_demo.media.names import LONGEST, file_name
-from dpm_demo.request.files import stem_of
+from dpm_demo.request.files import clip_stem, stem_of
 from dpm_demo.request.generate import GenerateRequest
 
 DEVICES = ("con", "PRN", "nul.txt", "com1", "LPT9")
@@ -48,3 +48,8 @@ def test_runs_of_other_settings_are_files_of_other_names(
     )
     assert (stem_of(one) == stem_of(two)) == (one == two)
     assert len(stem_of(replace(one, model="m" * 300))) <= LONGEST
+
+
+def test_a_clip_that_is_smoothed_has_a_name_of_its_own() -> None:
+    names = {clip_stem(GenerateRequest(), *way) for way in ((0, True), (1, True), (1, False))}
+    assert len(names) == 3 and clip_stem(GenerateRequest(), 0, True) == stem_of(GenerateRequest())

@@ -185,14 +185,14 @@ def test_a_picture_has_the_settings_that_made_it_for_the_api_and_for_who_drops_i
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
-        ({"prompt": " red apple"}, "red apple, order 2, 20, seed 7"),
-        ({"label": "food"}, "food, order 2, 20, seed 7"),
-        ({}, "emoji-image, order 2, 20, seed 7"),
-        ({"prompt": "long " * 60}, "long long long long long long long …, order 2, 20, seed 7"),
+        ({"prompt": " red apple"}, "red apple"),
+        ({"label": "food"}, "food"),
+        ({}, "emoji-image"),
+        ({"prompt": "long " * 60}, "long long long long long long long …"),
     ],
 )
 def test_a_run_of_before_is_named_by_what_it_draws(asked: dict[str, str], named: str) -> None:
-    assert brief(GenerateRequest(seed=7, **asked)) == named
+    assert brief(GenerateRequest(**asked)) == [named, "order 2, 20 NFE"]
 
 
 def test_a_run_of_before_comes_back_with_its_settings_and_two_stand_side_by_side(
@@ -218,5 +218,5 @@ def test_a_run_of_before_comes_back_with_its_settings_and_two_stand_side_by_side
         expect(runs.nth(k)).to_be_focused()  # though the strip was drawn anew
     tiles = visitor.at("generate", "tile")
     expect(tiles).to_have_count(2)
-    expect(tiles.first).to_contain_text("order 2, 5, seed")
-    expect(tiles.nth(1)).to_contain_text("order 2, 3, seed")
+    expect(tiles.first).to_contain_text("order 2, 5 NFE: seed")
+    expect(tiles.nth(1)).to_contain_text("order 2, 3 NFE: seed")

@@ -104,7 +104,7 @@ def test_a_parabola_gains_more_than_a_constant_from_halved_steps(page):
     box.press("ArrowRight")
     expect(verdict).not_to_have_text(before)
     line.get_by_role("button", name="Halve every step").click()
-    expect(verdict).to_contain_text("Mean error with 12:")
+    expect(verdict).to_contain_text("Mean error with 12 evaluations:")
     steps = line.get_by_role("slider", name="Steps")
     expect(steps).to_have_value("12")
     steps.fill("17")
@@ -112,7 +112,7 @@ def test_a_parabola_gains_more_than_a_constant_from_halved_steps(page):
     steps.fill("16")
     expect(line.get_by_role("button", name="Halve every step")).to_be_enabled()
     steps.fill("6")
-    expect(verdict).to_contain_text("Mean error with 6:")
+    expect(verdict).to_contain_text("Mean error with 6 evaluations:")
     place = box.bounding_box()
     assert place is not None
     middle = place["x"] + 40 + (place["width"] - 56) / 2  # of seven nodes: that of the fourth

@@ -127,7 +127,7 @@ plot.addEventListener("pointerdown", (event) => {
   const axes = ofPlot();
   if (!(event instanceof PointerEvent) || !axes || !state.scene) return;
   const box = plot.getBoundingClientRect();
-  const near = Math.abs(event.clientY - box.top - axes.y(state.wanted)) < 14;
+  const near = Math.abs(event.clientY - box.top - axes.y(state.line)) < 14;
   const dot = event.target instanceof Element && event.target.tagName === "circle" ? event.target : null;
   pressed = { row: Number(dot?.getAttribute("data-row") ?? -1), x: event.clientX, y: event.clientY };
   dragging = near && !dot ? "wanted" : "budget";

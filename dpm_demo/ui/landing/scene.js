@@ -178,13 +178,17 @@ export function distance(a, b, scale) {
   return out;
 }
 
-/** The first budget from which on a row's error stays within `wanted`; null: none does.
+/** Two digits, as one reads them. @param {number} error */
+export const rounded = (error) => Number(error.toPrecision(2));
+
+/** The first budget from which on a row's error, as it is read, stays within `wanted`; null: none
+ * does.
  * @param {Scene} scene @param {number} row @param {number} wanted */
 export function needed(scene, row, wanted) {
   let first = null;
   for (let k = scene.budgets.length - 1; k >= 0; k -= 1) {
     const error = scene.error(row, k);
-    if (error === null || error > wanted) break;
+    if (error === null || rounded(error) > rounded(wanted)) break;
     first = scene.budgets[k];
   }
   return first;

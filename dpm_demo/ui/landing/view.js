@@ -2,7 +2,7 @@
 // What is on the page, and painting it: rows of pictures at one budget beside the converged one.
 
 import { make, icon, setAttribute, setRange, setText, styled, svg, PLAY } from "../player/dom.js";
-import { MOST, distance, needed, nothingLive } from "./scene.js";
+import { MOST, distance, needed, nothingLive, rounded } from "./scene.js";
 import { whoseTurn } from "../player/over.js";
 import { paintSplit, split } from "./split.js";
 import { COLOURS, axesOf, drawAxes, drawMarks } from "./plot.js";
@@ -16,7 +16,8 @@ export const state = {
   scene: /** @type {Scene | null} */ (null),
   live: nothingLive(),
   column: 0,
-  wanted: 0.05,
+  wanted: 0.05, // as it was chosen
+  line: 0.05, // the same, or the middle of axes that do not hold it
   step: -1, // of the way from the noise; -1: the sample
   playing: false,
   running: false, // a run of one's own
@@ -115,8 +116,8 @@ export function put(canvas, pixels) {
   /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")).putImageData(pixels, 0, 0);
 }
 
-/** Two digits, as one reads them. @param {number} error */
-export const digits = (error) => String(Number(error.toPrecision(2)));
+/** @param {number} error */
+export const digits = (error) => String(rounded(error));
 
 /** @param {string} words */
 const capital = (words) => (/^\w+_/.test(words) ? words : words.charAt(0).toUpperCase() + words.slice(1));
@@ -142,12 +143,12 @@ function sentenceOf(scene) {
     return scene.final ? "" : "Errors come once the converged picture is there.";
   }
   const parts = scene.rows.map((title, row) => {
-    const first = needed(scene, row, state.wanted);
+    const first = needed(scene, row, state.line);
     const known = scene.error(row, scene.budgets.length - 1) !== null;
     return `${title}${row ? "" : " needs"} ${first === null ? (known ? `more than ${last}` : "?") : first}`;
   });
   const all = parts.length > 1 ? `${parts.slice(0, -1).join(", ")} and ${parts[parts.length - 1]}` : parts[0];
-  return `To come within ${digits(state.wanted)} for good, ${all} evaluations.`;
+  return `To come within ${digits(state.line)} for good, ${all} evaluations.`;
 }
 
 /** @param {Scene} scene @param {number} row */
@@ -214,16 +215,17 @@ function paintPlot(scene) {
     state.drawn = "";
     return;
   }
-  if (!(state.wanted >= axes.low && state.wanted <= axes.high)) state.wanted = Math.sqrt(axes.low * axes.high);
+  const held = state.wanted >= axes.low && state.wanted <= axes.high;
+  state.line = held ? state.wanted : Math.sqrt(axes.low * axes.high);
   const key = JSON.stringify([width, height, scene.rows, scene.budgets, scene.recorded,
     scene.recorded || scene.rows.map((_, r) => scene.budgets.map((__, c) => scene.error(r, c)))]);
   if (key !== state.drawn) drawAxes(plot, scene, axes, width, height);
   state.drawn = key;
   const marks = /** @type {SVGElement} */ (plot.lastElementChild);
-  drawMarks(marks, scene, axes, width, state.column, state.wanted);
+  drawMarks(marks, scene, axes, width, state.column, state.line);
   setAttribute(plot, "aria-label", `Error against network evaluations. ${sentenceOf(scene)}`);
-  wantedSlider.value = String(Math.round((200 * Math.log(state.wanted / axes.low)) / Math.log(axes.high / axes.low)));
-  setAttribute(wantedSlider, "aria-valuetext", `error ${digits(state.wanted)}`);
+  wantedSlider.value = String(Math.round((200 * Math.log(state.line / axes.low)) / Math.log(axes.high / axes.low)));
+  setAttribute(wantedSlider, "aria-valuetext", `error ${digits(state.line)}`);
 }
 
 /** @param {Scene | null} scene */

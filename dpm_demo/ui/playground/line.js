@@ -24,7 +24,7 @@ function speak() {
   const way = { 1: "a constant", 2: "a line", 3: "a parabola" }[state.order];
   verdict.replaceChildren(
     "Order ", make("b", { style: `color:${legible(COLOURS[state.order])}` }, String(state.order)),
-    ` takes the prediction for ${way} through ${state.order} past evaluation${state.order > 1 ? "s" : ""}. Mean error with ${state.lambdas.length - 1}: ${figures(error)}. With every step halved: ${figures(halved)}, `,
+    ` takes the prediction for ${way} through ${state.order} past evaluation${state.order > 1 ? "s" : ""}. Mean error with ${state.lambdas.length - 1} evaluations: ${figures(error)}. With every step halved: ${figures(halved)}, `,
     make("b", {}, `${(error / halved).toFixed(1)} times less`), ".",
   );
 }

@@ -51,7 +51,7 @@ function begin() {
     askWalks(null);
     state.scene = state.newest = null;
     state.walks = [];
-    verdict.textContent = "Click into the square to draw your own data, or add one anywhere: every click is a blob.";
+    verdict.textContent = "Click into a square to draw your own data, or add one anywhere: every click is a blob.";
     return paint();
   }
   askScene(spec());
@@ -96,13 +96,19 @@ function moment() {
   return state.time === 0 || !state.scene ? "noise" : `λ = ${lamNow().toFixed(1)}`;
 }
 /** Each order has a square of its own where there is room; on a phone they share one. */
-const squares = () => (root.clientWidth > 820 && state.walks.length ? state.walks.map((w) => [w]) : [state.walks]);
+function squares() {
+  if (root.clientWidth <= 820 || !state.orders.length) return [state.walks];
+  // before anything is drawn the squares are there, so that nothing moves under the mouse
+  return state.walks.length ? state.walks.map((w) => [w]) : state.orders.map(() => []);
+}
 function paint() {
   const all = squares();
   side = Math.floor(Math.max(240, Math.min(root.clientWidth / all.length - 1, page.innerHeight - 330, 640)));
   const draw = fitted(canvas, side * all.length, side);
   draw.lineJoin = draw.lineCap = "round";
   if (!state.scene) {
+    draw.fillStyle = ink(0.2);
+    all.forEach((_, k) => k && draw.fillRect(k * side, 0, 1, side));
     for (const [x, y] of state.blobs) dot(draw, ...place(x, y), 9, ink(0.35));
     return;
   }
@@ -119,9 +125,13 @@ function paint() {
   });
 }
 function entitle(draw, walk, k) {
-  draw.fillStyle = COLOURS[walk.order];
+  const title = [`order ${walk.order} misses by ${figures(walk.miss)}`, 12, 24];
   draw.font = `600 16px ${getComputedStyle(root).fontFamily}`;
-  draw.fillText(`order ${walk.order} misses by ${figures(walk.miss)}`, 12, 24);
+  draw.strokeStyle = getComputedStyle(page.document.body).backgroundColor; // paths cross it
+  draw.lineWidth = 5;
+  draw.strokeText(...title);
+  draw.fillStyle = COLOURS[walk.order];
+  draw.fillText(...title);
   draw.fillStyle = ink(0.2);
   if (k) draw.fillRect(0, 0, 1, side);
 }
@@ -300,11 +310,9 @@ const anywhere = () => (Math.random() * 1.6 - 0.8) * state.reach;
 /** A blob of data, or a particle that starts there. */
 function put(x, y) {
   if (state.shape === "own" && state.blobs.length < 24) state.blobs = [...state.blobs, [x, y]];
-  else if (state.own.length < 40) {
-    state.own = [...state.own, [x, y]];
-    stop();
-    setTime(1);
-  }
+  else if (state.own.length < 40) state.own = [...state.own, [x, y]];
+  stop();
+  setTime(1);
   begin();
 }
 canvas.addEventListener("click", (event) => {

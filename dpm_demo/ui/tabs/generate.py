@@ -103,7 +103,7 @@ def build(
             request, done = results.get(name)
             model = await serving.model(request.model)
             wanted = Checked.of(request, model)
-            title = f"{brief(request)}: " if len(runs) > 1 else ""
+            title = f"{', '.join(brief(request))}: " if len(runs) > 1 else ""
             values.append(await serving.encode(again, wanted, done, title))
             text = summary(wanted, done)
         value = values[0] if len(values) == 1 else together(values[0], values[1])

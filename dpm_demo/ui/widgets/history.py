@@ -32,18 +32,19 @@ class History(Scripted):
         )
 
 
-def brief(request: GenerateRequest) -> str:
-    """A run in a few words, what it draws first: "red apple, order 2, 15, seed 7"."""
+def brief(request: GenerateRequest) -> list[str]:
+    """A run in a few words, what it draws and how: ["red apple", "order 2, 15 NFE"]."""
     solver = request.solver
     drawn = request.prompt.strip() or (request.label if request.label != "any" else request.model)
     what = "adaptive" if solver.method == "adaptive" else f"order {solver.order}"
-    return f"{shorten(drawn, 40, placeholder=' …')}, {what}, {solver.nfe}, seed {request.seed}"
+    return [shorten(drawn, 40, placeholder=" …"), f"{what}, {solver.nfe} NFE"]
 
 
 def entry(run: str, request: GenerateRequest, done: Done) -> dict[str, Any]:
     """What the strip is sent of a finished run."""
     sample = uint8(done.tracks[0].samples[0])
-    return {"run": run, "thumb": data_uri(png(sample)), "title": brief(request)}
+    title = "\n".join([*brief(request), f"seed {request.seed}"])
+    return {"run": run, "thumb": data_uri(png(sample)), "title": title}
 
 
 def again(wanted: Checked, done: Done, first: str = "") -> dict[str, Any]:
