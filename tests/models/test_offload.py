@@ -72,6 +72,20 @@ def test_a_pipeline_object_keeps_its_encoders_and_they_take_turns_too(monkeypatc
     assert pipe.text_encoder is not None
 
 
+def test_a_part_at_work_is_not_sent_away_by_another_thread(monkeypatch) -> None:
+    plain, held = offload._Turn.pre_forward, []
+    monkeypatch.setattr(registry, "_turns", lambda device, name: Turns(device))
+    model = dpm.load(tiny.stable_diffusion(), offload=True)
+
+    def watched(hook, module, *args, **kwargs):
+        held.append(not model.latents.predicting.acquire(blocking=False))
+        return plain(hook, module, *args, **kwargs)
+
+    monkeypatch.setattr(offload._Turn, "pre_forward", watched)
+    dpm.generate(model, SOLVER, prompt="a cat")
+    assert held and all(held)
+
+
 def test_before_a_part_comes_to_the_device_the_one_at_work_leaves(monkeypatch) -> None:
     monkeypatch.setattr(CpuOffload, "init_hook", lambda _, module: module.to_empty(device="cpu"))
     device = torch.device("meta")

@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -73,6 +74,9 @@ class Family:
         self.path: Path = path_of(config, self.device, name)
         # a decoder may keep what it is about in itself, and freed encoders may be at work
         self._encoding, self._decoding = threading.Lock(), threading.Lock()
+        self.predicting: AbstractContextManager[Any] = nullcontext()
+        if turns is not None:  # a part at work must not be sent away
+            self._encoding = self._decoding = self.predicting = threading.Lock()
         self._encoded: OrderedDict[tuple[str, bool], Given] = OrderedDict()
         self.tiny: Any = None  # a tiny decoder, if there is one
         self.encoder_bytes: dict[str, int] = {}  # of those that the first prompt loads, to stay
@@ -151,7 +155,7 @@ class Family:
         """Says that a prompt is longer than any of its encoders reads."""
         lengths = []
         for part in self.encoders:
-            tokenizer = getattr(self.pipe, part.replace("text_encoder", "tokenizer"), None)
+            tokenizer: Any = getattr(self.pipe, part.replace("text_encoder", "tokenizer"), None)
             if part.startswith("text_encoder") and None not in (
                 tokenizer,
                 getattr(self.pipe, part),

@@ -41,9 +41,10 @@ class GuidedDenoiser:
                     for key in asked[places[0]][2]
                 }
                 pick = torch.tensor(rows, device=x.device)
-                output = family.predict(
-                    state[pick].to(self.network.dtype), time[pick], together
-                ).float()
+                with family.predicting:
+                    output = family.predict(
+                        state[pick].to(self.network.dtype), time[pick], together
+                    ).float()
                 for k, place in enumerate(places):
                     kept[place] = output[k]
             return family.path.x0(self._blend(asked, kept, len(x)), x, lam)

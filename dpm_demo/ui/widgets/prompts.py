@@ -76,7 +76,7 @@ class PromptControls:
 def _info(model: Model | None) -> str:
     known = None if model is None else model.vocabulary
     if known is None:
-        return "What to draw, in words."
+        return "What to draw, in words; the end of a very long prompt is cut off."
     return f"What to draw, in at most {known.slots} of the {len(known.words):,} words it knows."
 
 
