@@ -46,24 +46,29 @@ def load(
     each prompt, pictures are decoded in slices, and on a GPU the parts take turns (accelerate).
 
     `runtime` says what computes a checkpoint on a processor: "torch", "onnx" (ONNX Runtime), or
-    "auto", the quicker of the two by measurement.
+    "auto", the quicker of the two by measurement. All other models are torch's.
 
     Raises CheckpointError (a ValueError), one sentence that says which file and what to do.
     """
+    computed = check_runtime(runtime)
     if not isinstance(name, (str, os.PathLike)):
+        _check_torch(computed, type(name).__name__)
         return _of_object(name, offload)
     name = os.fspath(name)
     where = pick_device(device)
     if name in EXACT:
+        _check_torch(computed, name)
         return EXACT[name](where)
     if name.startswith("hub:"):
+        _check_torch(computed, name)
         from dpm_demo.models.diffusers.registry import load_from_hub
 
         return load_from_hub(name, where, dtype=_dtype(dtype), variant=variant, offload=offload)
     folder = Path(os.path.abspath(name))  # also "." has a name
     if name in list_checkpoints():
-        return _load_checkpoint(CHECKPOINTS / name, where, check_runtime(runtime))
+        return _load_checkpoint(CHECKPOINTS / name, where, computed)
     if os.path.exists(folder / "model_index.json") or os.path.isdir(folder / "unet"):
+        _check_torch(computed, folder.name)
         from dpm_demo.models.diffusers.registry import load_folder
 
         return load_folder(folder, where, dtype=_dtype(dtype), variant=variant, offload=offload)
@@ -76,7 +81,12 @@ def load(
     from dpm_demo.models.diffusers.components import refuse_bare_network
 
     refuse_bare_network(folder)
-    return _load_checkpoint(folder, where, check_runtime(runtime))
+    return _load_checkpoint(folder, where, computed)
+
+
+def _check_torch(runtime: str, name: str) -> None:
+    if runtime == "onnx":
+        raise CheckpointError(f"runtime: {name} is no checkpoint, only torch computes it, not onnx")
 
 
 def _of_object(pipe: Any, offload: bool) -> Model:

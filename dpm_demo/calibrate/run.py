@@ -157,13 +157,18 @@ def calibrate(
 ) -> tuple[Fit, ...]:
     """Fits what `plan` says and is not in `out` yet; writes `out` after every table.
 
-    Raises ValueError for a model that this cannot fit (latents, or a span without finite ends), and
-    where `out` holds what is asked for, fitted in another way.
+    Raises ValueError for a model that this cannot fit (latents, or a span without finite ends), for
+    guidance or prompts that it does not take, and where `out` holds what is asked for, fitted in
+    another way.
     """
     if model.latents is not None or not all(abs(lam) < 100 for lam in model.lam_span):
         raise ValueError(f"{model.name}: only models of pixels with a finite span are calibrated")
     if model.prompted and not plan.prompts:
-        raise ValueError(f"{model.name} takes words: prompts must name some to be fitted to")
+        raise ValueError(f"prompts: {model.name} takes words; give some to be fitted to")
+    if plan.prompts and not model.prompted:
+        raise ValueError(f"prompts: {model.name} takes no words; leave them out")
+    if PLAIN not in plan.ranges and not model.conditional:
+        raise ValueError(f"guided: {model.name} has no labels or words to be guided by")
     known = list(_known(out, model.digest))
     ranges = plan.ranges if model.conditional else (PLAIN,)
     for one in known:
@@ -198,15 +203,20 @@ def calibrate(
     return tuple(known)
 
 
-def beside(name: str, nodes_only: bool = False) -> Path:
-    """Where the fits of a model belong: in its folder, under the name that is loaded with it.
-
-    Nodes alone have a file of their own. An exact model, which has no folder, writes to `out`.
-    """
+def read_from(name: str) -> Path | None:
+    """The file of fits that is read with a model; None for exact models and those of the hub."""
     folder = CHECKPOINTS / name if name in list_checkpoints() else Path(name)
-    if not (folder / "config.json").exists() and not (folder / "model_index.json").exists():
-        folder = Path("out") / name.replace(":", "-").replace("/", "-")
-    return folder / ("calibrated-nodes.json" if nodes_only else FILE)
+    signs = ("config.json", "model_index.json", "unet")
+    return folder / FILE if any((folder / sign).exists() for sign in signs) else None
+
+
+def beside(name: str, nodes_only: bool = False) -> Path:
+    """Where the fits of a model are written: to its folder, or below `out` where it has none.
+
+    Nodes alone have a file of their own.
+    """
+    own = read_from(name) or Path("out", name.replace(":", "-").replace("/", "-"), FILE)
+    return own.with_name("calibrated-nodes.json") if nodes_only else own
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:

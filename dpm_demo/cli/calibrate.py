@@ -16,7 +16,10 @@ def calibrate(
     model: Model = "emoji-image",
     nfe: Budgets = "5,6,8,10",
     out: Annotated[
-        Path | None, Option(help="File; an unfinished one goes on (default: beside the weights).")
+        Path | None,
+        Option(
+            help="File; an unfinished one goes on (default: beside the weights, else below out/)."
+        ),
     ] = None,
     iterations: Annotated[int, Option(help="Of each table.")] = 300,
     batch: Annotated[int, Option(help="Samples of an iteration.")] = 16,
@@ -54,6 +57,8 @@ def calibrate(
         like=() if like is None else api.load(like, device).fits,
         prompts=() if prompts is None else run.read_prompts(prompts),
     )
+    if like is not None and not plan.like:
+        raise ValueError(f"like: nothing is fitted to {like}")
     opened = api.load(model, device)
     where = run.beside(model, nodes_only) if out is None else out
     with output.bar(unit="table", bar_format=_BAR) as bar:
@@ -73,7 +78,11 @@ def calibrate(
         )
         if nodes_only:
             output.say("sigmas: " + ", ".join(f"{sigma:.6g}" for sigma in one["sigmas"]))
-    output.say(f"wrote {where}")
+    own = run.read_from(model)
+    if own is not None and own.resolve() == where.resolve():
+        output.say(f"wrote {where}, which is read with the model")
+    else:
+        output.say(f"wrote {where}, which is not read by itself (docs/solvers.md says how)")
     return {"out": where, "fits": found}
 
 

@@ -64,7 +64,7 @@ def train(
     from dpm_demo.training.loop import train as run
     from dpm_demo.training.loss import autoguided
     from dpm_demo.training.sheet import write_sheet
-    from dpm_demo.training.state import state_note
+    from dpm_demo.training.state import figures, state_note
 
     if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
         raise ValueError(
@@ -106,12 +106,9 @@ def train(
         far = 1.5 if sharpen is None else sharpen
         teacher = autoguided(strong, weaker, far)
         origin |= {"weak": weights_digest(weak), "sharpen": str(far)}
-    last: Progress | None = None
     with output.bar(total=round(60 * recipe.minutes), unit="s", desc="training") as bar:
 
         def show(p: Progress) -> None:
-            nonlocal last
-            last = p
             bar.set_postfix_str(
                 f"{p.iteration} iterations, loss {p.loss:.4f}, {p.rate:.0f} pictures/s", False
             )
@@ -132,13 +129,7 @@ def train(
     held = held_out_loss(network, pictures.subset(held=True), recipe.target)
     output.say(f"loss on pictures that were held out: {held:.4f}")
     output.say(state_note(out))
-    return {
-        "held_out_loss": held,
-        "out": out,
-        "iterations": None if last is None else last.iteration,
-        "loss": None if last is None else last.loss,
-        "seconds": None if last is None else last.seconds,
-    }
+    return {"held_out_loss": held, "out": out, **figures(out)}
 
 
 def _teacher(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
+UNTOUCHED = 3600.0  # seconds after which nobody writes a part any more
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same files give the same archive, byte for byte
 
 
@@ -32,6 +34,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def forget_parts(folder: Path) -> None:
+    """Removes what writers that were killed left of `replacing`, none that is still written to."""
+    for part in folder.glob(".part-*"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > UNTOUCHED:
+                part.unlink()
 
 
 def plain_modes(folder: Path) -> None:

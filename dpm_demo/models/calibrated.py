@@ -89,8 +89,8 @@ def resolved(solver: Solver, model: Model, condition: Condition | None) -> Solve
     fits: tuple[Fit, ...] = model.fits
     if not fits:
         raise ValueError(
-            f'schedule "calibrated": nothing is fitted to {model.name}; '
-            f"`python -m dpm_demo calibrate --model {model.name}` does it"
+            f'schedule "calibrated": nothing is fitted to {model.name}; choose another schedule '
+            "(docs/solvers.md says how one is fitted)"
         )
     guided = condition is not None and model.rows(condition) == 2
     guidance = condition.guidance if guided and condition is not None else 1.0

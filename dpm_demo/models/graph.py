@@ -53,7 +53,7 @@ def open_graph(folder: Path, threads: int) -> Graph | None:
     if not path.is_file():
         return None
     raw, weights = path.read_bytes(), folder / WEIGHTS
-    again = f"make it again with `python -m dpm_demo export {folder.name}`"
+    again = "make it again with the command `export`"
     try:
         named, notes = _named_files(raw), _notes(raw)
     except (ValueError, IndexError, UnicodeDecodeError, RecursionError) as error:

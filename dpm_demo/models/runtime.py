@@ -110,8 +110,7 @@ def quickest(
     if graph is None:
         if runtime == "onnx":
             raise CheckpointError(
-                f"{folder.name}: it has no graph.onnx; make it with "
-                f"`python -m dpm_demo export {folder.name}`."
+                f"{folder.name}: it has no graph.onnx, which the command `export` makes."
             )
         return None
     if runtime == "onnx":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dpm_demo.media.files import replacing
+from dpm_demo.media.files import forget_parts, replacing
 from dpm_demo.training.data import Pictures
 
 if TYPE_CHECKING:
@@ -107,6 +107,13 @@ def state_note(out: Path) -> str:
     )
 
 
+def figures(out: Path) -> dict[str, Any]:
+    """How far the run in `out` is: iterations, seconds, and the mean loss of the last ones."""
+    state = torch.load(out / STATE, map_location="cpu", weights_only=True, mmap=True)
+    return {"iterations": state["iteration"], "loss": state["loss"], "seconds": state["seconds"]}
+
+
 def write_state(out: Path, state: Mapping[str, Any]) -> None:
+    forget_parts(out)
     with replacing(out / STATE) as part:
         torch.save(dict(state), part)

@@ -131,7 +131,7 @@ def test_what_was_not_fitted_is_refused_with_what_there_is(mixture: Model, fitte
     model = with_fits(mixture, [fitted[1]])
     with pytest.raises(ValueError, match=r"not fitted for 9 evaluations.*there are 4"):
         dpm.generate(model, dpm.Solver(nfe=9, schedule="calibrated"))
-    with pytest.raises(ValueError, match="nothing is fitted to mixture"):
+    with pytest.raises(ValueError, match="nothing is fitted to mixture; choose another"):
         dpm.generate(mixture, dpm.Solver(nfe=4, schedule="calibrated"))
     with pytest.raises(ValueError, match="belongs to a model"):
         dpm.integrate(

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 import dpm_demo as dpm
 from dpm_demo import api
@@ -82,6 +83,41 @@ def test_nodes_alone_are_printed_as_sigmas_and_leave_the_weights_exact(tmp_path:
     assert fit.told == pytest.approx(fit.lambdas[:-1])
 
 
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Path:
+    """A folder with an unconditional pipeline."""
+    unet = UNet2DModel(
+        sample_size=32,
+        block_out_channels=(8, 8),
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+        layers_per_block=1,
+        norm_num_groups=4,
+    )
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "pipeline")
+    return tmp_path / "pipeline"
+
+
+def test_what_was_fitted_to_a_pipeline_is_read_with_it(pipeline: Path, capsys):
+    assert main(["calibrate", "--model", str(pipeline), *SHORT]) == 0
+    wrote = capsys.readouterr().out.splitlines()[-1]
+    assert wrote == f"wrote {pipeline / 'calibrated.json'}, which is read with the model"
+    assert [fit.nfe for fit in dpm.load(pipeline).fits] == [3]
+
+
+def test_a_pipeline_without_an_index_has_its_fits_beside_it_too(pipeline: Path):
+    (pipeline / "model_index.json").unlink()
+    assert beside(str(pipeline)) == pipeline / "calibrated.json"
+
+
+def test_a_file_that_no_model_reads_is_said_to_be_none(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["calibrate", "--model", "mixture", *SHORT]) == 0
+    where = Path("out/mixture/calibrated.json")
+    assert where.exists()
+    assert f"wrote {where}, which is not read by itself" in capsys.readouterr().out
+
+
 def test_fits_lie_beside_the_weights_that_they_were_fitted_to():
     assert beside("emoji-image") == CHECKPOINTS / "emoji-image" / "calibrated.json"
     assert beside("mixture", nodes_only=True) == Path("out/mixture/calibrated-nodes.json")
@@ -128,6 +164,18 @@ def test_advise_ranks_solvers_and_gives_code(tmp_path: Path, monkeypatch, capsys
         (
             ["calibrate", "--nfe", "5,5"],
             "calibrate: nfe must be numbers that differ from each other",
+        ),
+        (
+            ["calibrate", "--guided"],
+            "calibrate: guided: mixture has no labels or words to be guided by",
+        ),
+        (
+            ["calibrate", "--prompts", "README.md"],
+            "calibrate: prompts: mixture takes no words; leave them out",
+        ),
+        (
+            ["calibrate", "--like", "mixture-video"],
+            "calibrate: like: nothing is fitted to mixture-video",
         ),
         (["advise", "--label", "food"], "advise: label: 'food' is unknown to mixture (no labels)."),
         (["advise", "--prompt", "a cat"], "advise: prompt: mixture takes no words."),

@@ -1,5 +1,6 @@
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dpm_demo.media.files import replacing, write_text
+from dpm_demo.media.files import UNTOUCHED, forget_parts, replacing, write_text
 
 
 @pytest.fixture(params=[0o022, 0o027, 0o077])
@@ -33,6 +34,20 @@ def test_a_writer_that_fails_leaves_what_was_there_and_nothing_else(tmp_path: Pa
         raise OSError("the disk is full")
     assert (tmp_path / "a.txt").read_text("utf-8") == "whole"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(
+    tmp_path: Path,
+) -> None:
+    write_text(tmp_path / "a.txt", "whole")
+    left, now = tmp_path / ".part-0.txt", time.time()
+    left.write_text("ha")
+    for path in (left, tmp_path / "a.txt"):
+        os.utime(path, (now - 2 * UNTOUCHED,) * 2)
+    with replacing(tmp_path / "b.txt") as part:
+        forget_parts(tmp_path)
+        part.write_text("whole")
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.txt"]
 
 
 def test_text_is_utf_8_and_keeps_its_newlines(tmp_path: Path) -> None:

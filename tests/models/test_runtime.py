@@ -1,10 +1,12 @@
 """ONNX Runtime beside torch: the same numbers, and a graph that can name no other file."""
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import dpm_demo as dpm
 from dpm_demo.cli.main import main
 from dpm_demo.models import runtime
 from dpm_demo.models.checkpoint import CHECKPOINTS, load_checkpoint, save_checkpoint
@@ -238,6 +240,22 @@ def test_what_was_measured_is_remembered(folder, tmp_path, monkeypatch):
 def test_an_unknown_runtime_is_refused():
     with pytest.raises(ValueError, match="runtime must be one of auto, torch, onnx"):
         runtime.check_runtime("tensorrt")
+    with pytest.raises(ValueError, match="runtime must be one of auto, torch, onnx"):
+        dpm.load("mixture", runtime="tensorrt")
+
+
+@pytest.mark.parametrize("model", ["mixture", "hub:owner/name", "pipeline", SimpleNamespace()])
+def test_onnx_is_refused_for_a_model_that_is_no_checkpoint(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline" / "unet").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="^runtime: .* is no checkpoint"):
+        dpm.load(model, runtime="onnx")
+
+
+def test_a_checkpoint_without_a_graph_names_the_command_that_makes_one(folder):
+    (folder / GRAPH).unlink()
+    with pytest.raises(CheckpointError, match="no graph.onnx, which the command `export` makes"):
+        dpm.load(folder, "cpu", runtime="onnx")
 
 
 def test_clips_with_a_prior_along_time_export(tmp_path):

@@ -1,5 +1,6 @@
 """A run goes on as what it was, and nothing of it is lost on the way out."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,13 @@ def test_more_minutes_and_other_save_minutes_go_on(tmp_path: Path) -> None:
     longer = replace(RECIPE, minutes=0.02, save_minutes=1.0)
     run(tmp_path / "a", longer, on_progress=lambda p: seen.append(p.iteration))
     assert seen == [3]
+
+
+def test_a_run_that_goes_on_removes_what_a_killed_one_was_writing(tmp_path: Path) -> None:
+    (tmp_path / ".part-0.pt").touch()
+    os.utime(tmp_path / ".part-0.pt", (0, 0))
+    run(tmp_path)
+    assert not list(tmp_path.glob(".part-*"))
 
 
 def test_a_run_begun_before_attention_was_bounded_goes_on_without(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from dpm_demo.models.calibrated import FILE, load_fits, with_fits
 from dpm_demo.models.denoiser import Denoiser, Target
 from dpm_demo.models.device import processor_precision
 from dpm_demo.models.diffusers.files import BUILDING, readable, reason, variant_of
@@ -116,10 +117,12 @@ def load_diffusers(
 
     An existing folder is read where it is. An id ("owner/name", or "hub:owner/name", which is never
     taken for a folder) is read from Hugging Face's cache, and fetched only with `allow_network`.
-    `progress` is told the fraction fetched. Raises CheckpointError, one sentence, for any fault.
+    `progress` is told the fraction fetched. Solvers fitted to it are read from a folder, as with a
+    checkpoint, and not from that cache. Raises CheckpointError, one sentence, for any fault.
     """
     text = str(folder_or_id)
-    if not text.startswith("hub:") and Path(text).is_dir():
+    local = not text.startswith("hub:") and Path(text).is_dir()
+    if local:
         folder, name, title = Path(text), Path(text).resolve().name, Path(text).resolve().name
     else:
         folder = fetch_diffusers(
@@ -133,7 +136,8 @@ def load_diffusers(
     network = network_of(pipeline)
     network.to(where).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     said = pipeline.shape, pipeline.target, pipeline.lambdas
-    return _model(network, said, where, name, title, _digest(pipeline))
+    model = _model(network, said, where, name, title, _digest(pipeline))
+    return with_fits(model, load_fits(folder / FILE, model.digest)) if local else model
 
 
 def model_of_object(pipe: Any, name: str) -> Model:
