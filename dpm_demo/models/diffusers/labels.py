@@ -77,7 +77,7 @@ def schedule_lambdas(config: dict[str, Any]) -> np.ndarray:
     if config.get("use_flow_sigmas"):
         raise ValueError("flow matching is not variance preserving")
     if config.get("timestep_type") == "continuous":
-        raise ValueError('its timestep_type "continuous" tells the network log σ, and no label')
+        raise ValueError('timestep_type "continuous" tells the network log σ, and no label')
     steps = config.get("num_train_timesteps", 1000)
     if not isinstance(steps, int) or isinstance(steps, bool) or not 2 <= steps <= 100_000:
         raise ValueError(f"num_train_timesteps is {steps!r}")
