@@ -87,6 +87,12 @@ def sample(
         ]
     for file in files:
         output.say(str(file))
-    output.say(f"{request.solver.nfe} evaluations, {solver_text(request.solver)}")
+    spent = max(row.nfe for row in done.tracks[0].rows)
+    output.say(f"{spent} evaluations of a sample, {solver_text(request.solver)}")
     output.say(f"{done.seconds:.2f} s")
-    return {"files": files, "seconds": done.seconds, "settings": settings(request)}
+    return {
+        "files": files,
+        "nfe": spent,
+        "seconds": done.seconds,
+        "settings": settings(request),
+    }

@@ -138,10 +138,10 @@ def test_bad_input_is_one_line_and_code_1(words: str, tmp_path: Path, capsys) ->
     assert [path.name for path in tmp_path.iterdir()] == ["file"]  # nothing is made
 
 
-def test_rows_of_one_title_are_refused(capsys) -> None:
-    rows = ["--row", "schedule=calibrated", "--row", "order=3 schedule=calibrated"]
-    assert main(["compare", "--model", "mixture", *rows]) == 1
-    assert "'schedule=calibrated' is there twice" in capsys.readouterr().err
+@pytest.mark.parametrize("rows", ["--orders 1,1", "--row euler --row order=1"])
+def test_rows_that_are_the_same_are_refused(rows: str, capsys) -> None:
+    assert main(["compare", "--model", "mixture", *rows.split()]) == 1
+    assert "rows must differ from each other" in capsys.readouterr().err
 
 
 def test_no_workers_become_no_more_without_a_cluster(monkeypatch, capsys) -> None:

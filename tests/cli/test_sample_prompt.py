@@ -44,3 +44,10 @@ def test_guidance_that_is_not_said_is_the_models_own(folder: Path, tmp_path: Pat
     run("sample --prompt 'a cat' --nfe 2 --count 1", folder, tmp_path)
     said = json.loads(png_text(next(tmp_path.glob("*.png")).read_bytes())["dpm-demo"])
     assert said["guidance"] == 7.5
+
+
+def test_an_adaptive_run_says_what_it_spent_and_not_its_cap(tmp_path: Path, capsys) -> None:
+    words = "sample --model mixture --method adaptive --tolerance 0.2 --count 2 --json --out"
+    assert main([*words.split(), str(tmp_path)]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said["nfe"] < said["settings"]["nfe"] == 200
