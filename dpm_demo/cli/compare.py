@@ -101,7 +101,7 @@ def compare(
     output.say(text.rstrip())
     slopes = {}
     for number, known in rows_of(cells, figures):
-        title = titles[number]
+        title = row_title(comparison, number)
         measured = slope([v.nfe for v in known], [v.rmse or 0.0 for v in known])
         slopes[title] = measured
         output.say(f"{title}: {'no slope' if measured is None else f'slope {measured:.2f}'}")
@@ -112,7 +112,7 @@ def compare(
         "slopes": slopes,
         "cells": [
             {
-                "row": titles[cell.row],
+                "row": row_title(comparison, cell.row),
                 **vars(figures.get(cell, Figures(cell.solver.nfe))),
             }
             for cell in cells.cells
