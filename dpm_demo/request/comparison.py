@@ -45,8 +45,6 @@ class Comparison:
         if not isinstance(self.no_taper, bool):
             raise ValueError(f"no_taper must be true or false, not {self.no_taper!r:.60}")
         rows = tuple(replace(row, nfe=NFE_OF_ROW) for row in self.rows)
-        if len(set(rows)) != len(rows):
-            raise ValueError("rows must differ from each other")
         object.__setattr__(self, "rows", rows)
         for row in self.rows:
             for nfe in self.budgets:

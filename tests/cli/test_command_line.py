@@ -117,7 +117,6 @@ def test_words_that_are_no_command_are_one_line_and_code_2(words, says, capsys) 
         "sample --model mixture --nfe 2 --out {}/file",
         "sample --model mixture --nfe 2 --out {}/file/below",
         "compare --model mixture --nfe 2 --out {}/file",
-        "compare --model mixture --nfe 2 --orders 1,1 --out {}/out",
         "features --data {}/file",
         "train --data {}/file --out {}/out",
         "train --data {} --out {}",
@@ -136,12 +135,6 @@ def test_bad_input_is_one_line_and_code_1(words: str, tmp_path: Path, capsys) ->
     error = capsys.readouterr().err
     assert error.startswith(words.split(maxsplit=1)[0] + ":") and error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]  # nothing is made
-
-
-@pytest.mark.parametrize("rows", ["--orders 1,1", "--row euler --row order=1"])
-def test_rows_that_are_the_same_are_refused(rows: str, capsys) -> None:
-    assert main(["compare", "--model", "mixture", *rows.split()]) == 1
-    assert "rows must differ from each other" in capsys.readouterr().err
 
 
 def test_no_workers_become_no_more_without_a_cluster(monkeypatch, capsys) -> None:

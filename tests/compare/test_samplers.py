@@ -86,10 +86,10 @@ def test_rows_of_a_comparison_take_names_and_tables_and_functions_do_not_share_w
     assert same[0] == same[1]
     apart = [work(solver_of_text(f"table=test-{name}"), (-5.0, 4.0)) for name in ("one", "other")]
     assert apart[0] != apart[1]
-    rows_of = tuple(solver_of_text(text) for text in (texts[0], "Euler a", "table=heun"))
+    rows_of = tuple(solver_of_text(text) for text in (*texts, "Euler a", "table=heun"))
     comparison = Comparison(model="mixture", rows=rows_of, budgets=(4, 7), no_taper=True)
     drawn = layout(comparison, mixture_model(torch.device("cpu")))
-    assert [cell.solver.nfe for cell in drawn.cells] == [4, 7] * 3
+    assert [cell.solver.nfe for cell in drawn.cells] == [4, 7] * 4
     link, complaints = comparison_of_query(parse_qsl(comparison_query(comparison)))
     assert link.rows == comparison.rows and not complaints
 

@@ -82,7 +82,7 @@ def test_old_labels_mean_what_they_meant_and_no_words(model: Model, label: str) 
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [
-        ("red aple", "'aple' is not known here; near it are apple"),
+        ("red aple", "'aple' is not known here; near it is apple"),
         ("fluent zzz", "'zzz' is not known here"),
         ("red blue cat apple", "at most 3 words count, not 4"),
         ("q" * 5000, "is not known here"),
