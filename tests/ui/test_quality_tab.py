@@ -117,7 +117,7 @@ def test_a_table_has_the_best_first_of_each_budget_with_n_and_the_deviation_it_h
     ]
     choice = replace(fd, metric="rmse", nfe=5, solvers=("order=1", "order=2"))
     headers, rows = table(replace(results, lines=tuple(behind)), choice)
-    assert headers[3:] == ["× the nearest (95 %)", "n"]
+    assert headers[3:] == ["× best (95 %)", "n"]
     assert [row[3] for row in rows] == ["", "1.25 to 1.50"]
     assert [column(h) for h in ("FD (emoji features)", "RMSE to the converged sample")] == [
         "FD",

@@ -32,7 +32,7 @@ LABELLED = 6  # lines that have their names beside them; more have a legend
 EVERY = "all"  # in the menu of budgets
 DISTANCES = ("fd", "kid")
 KINDS = ("csv", "json", "png", "html")
-BEHIND = "× the nearest (95 %)"  # over the seeds in pairs, of its sweep at this budget
+BEHIND = "× best (95 %)"  # over the seeds in pairs, of its sweep at this budget
 # of the table's columns, without ± and with it; so a phone shows more than the first
 WIDTHS = {4: ["46%", "15%", "22%", "17%"], 5: ["36%", "13%", "19%", "17%", "15%"]}
 
