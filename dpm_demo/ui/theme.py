@@ -133,6 +133,9 @@ CSS = """
 .run-bar:not([data-running="true"]) .run-stop { display: none; }
 .run-bar[data-changed="true"] .run-go::after { content: "\\00a0· changed, run again";
   font-weight: 400; }
+/* Where the keyboard is: Gradio shows it of text and buttons alone. */
+input:is([type="checkbox"], [type="radio"], [type="range"]):focus-visible {
+  outline: 2px solid var(--color-accent) !important; outline-offset: 2px; }
 /* A dial that is narrow keeps the figure at its end in sight. */
 .slider_input_container input[type="range"] { min-width: 0; }
 /* Without a mouse the buttons of a plot would lie over its legend for good. */

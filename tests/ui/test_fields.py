@@ -87,3 +87,16 @@ def test_what_a_visitor_types_into_an_opened_drawer_stays_however_late_the_brows
     budgets.fill("2")
     visitor.settle()
     expect(budgets).to_have_value("2")
+
+
+@pytest.mark.parametrize(
+    ("tab", "label"), [("Generate", "Dynamic order"), ("How it works", "field")]
+)
+def test_where_the_keyboard_is_can_be_seen(visitor: Visitor, tab: str, label: str) -> None:
+    visitor.tab(tab)
+    tick = visitor.page.get_by_label(label, exact=True).locator("visible=true")
+    tick.focus()
+    for key in ("Shift+Tab", "Tab"):
+        visitor.page.keyboard.press(key)
+    expect(tick).to_be_focused()
+    expect(tick).to_have_css("outline-style", "solid")
