@@ -17,6 +17,7 @@ import torch
 
 from dpm_demo.models.built_in import EXACT, BuiltIn
 from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints, load_checkpoint, read_config
+from dpm_demo.models.diffusers.components import UNUSED
 from dpm_demo.models.diffusers.fetch import fetch_pipeline
 from dpm_demo.models.diffusers.files import read_json, reason
 from dpm_demo.models.diffusers.hub import answering, on_disk
@@ -275,7 +276,7 @@ class ModelLibrary:
         if name not in self._folders():  # never a path of a visitor's
             raise CheckpointError(f"model: {name[:80]!r} is not offered here; choose another.")
         folder = self.root / name
-        self._make_room(bytes_of_folder(folder))
+        self._make_room(bytes_of_folder(folder, unused=UNUSED))
         if is_diffusers(folder):
             return load_folder(folder, self.device, offload=self.offload)
         return load_checkpoint(folder, self.device, self.runtime)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from dpm_demo.models.diffusers.components import UNUSED
 from dpm_demo.models.model import Model
 
 #: Weights that are kept at most: four float32 models of 256 × 256, or all the embedded ones.
@@ -38,13 +38,14 @@ def model_bytes(model: Model) -> int:
     return coming + sum(t.numel() * t.element_size() for t in tensors)
 
 
-def bytes_of_folder(folder: Path, dtype: torch.dtype = torch.float32) -> int:
+def bytes_of_folder(
+    folder: Path, dtype: torch.dtype = torch.float32, unused: Collection[str] = ()
+) -> int:
     """Bytes that the weights of a folder take, by their headers; 0 if not readable.
 
-    Of several variants of a part the plain one, which is loaded; parts that are not used are left
-    out.
+    Of several variants of a part the plain one, which is loaded; `unused` parts are left out.
     """
-    found = [p for p in folder.rglob("*.safetensors") if p.parent.name not in UNUSED]
+    found = [p for p in folder.rglob("*.safetensors") if p.parent.name not in unused]
     plain = {path.parent for path in found if _is_plain(path)}
     total = 0
     for path in found:

@@ -184,9 +184,7 @@ class Model:
         assert self.vocabulary is not None
         choices = list(chosen)
         axes = [[singular(name) for name in names] for names in self.labels.values()]
-        words = self.vocabulary.read(
-            prompt, {"any", *(name for names in axes for name in names)}, field
-        )
+        words = self.vocabulary.read(prompt, {"any"}.union(*axes), field)
         for k, plain in enumerate(axes):
             if choices[k] == len(plain):
                 choices[k] = next((plain.index(w) for w in words if w in plain), len(plain))

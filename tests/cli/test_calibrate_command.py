@@ -2,10 +2,13 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+import tiny
 
 import dpm_demo as dpm
 from dpm_demo import api
@@ -86,15 +89,7 @@ def test_nodes_alone_are_printed_as_sigmas_and_leave_the_weights_exact(tmp_path:
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Path:
     """A folder with an unconditional pipeline."""
-    unet = UNet2DModel(
-        sample_size=32,
-        block_out_channels=(8, 8),
-        down_block_types=("DownBlock2D",) * 2,
-        up_block_types=("UpBlock2D",) * 2,
-        layers_per_block=1,
-        norm_num_groups=4,
-    )
-    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "pipeline")
+    tiny.unconditional().save_pretrained(tmp_path / "pipeline")
     return tmp_path / "pipeline"
 
 

@@ -13,7 +13,7 @@ import huggingface_hub
 import pytest
 import tiny
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import UNet2DModel
 
 import dpm_demo as dpm
 from dpm_demo.engine.errors import JobFailed
@@ -44,17 +44,8 @@ def folder(saved, tmp_path) -> Path:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> Path:
     """An unconditional pipeline."""
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=32,
-        block_out_channels=(8, 8),
-        down_block_types=("DownBlock2D",) * 2,
-        up_block_types=("UpBlock2D",) * 2,
-        layers_per_block=1,
-        norm_num_groups=4,
-    )
     folder = tmp_path_factory.mktemp("ddpm") / "tiny-ddpm"
-    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(folder)
+    tiny.unconditional().save_pretrained(folder)
     return folder
 
 

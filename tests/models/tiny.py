@@ -136,6 +136,22 @@ def _unet(**more: Any) -> Any:
     return UNet2DConditionModel(**{**settings, **more}).eval()
 
 
+def unconditional() -> Any:
+    """A `DDPMPipeline` of 32 × 32 pixels in colour."""
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=32,
+        block_out_channels=(8, 8),
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+        layers_per_block=1,
+        norm_num_groups=4,
+    )
+    return DDPMPipeline(unet, DDPMScheduler())
+
+
 def stable_diffusion(prediction: str = "epsilon") -> Any:
     from diffusers import StableDiffusionPipeline
 

@@ -156,13 +156,12 @@ class Family:
         lengths = []
         for part in self.encoders:
             tokenizer: Any = getattr(self.pipe, part.replace("text_encoder", "tokenizer"), None)
-            if part.startswith("text_encoder") and None not in (
-                tokenizer,
-                getattr(self.pipe, part),
-            ):
-                most = None if "CLIP" in type(tokenizer).__name__ else self.most_words
-                most = most or tokenizer.model_max_length
-                lengths.append((len(tokenizer(text, verbose=False).input_ids) - most, most))
+            absent = tokenizer is None or getattr(self.pipe, part) is None
+            if absent or not part.startswith("text_encoder"):
+                continue
+            most = None if "CLIP" in type(tokenizer).__name__ else self.most_words
+            most = most or tokenizer.model_max_length
+            lengths.append((len(tokenizer(text, verbose=False).input_ids) - most, most))
         over, most = min(lengths, default=(0, 0))
         if over > 0:
             warnings.warn(
