@@ -179,19 +179,21 @@ def test_the_published_solver_on_a_pipelines_own_nodes_gives_its_latents(name, o
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in FLOW and n != "dit"])
-def test_a_network_of_labels_on_a_flow_is_told_what_its_pipeline_tells_it(name, monkeypatch):
+def test_a_network_of_labels_on_a_flow_is_told_what_its_pipeline_tells_it(name):
     flow = _ToldExactly(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0)
-    monkeypatch.setattr(pipeline(name), "scheduler", flow)
+    pipe = tiny.FAMILIES[name]()
+    pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = flow
     x_T, asked = start(name), {"prompt": PROMPT, "negative_prompt": NEGATIVE, "guidance": 4.0}
-    model = dpm.load(pipeline(name))
-    expected, nodes = theirs(name, flow, x_T, 4.0)
+    model = dpm.load(pipe)
+    expected, nodes = theirs(name, flow, x_T, 4.0, pipe)
     got = ours(name, dpm.Solver(weights="published"), nodes, x_T, model, **asked)
     assert relative(got, expected) < 1e-4
 
 
-def test_noise_predicted_on_a_flow_is_refused(monkeypatch):
-    pipe = pipeline("stable_diffusion")
-    monkeypatch.setattr(pipe, "scheduler", DPMSolverMultistepScheduler(use_flow_sigmas=True))
+def test_noise_predicted_on_a_flow_is_refused():
+    pipe = tiny.stable_diffusion()
+    pipe.scheduler = DPMSolverMultistepScheduler(use_flow_sigmas=True)
     with pytest.raises(ValueError, match="its prediction_type 'epsilon' on a flow is not read"):
         dpm.load(pipe)
 
