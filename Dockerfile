@@ -8,6 +8,10 @@ FROM ${BASE}
 # takes the torch that the base image has, or else PyPI's.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
+# Further packages: "transformers>=4.45 accelerate>=0.31" for prompts, "ray==2.60.0
+# prometheus_client" for workers on a cluster.
+ARG EXTRA=""
+
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_BREAK_SYSTEM_PACKAGES=1 \
     PYTHONUNBUFFERED=1 \
@@ -21,9 +25,11 @@ RUN if [ -n "$TORCH_INDEX" ]; then \
         grep -E '^torch(vision)?[^a-z]' requirements.txt > torch.txt \
         && python -m pip install --index-url "$TORCH_INDEX" -r torch.txt && rm torch.txt; \
     fi \
-    && python -m pip install -r requirements.txt
+    && python -m pip install -r requirements.txt $EXTRA
 
-RUN useradd --create-home dpm
+# the folder of a volume has to be there, or Docker makes it root's
+RUN useradd --create-home dpm \
+    && mkdir -p /home/dpm/.cache/huggingface && chown -R dpm:dpm /home/dpm/.cache
 COPY --chown=dpm:dpm app.py ./
 COPY --chown=dpm:dpm dpm_demo ./dpm_demo
 COPY --chown=dpm:dpm checkpoints ./checkpoints

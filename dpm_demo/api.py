@@ -16,7 +16,7 @@ from dpm_demo.engine import inline as engine
 from dpm_demo.engine.events import Frame
 from dpm_demo.engine.job import Job, Track
 from dpm_demo.models import built_in
-from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints
+from dpm_demo.models.checkpoint import folder_of, list_folders
 from dpm_demo.models.checkpoint import load_checkpoint as _load_checkpoint
 from dpm_demo.models.denoiser import DTYPES
 from dpm_demo.models.device import pick_device
@@ -64,16 +64,14 @@ def load(
         from dpm_demo.models.diffusers.registry import load_from_hub
 
         return load_from_hub(name, where, dtype=_dtype(dtype), variant=variant, offload=offload)
-    folder = Path(os.path.abspath(name))  # also "." has a name
-    if name in list_checkpoints():
-        return _load_checkpoint(CHECKPOINTS / name, where, computed)
+    folder = Path(os.path.abspath(folder_of(name)))  # also "." has a name
     if os.path.exists(folder / "model_index.json") or os.path.isdir(folder / "unet"):
         _check_torch(computed, folder.name)
         from dpm_demo.models.diffusers.registry import load_folder
 
         return load_folder(folder, where, dtype=_dtype(dtype), variant=variant, offload=offload)
     if not os.path.exists(folder / "config.json"):  # unlike Path.exists, false for any name
-        known = ", ".join([*list_checkpoints(), *EXACT])
+        known = ", ".join([*list_folders(), *EXACT])
         raise CheckpointError(
             f"model: {name[:80]!r} is no checkpoint ({known}), no folder with a config.json, "
             'and no "hub:owner/name".'

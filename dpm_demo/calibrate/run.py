@@ -19,7 +19,7 @@ import torch
 from dpm_demo.calibrate.fit import Recipe, Samples, best_start, errors, fit
 from dpm_demo.media.files import write_text
 from dpm_demo.models.calibrated import FILE, Fit, read_fits
-from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints
+from dpm_demo.models.checkpoint import folder_of
 from dpm_demo.models.model import CheckpointError, Condition, Model
 from dpm_demo.solver import initial_noise, integrate
 from dpm_demo.solver.settings import Solver
@@ -205,7 +205,7 @@ def calibrate(
 
 def read_from(name: str) -> Path | None:
     """The file of fits that is read with a model; None for exact models and those of the hub."""
-    folder = CHECKPOINTS / name if name in list_checkpoints() else Path(name)
+    folder = folder_of(name)
     signs = ("config.json", "model_index.json", "unet")
     return folder / FILE if any((folder / sign).exists() for sign in signs) else None
 

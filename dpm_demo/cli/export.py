@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument
@@ -14,10 +13,9 @@ def export(
     checkpoint: Annotated[str, Argument(help="A name in checkpoints/, or a folder.")],
 ) -> dict[str, Any]:
     """Write graph.onnx beside a checkpoint's weights, so that ONNX Runtime can run it."""
-    from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints
+    from dpm_demo.models.checkpoint import folder_of
     from dpm_demo.models.export import export_graph
 
-    named = CHECKPOINTS / checkpoint if checkpoint in list_checkpoints() else Path(checkpoint)
-    made = export_graph(named)
+    made = export_graph(folder_of(checkpoint))
     output.say(f"{made}: {made.stat().st_size / 1e6:.1f} MB, the weights stay where they are")
     return {"out": made}

@@ -21,7 +21,10 @@ def nodes(
     ] = "sigmas",
     device: Device = "auto",
 ) -> dict[str, Any]:
-    """Where a solver evaluates a model: the list that ComfyUI, diffusers or integrate takes."""
+    """Where a solver evaluates a model: the list that ComfyUI, diffusers or integrate takes.
+
+    Of a singlestep solver it has the inner stages too, which other programs do not expect.
+    """
     named = replace(solver_of_text(solver), nfe=read({"nfe": nfe}).solver.nfe)
 
     from dpm_demo import api

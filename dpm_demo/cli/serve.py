@@ -41,7 +41,11 @@ def serve(
     ] = None,
     allow_hub: Annotated[
         bool,
-        Option("--allow-hub", help="Let the page fetch the listed models from the hub."),
+        Option(
+            "--allow-hub",
+            help="Let the page fetch models from the hub: those it lists, and any that a link or "
+            "an API call names.",
+        ),
     ] = False,
     max_pictures: Annotated[
         int, Option(min=1, help="Samples one request may ask for.")

@@ -207,3 +207,14 @@ def load_checkpoint(
 def list_checkpoints(root: Path = CHECKPOINTS) -> list[str]:
     """Names of the folders in `root` that hold a sampling model, whole or not."""
     return [path.parent.name for path in sorted(root.glob("*/config.json"))]
+
+
+def list_folders(root: Path = CHECKPOINTS) -> list[str]:
+    """Names of those, and of the pipelines in diffusers' format beside them."""
+    pipelines = {path.parent.name for path in root.glob("*/model_index.json")}
+    return sorted(pipelines.union(list_checkpoints(root)))
+
+
+def folder_of(name: str, root: Path = CHECKPOINTS) -> Path:
+    """The folder that a model's name means: one in `root`, else the path that it is."""
+    return root / name if name in list_folders(root) else Path(name)

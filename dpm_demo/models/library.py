@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 
 from dpm_demo.models.built_in import EXACT, BuiltIn
-from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints, load_checkpoint, read_config
+from dpm_demo.models.checkpoint import CHECKPOINTS, list_folders, load_checkpoint, read_config
 from dpm_demo.models.diffusers.components import UNUSED
 from dpm_demo.models.diffusers.fetch import fetch_pipeline
 from dpm_demo.models.diffusers.files import read_json, reason
@@ -105,7 +105,7 @@ class ModelLibrary:
     def offered(self) -> tuple[Offer, ...]:
         """What can be had now, embedded models first. With `allow_hub` it may ask the hub (3 s)."""
         found = []
-        for name in self._folders():
+        for name in list_folders(self.root):
             if name in self._built_in:
                 continue
             title, frames = self._about(name)
@@ -237,10 +237,6 @@ class ModelLibrary:
         self._kept.move_to_end(name)
         return self._kept[name]
 
-    def _folders(self) -> list[str]:
-        pipelines = {p.parent.name for p in self.root.glob("*/model_index.json")}
-        return sorted(pipelines.union(list_checkpoints(self.root)))
-
     def _about(self, name: str) -> tuple[str, int]:
         """Title and frames of a folder."""
         with contextlib.suppress(CheckpointError):
@@ -273,7 +269,7 @@ class ModelLibrary:
                 max_bytes=self.memory_bytes,
                 offload=self.offload,
             )
-        if name not in self._folders():  # never a path of a visitor's
+        if name not in list_folders(self.root):  # never a path of a visitor's
             raise CheckpointError(f"model: {name[:80]!r} is not offered here; choose another.")
         folder = self.root / name
         self._make_room(bytes_of_folder(folder, unused=UNUSED))

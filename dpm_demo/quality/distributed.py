@@ -12,13 +12,12 @@ end. Stopped or killed, this program loses what was in flight, and a cluster dro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dpm_demo.engine.cluster import Refused, check_code, code_digest, connect, pack, unpack
-from dpm_demo.models.checkpoint import CHECKPOINTS, list_checkpoints
+from dpm_demo.models.checkpoint import folder_of
 from dpm_demo.quality.compute import Measured, Runner
 from dpm_demo.quality.measure import Instrument, Order
 
@@ -35,7 +34,7 @@ def on_ray(address: str, name: str, device: str = "auto") -> Runner:
     sentence, where there is no such cluster, and while it runs `Refused`.
     """
     ray = connect(address)
-    folder = CHECKPOINTS / name if name in list_checkpoints() else Path(name)
+    folder = folder_of(name)
 
     def run(
         instrument: Instrument, orders: Iterable[Order], on_progress: Callable[[int], None]

@@ -227,7 +227,9 @@ def make_serving(
         serving = serving_on_zerogpu(limits)
     else:
         serving = serving_on(pick_devices(device), limits, **library)
-    for offer in sorted(serving.library.offered(), key=lambda offer: offer.frames > 1):
+    # what is recorded is mostly of emoji-image; a folder put beside it does not take its place
+    offers = serving.library.offered()
+    for offer in sorted(offers, key=lambda o: (o.frames > 1, o.name != "emoji-image")):
         try:
             first = serving.load(offer.name).result()
         except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from diffusers import UNet2DModel
 
 import dpm_demo as dpm
 from dpm_demo.engine.errors import JobFailed
+from dpm_demo.models.checkpoint import folder_of
 from dpm_demo.models.diffusers.family import Embeddings
 from dpm_demo.models.diffusers.fetch import fetch_pipeline, patterns
 from dpm_demo.models.diffusers.preview import LinearPreview
@@ -55,6 +57,19 @@ def sample(where: Any, **asked: Any) -> torch.Tensor:
     return dpm.generate(model, SOLVER, output="latent", **{**words, **asked})
 
 
+def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Of weights loaded twice: where they lie in memory decides how some processors add."""
+    return bool((a - b).norm() <= 1e-5 * b.norm())
+
+
+def test_a_pipeline_in_checkpoints_is_known_by_its_name(plain, monkeypatch) -> None:
+    monkeypatch.setattr("dpm_demo.api.folder_of", partial(folder_of, root=plain.parent))
+    assert dpm.load("tiny-ddpm").shape == (3, 32, 32)
+    assert ModelLibrary(root=plain.parent).get("tiny-ddpm").shape == (3, 32, 32)
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        dpm.load("tiny-other")
+
+
 def mark(folder: Path) -> None:
     for path in folder.rglob("*.json"):
         if path.name not in ("vocab.json", "tokenizer.json"):
@@ -75,14 +90,14 @@ def resave_in_shards(folder: Path) -> None:
 @pytest.mark.parametrize("change", [mark, as_variant])
 def test_a_latent_pipeline_is_read_however_its_files_are_written(folder, saved, change):
     change(folder)
-    assert torch.equal(sample(folder), sample(saved))
+    assert same(sample(folder), sample(saved))
 
 
 @pytest.mark.parametrize("change", [mark, as_variant, resave_in_shards])
 def test_an_unconditional_pipeline_is_read_however_its_files_are_written(plain, tmp_path, change):
     folder = Path(shutil.copytree(plain, tmp_path / "again"))
     change(folder)
-    assert torch.equal(sample(folder), sample(plain))
+    assert same(sample(folder), sample(plain))
 
 
 def test_a_sharded_network_of_a_latent_pipeline_is_read(folder, saved):
@@ -92,13 +107,13 @@ def test_a_sharded_network_of_a_latent_pipeline_is_read(folder, saved):
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     network.save_pretrained(folder / "unet", max_shard_size="50KB")
     assert len(list((folder / "unet").glob("*.safetensors"))) > 1
-    assert torch.equal(sample(folder), sample(saved))
+    assert same(sample(folder), sample(saved))
 
 
 def test_of_two_variants_the_plain_one_is_taken_and_another_when_asked_for(folder, saved):
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     shutil.copy(weights, weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
-    assert torch.equal(sample(folder), sample(saved))
+    assert same(sample(folder), sample(saved))
     with pytest.raises(CheckpointError, match=r'variant="…"'):
         dpm.load(folder, variant="bf16")
 
@@ -112,7 +127,7 @@ def test_a_prompt_without_its_encoder_is_refused_and_embeddings_are_not(folder, 
     family.ensure_encoders()
     own = Embeddings(family.encode("a cat", False), family.encode("", True))
     found = sample(folder, prompt=own, guidance=7.5)
-    assert torch.equal(found, sample(saved, guidance=7.5))
+    assert same(found, sample(saved, guidance=7.5))
     with pytest.raises(ValueError, match="negative_prompt: Embeddings bring their own"):
         sample(folder, prompt=own, negative_prompt="a dog")
 
@@ -142,7 +157,7 @@ def test_encoders_are_loaded_by_the_first_prompt_and_leave_when_asked(saved):
 
 def test_without_its_decoder_only_latents_can_be_had(folder, saved):
     shutil.rmtree(folder / "vae")
-    assert torch.equal(sample(folder), sample(saved))
+    assert same(sample(folder), sample(saved))
     with pytest.raises(ValueError, match="its vae is missing"):
         dpm.generate(dpm.load(folder), SOLVER, prompt="a cat")
 
@@ -159,7 +174,7 @@ def test_a_schedule_that_says_nothing_has_the_defaults_of_its_class(plain, tmp_p
     (folder / "scheduler" / "scheduler_config.json").write_text(
         json.dumps({"_class_name": "DDPMScheduler"}), encoding="utf-8"
     )
-    assert torch.equal(sample(folder), sample(plain))
+    assert same(sample(folder), sample(plain))
 
 
 def test_a_bare_network_is_named_with_the_line_that_makes_it_a_model(folder, plain):
@@ -170,7 +185,7 @@ def test_a_bare_network_is_named_with_the_line_that_makes_it_a_model(folder, pla
 def test_an_index_is_not_needed_beside_a_network_and_its_schedule(plain, tmp_path):
     folder = Path(shutil.copytree(plain, tmp_path / "again"))
     (folder / "model_index.json").unlink()
-    assert torch.equal(sample(folder), sample(plain))
+    assert same(sample(folder), sample(plain))
 
 
 def test_an_unknown_family_is_named_beside_those_that_are_known(folder):

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, expect
 
 from dpm_demo.engine.job import Job
 from dpm_demo.media.png import png_text
+from dpm_demo.models.library import ModelLibrary, Offer
 from dpm_demo.request.codec import comparison_of_query
 from dpm_demo.request.generate import GenerateRequest
 from dpm_demo.request.job import Checked
@@ -343,6 +344,16 @@ def test_the_forward_process_follows_its_slider_and_refuses_a_seed_that_is_none(
     visitor.until(lambda: nodes.last.inner_html() != drawn)
     visitor.page.get_by_label("Noise seed").fill("-1")
     expect(visitor.page.locator("#forward-picture")).to_contain_text("seed must be a whole number")
+
+
+def test_the_page_opens_with_what_is_recorded_though_another_model_comes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offers = tuple(Offer(name, name, "checkpoint") for name in ("emoji-words", "emoji-image"))
+    monkeypatch.setattr(ModelLibrary, "offered", lambda library: offers)
+    serving, first = make_serving("cpu")
+    serving.close()
+    assert first is not None and first.name == "emoji-image"
 
 
 def test_a_server_has_timed_its_network_before_the_first_visitor() -> None:

@@ -83,7 +83,7 @@ def component(
         home = importlib.import_module(library)
     except ImportError as error:
         raise CheckpointError(
-            f"{name}: a prompt needs {library}; pip install 'dpm-demo[text-to-image]'."
+            f"{name}: a prompt needs {library}; pip install 'transformers>=4.45'."
         ) from error
     made = getattr(home, str(kind), None)
     if made is None:
@@ -100,7 +100,7 @@ def component(
         kept = library == "diffusers" and getattr(made, "_keep_in_fp32_modules", None)
         if kept and not find_spec("accelerate"):  # without it diffusers cannot load such a network
             raise CheckpointError(
-                f"{name}: {part} needs accelerate; pip install 'dpm-demo[text-to-image]'."
+                f"{name}: {part} needs accelerate; pip install 'accelerate>=0.31'."
             )
     try:
         with BUILDING, readable(folder / part) as where:

@@ -20,7 +20,7 @@ from dpm_demo.models.diffusers.unconditional_folder import (
 )
 from dpm_demo.models.model import CheckpointError
 
-#: No single weights file above this is fetched, whoever asks.
+#: No single weights file above this is fetched unless who asks says another limit.
 MAX_DOWNLOAD = 2 * 2**30
 _SECONDS = 3.0  # how long the hub may take to say whether it has a model
 _ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)

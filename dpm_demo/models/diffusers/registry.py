@@ -163,7 +163,7 @@ def _turns(device: torch.device, name: str) -> Turns | None:
     if find_spec("accelerate") is None:
         raise CheckpointError(
             f"{name}: with offload its parts take turns on {device}, which needs accelerate; "
-            "pip install 'dpm-demo[text-to-image]'."
+            "pip install 'accelerate>=0.31'."
         )
     from dpm_demo.models.diffusers.offload import Turns
 
