@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from filelock import FileLock
 from typer import Option
 
 from dpm_demo.cli import output
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from dpm_demo.models.model import Model as Opened
     from dpm_demo.quality.compute import Runner
     from dpm_demo.quality.extract import Extractor, RealFeatures
-    from dpm_demo.quality.results import Line
+    from dpm_demo.quality.results import Line, Results
     from dpm_demo.quality.store import Store
     from dpm_demo.solver.settings import Solver
     from dpm_demo.training.data import Pictures
@@ -109,12 +110,12 @@ def evaluate(
     file = where / "results.json"
     known = Results.read(file) if file.exists() else None
     plain = sweep.read_solvers(solvers or ["order=1", "order=2", "order=3"], opened, known)
-    if opened.frames == 1 and not DISTANCES & wanted:
+    if opened.frames == 1 and not DISTANCES & wanted:  # clips have figures of motion besides
         _check_errors(plain, n_error)
     look, real, held = None, None, None
     if DISTANCES & wanted:
         look, real, held = _real(features, inception_weights, opened, pictures, len(seeds))
-    else:
+    elif n_error:
         seeds = seeds[:n_error]
     drawn = None if pictures is None else pictures.subset(held=False)
     store = Store(where, opened, label, strength, look, drawn, precision == "fast")
@@ -124,9 +125,7 @@ def evaluate(
     train = None if real is None else real.train
     found = sweep.results(store, store.solvers(), seeds, n_error, train, held)
     mine = [line for line in found.lines if line.fd is not None]
-    if known is not None:
-        found = found.with_known(known)
-    found.write(where)
+    found = _written(found, where)
     if real is not None:
         found.notes["distinct real pictures"] = dict(
             zip(("training", "held out"), real.distinct, strict=True)
@@ -137,7 +136,7 @@ def evaluate(
         best = min(mine, key=lambda x: (abs(x.nfe - 20), x.fd or 0))
         solver = sweep.solver_of(store, best, seeds)
         found.notes["neighbours"] = _neighbours(store, best, solver, pictures, where)
-    found.write(where)
+    found = _written(found, where)
     output.say(found.markdown())
     for name, note in found.notes.items():
         output.say(f"{name}: {note}")
@@ -181,6 +180,16 @@ def _check_classes(model: Opened) -> None:
         raise ValueError(f"per-class: it is of pictures, and {model.name} makes clips.")
     if not shows_categories(model.labels):
         raise ValueError(f"per-class: {model.name} has no categories of emoji to ask for.")
+
+
+def _written(found: Results, folder: Path) -> Results:
+    """`found` with what the folder has by now, which another program may have added, written."""
+    with FileLock(folder / ".results.lock"):
+        file = folder / "results.json"
+        if file.exists():
+            found = found.with_known(found.read(file))
+        found.write(folder)
+    return found
 
 
 def _check_errors(solvers: list[Solver], n_error: int) -> None:

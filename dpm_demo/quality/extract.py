@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,22 +83,24 @@ _GET_INCEPTION = (
 
 def _inception(weights: Path | None, device: torch.device) -> Extractor:
     try:
-        from torchmetrics.image.fid import NoTrainInceptionV3
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-        wanted = ["2048", "logits_unbiased"]
-        network: nn.Module = NoTrainInceptionV3(
-            "inception-v3-compat", wanted, None if weights is None else str(weights)
+        digest = "pt_inception-2015-12-05"  # of what it fetches
+        if weights is not None:
+            torch.load(weights, "cpu", weights_only=True)  # it would itself run a pickle's code
+            digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+        network: nn.Module = FeatureExtractorInceptionV3(
+            "inception-v3-compat", ["2048", "logits_unbiased"], weights and str(weights)
         ).to(device)
     except Exception as error:  # no package, no network, or a file of something else
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise ValueError(f"{_GET_INCEPTION} ({reason}).") from error
 
     def extract(x: Tensor) -> tuple[Tensor, Tensor]:
-        pictures = to_levels(x).to(device)
-        features, logits = network(pictures)
+        features, logits = network(to_levels(x).to(device))
         return features.cpu(), logits.cpu()
 
-    return Extractor("Inception", "pt_inception-2015-12-05", extract)
+    return Extractor("Inception", digest, extract)
 
 
 # ---------------------------------------------------------------- the real side

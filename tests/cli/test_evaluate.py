@@ -120,6 +120,32 @@ def test_what_was_measured_is_written_before_the_notes_are_made(
     assert [line.nfe for line in Results.read(tmp_path / "results.json").lines] == [2, 4]
 
 
+@pytest.mark.usefixtures("fewer_draws")
+def test_what_another_program_adds_to_the_folder_meanwhile_is_kept(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def added(*asked: Any) -> dict[str, Any]:
+        now = Results.read(tmp_path / "results.json")
+        other = replace(now, lines=(replace(now.lines[0], solver="order=3"),), notes={"theirs": 1})
+        other.with_known(now).write(tmp_path)
+        return {}
+
+    monkeypatch.setattr(command, "_neighbours", added)
+    words = [*SMALL.split(), "--metrics", "fd", "--data", str(data), "--out", str(tmp_path)]
+    assert main(words) == 0
+    found = Results.read(tmp_path / "results.json")
+    assert {line.solver for line in found.lines} == {"order=1", "order=3"}
+    assert found.notes.keys() >= {"theirs", "neighbours"}
+
+
+def test_of_clips_without_errors_their_motion_is_measured(tmp_path: Path) -> None:
+    words = ["evaluate", "--model", "mixture-video", "--nfe", "2", "-n", "3", "--metrics", "rmse"]
+    more = ["--error-seeds", "0", "--solvers", "order=1", "--out", str(tmp_path)]
+    assert main([*words, *more]) == 0
+    (line,) = Results.read(tmp_path / "results.json").lines
+    assert line.difference is not None and line.rmse is None
+
+
 def test_class_accuracy_is_of_the_guidance_and_leaves_out_pictures_of_other_classes(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +184,7 @@ def test_real_pictures_of_another_size_are_refused_before_any_work(
         ("--solvers quick", "'quick' is unknown"),
         ("--solvers best:6", "errors in --out first"),
         ("--features vgg", "features must be one of"),
-        ("--features inception", "torch-fidelity"),
+        ("--features inception --inception-weights nowhere.pth", "torch-fidelity"),
         ("--guidance much", "guidance must be a number"),
         ("--model nowhere", "no checkpoint"),
         ("--model mixture-video", "--data"),

@@ -1,8 +1,11 @@
+import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from dpm_demo.media.pixels import to_levels
 from dpm_demo.models.checkpoint import CHECKPOINTS
 from dpm_demo.models.model import CheckpointError
 from dpm_demo.quality.extract import Extractor, RealFeatures, draw_real, open_extractor
@@ -77,6 +80,25 @@ def test_what_is_missing_is_said_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "broken.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(CheckpointError, match="--data"):
         RealFeatures.load(tmp_path / "broken.safetensors")
-    with pytest.raises(ValueError, match=r"torch-fidelity.*--inception-weights") as refused:
-        open_extractor("inception", tmp_path / "weights.pth")
-    assert "\n" not in str(refused.value)
+    (tmp_path / "code.pth").write_bytes(pickle.dumps(print))
+    for name in ("none.pth", "code.pth"):
+        with pytest.raises(ValueError, match=r"torch-fidelity.*--inception-weights") as refused:
+            open_extractor("inception", tmp_path / name)
+        assert "\n" not in str(refused.value)
+
+
+def test_inception_gives_features_and_logits_of_each_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights.pth"
+    torch.save({}, weights)
+    with monkeypatch.context() as random:  # its weights cannot be fetched here
+        random.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda network, state: None)
+        network = FeatureExtractorInceptionV3("random", ["2048"], str(weights))
+    torch.save(network.state_dict(), weights)
+    look = open_extractor("inception", weights)
+    x = torch.rand(3, 3, 8, 8) * 2 - 1
+    features, logits = look(x)
+    assert features.shape == (3, 2048) and logits.shape == (3, 1008)
+    assert torch.allclose(features, network(to_levels(x))[0])
+    assert look.name == "Inception" and len(look.digest) == 16
