@@ -52,16 +52,19 @@ def to_data(picture: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(from_levels(picture), -1, 0))
 
 
-def check_picture(array: Pixels) -> Pixels:
-    """A contiguous uint8 picture `(h, w, 3)` or `(h, w, 4)`. Raises ValueError for others."""
+def check_picture(array: Pixels, most: int | None = MAX_SIDE) -> Pixels:
+    """A contiguous uint8 picture `(h, w, 3)` or `(h, w, 4)`, of sides up to `most`.
+
+    Raises ValueError for others.
+    """
     array = np.asarray(array)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (3, 4):
         raise ValueError(
             f"a picture must be uint8 of shape (h, w, 3) or (h, w, 4), "
             f"got {array.dtype} {array.shape}."
         )
-    if 0 in array.shape or max(array.shape[:2]) > MAX_SIDE:
-        raise ValueError(f"a picture's sides must be 1 to {MAX_SIDE} pixels, got {array.shape}.")
+    if 0 in array.shape or (most is not None and max(array.shape[:2]) > most):
+        raise ValueError(f"a picture's sides must be 1 to {most} pixels, got {array.shape}.")
     return np.ascontiguousarray(array)
 
 

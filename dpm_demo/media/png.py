@@ -28,7 +28,9 @@ def png(array: Pixels, text: Mapping[str, str] | None = None, *, level: int = 6)
             raise ValueError(f"text keyword must be 1 to 79 printable ASCII letters, got {key!r}.")
         info.add_text(key, value)
     out = io.BytesIO()
-    Image.fromarray(check_picture(array)).save(out, "PNG", pnginfo=info, compress_level=level)
+    Image.fromarray(check_picture(array, most=None)).save(
+        out, "PNG", pnginfo=info, compress_level=level
+    )
     return out.getvalue()
 
 

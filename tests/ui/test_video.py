@@ -65,7 +65,8 @@ def test_smoothing_is_in_the_files_and_beside_the_sample_as_it_was() -> None:
         np.abs(np.diff(clips.pixels(sigma).astype(int), axis=1)).mean() for sigma in (0.0, 1.5)
     )
     assert smooth < 0.5 * rough
-    sampled = {"tiles": [{"nfe": 9, "budget": 10}, {"nfe": 10, "budget": 10}]}
+    tile = {"w": 7, "h": 9, "frames": 5}
+    sampled = {"tiles": [{"nfe": 9, "budget": 10}, {"nfe": 10, "budget": 10}], "tile": tile}
     value = before_and_after(clips, sampled, 1.5, True)
     assert [t["title"] for t in value["tiles"]] == [
         "seed 4, as sampled",
@@ -73,7 +74,7 @@ def test_smoothing_is_in_the_files_and_beside_the_sample_as_it_was() -> None:
         "seed 5, as sampled",
         "seed 5, smoothed, σ = 1.5",
     ]
-    assert value["tile"] == {"w": 7, "h": 9, "frames": 5} and value["columns"] == 2
+    assert value["tile"] == tile and value["columns"] == 2
     assert [t["nfe"] for t in value["tiles"]] == [9, 9, 10, 10]  # what the run did cost
     moved = [float(t["caption"].split()[-3]) for t in value["tiles"]]
     assert moved[1] < 0.5 * moved[0] and moved[3] < 0.5 * moved[2]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dpm_demo.compare.references import References
 from dpm_demo.compare.run import ComparisonRun
@@ -16,6 +20,7 @@ from dpm_demo.engine.job import Job, Track
 from dpm_demo.models.exact import mixture_model
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.solver.settings import Solver
+from dpm_demo.ui.player.sheets import RECORD_BYTES
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.tabs.compare_runs import Painter
 
@@ -78,3 +83,35 @@ def test_a_comparison_that_goes_on_shows_what_was_there_before_in_its_place() ->
     tiles = [[(t["state"], t["nfe"], t["record"]) for t in v["tiles"]] for v in (values[-1], whole)]
     assert tiles[0] == tiles[1]
     assert values[-1]["errors"] == whole["errors"] and None not in whole["errors"]
+
+
+@pytest.mark.parametrize("diff", [None, 4])
+def test_a_record_of_large_pictures_is_thinned_to_what_a_browser_can_hold(diff: int | None) -> None:
+    shape = (3, 256, 256)
+    track = Track(Solver(nfe=40, order=1), (0, 1, 2), lam_span=(-4.0, 4.0))
+    wall = Wall(Job(lambda x, lam, cond=None: x.tanh(), shape, (track,)), diff_scale=diff)
+    event = run_to_end(wall.job)
+    assert isinstance(event, Done)
+    wall.truth = {0: np.zeros((512, 512, 3), np.uint8)}  # as decoded, at twice the size
+    raw = 0
+    for tile in wall.final(event)["tiles"]:
+        record = tile["record"]
+        places = [point["picture"] for point in record["points"]]
+        heights = set()
+        for view in {"x0", "x", "diff"} & record.keys():
+            with Image.open(io.BytesIO(base64.b64decode(record[view].split(",")[1]))) as sheet:
+                heights.add(sheet.height)
+                raw += sheet.width * sheet.height * 3
+        assert len(places) == 41 and places == sorted(places) and places[0] == 0
+        assert heights == {256 * (places[-1] + 1)} and 10 < places[-1] < 40
+    assert raw <= RECORD_BYTES
+    first = wall.final(event)["tiles"][0]["record"]
+    assert ("diff" in first) == (diff is not None)
+
+
+def test_all_pictures_of_a_record_of_small_ones_are_kept() -> None:
+    wall = Wall(job(40))
+    event = run_to_end(wall.job)
+    assert isinstance(event, Done)
+    for tile in wall.final(event)["tiles"]:
+        assert [point["picture"] for point in tile["record"]["points"]] == list(range(41))

@@ -12,9 +12,8 @@ import numpy as np
 
 from dpm_demo.engine.events import Cancelled, Done, Failed, Preview, SampleRecord, Tile
 from dpm_demo.engine.job import Job
-from dpm_demo.media.grid import sprite_sheet
-from dpm_demo.media.png import data_uri, png
 from dpm_demo.solver import cosine_time
+from dpm_demo.ui.player.sheets import at_size, kept_of, sheet_uri, shown_at
 
 END_STATES = {Done: "done", Failed: "failed", Cancelled: "stopped"}
 
@@ -59,8 +58,8 @@ class Wall:
         if tiles:
             value["live"] = {
                 "index": tiles,
-                "x0": _sheet([p.x0 for p in pictures]),
-                "x": _sheet([p.x for p in pictures]),
+                "x0": sheet_uri([p.x0 for p in pictures]),
+                "x": sheet_uri([p.x for p in pictures]),
             }
         more = max(0, event.budget - event.nfe)
         left = event.seconds * more / event.nfe if event.nfe else None
@@ -74,8 +73,9 @@ class Wall:
         Where nothing was recorded (a run stopped in another process) tiles stay as last shown.
         """
         rows = [(t, row) for t, track in enumerate(event.tracks) for row in track.rows]
-        tiles = []
-        for k, number in enumerate(self._shown(len(rows))):
+        tiles, numbers = [], self._shown(len(rows))
+        sheets = (2 if self.diff_scale is None else 3) * len(numbers)
+        for k, number in enumerate(numbers):
             if number < 0:
                 tiles.append(self._absent(k))
                 continue
@@ -87,7 +87,7 @@ class Wall:
             shown = self._tile(k, tile)
             shown["budget"] = row.nfe if row.sample is not None else budget
             if len(row.x0):
-                shown["record"] = self._record(row, self.truth.get(number))
+                shown["record"] = self._record(row, self.truth.get(number), sheets)
             tiles.append(shown)
         if not rows:
             state = "failed" if isinstance(event, Failed) else "stopped"
@@ -139,23 +139,18 @@ class Wall:
             **_clock(tile.lam),
         }
 
-    def _record(self, row: SampleRecord, truth: np.ndarray | None) -> dict[str, Any]:
-        diff = {}
-        if self.diff_scale is not None and truth is not None and truth.shape == row.x0.shape[1:]:
-            for axis, size in enumerate(self.job.picture):  # recorded pictures may be smaller
-                every = np.linspace(0, truth.shape[axis] - 1, size).round().astype(int)
-                truth = np.take(truth, every, axis)
-            apart = np.abs(row.x0.astype(np.int16) - truth) * self.diff_scale
-            diff = {"diff": _sheet(np.minimum(apart, 255).astype(np.uint8))}
-        return {
-            **diff,
-            "x0": _sheet(row.x0),
-            "x": _sheet(row.x),
-            "points": [
-                {"nfe": p.nfe, "stage": p.stage, "picture": max(p.picture, 0), **_clock(p.lam)}
-                for p in row.points
-            ],
-        }
+    def _record(self, row: SampleRecord, truth: np.ndarray | None, sheets: int) -> dict[str, Any]:
+        kept = kept_of(len(row.x0), row.x0[0].nbytes, sheets)
+        x0, x, diff = row.x0[kept], row.x[kept], {}
+        if self.diff_scale is not None and truth is not None and truth.ndim == x0.ndim - 1:
+            apart = np.abs(x0.astype(np.int16) - at_size(truth, self.job.picture))
+            apart *= self.diff_scale
+            diff = {"diff": sheet_uri(np.minimum(apart, 255).astype(np.uint8))}
+        points = [
+            {"nfe": p.nfe, "stage": p.stage, "picture": shown_at(kept, p.picture), **_clock(p.lam)}
+            for p in row.points
+        ]
+        return {**diff, "x0": sheet_uri(x0), "x": sheet_uri(x), "points": points}
 
     def _status(self, seconds: float, ms: float, left: float | None, others: int) -> dict[str, Any]:
         return {
@@ -174,8 +169,3 @@ def _clock(lam: float) -> dict[str, float | None]:
     if not math.isfinite(lam):
         return {"lam": None, "t": 0.0 if lam > 0 else None}
     return {"lam": round(lam, 4), "t": round(cosine_time(lam), 4)}
-
-
-def _sheet(pictures: Sequence[np.ndarray] | np.ndarray) -> str:
-    # level 1: a preview lives for a tenth of a second
-    return data_uri(png(sprite_sheet(pictures), level=1))

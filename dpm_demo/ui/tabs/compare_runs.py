@@ -28,11 +28,10 @@ from dpm_demo.compare.questions import asked, verdict
 from dpm_demo.compare.run import ComparisonRun
 from dpm_demo.engine.events import Cancelled, Done, Event, Preview, TrackResult
 from dpm_demo.engine.forecast import Pace
-from dpm_demo.media.grid import sprite_sheet
 from dpm_demo.media.pixels import uint8
-from dpm_demo.media.png import data_uri, png
 from dpm_demo.request.comparison import Comparison
 from dpm_demo.ui.alone.page import page
+from dpm_demo.ui.player.sheets import at_size, sheet_uri
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.estimate import about
@@ -98,7 +97,8 @@ class Painter:
             known = map(self._truth_of, self.run.cells.computed)
             found = next((truth for truth in known if truth is not None), None)
             if found is not None:
-                self._truth = data_uri(png(sprite_sheet(uint8(found)[None])))
+                shown = at_size(uint8(found), self.run.job.picture)
+                self._truth = sheet_uri(shown[None], level=6)
         return self._truth
 
 

@@ -18,12 +18,11 @@ import numpy as np
 from dpm_demo.compare.figures import psnr, rmse
 from dpm_demo.engine.events import Done, Preview, SampleRecord
 from dpm_demo.engine.job import Job
-from dpm_demo.media.grid import sprite_sheet
 from dpm_demo.media.pixels import to_data
-from dpm_demo.media.png import data_uri, png
 from dpm_demo.request.job import Checked
 from dpm_demo.solver import add_noise, alpha, cosine_lam, cosine_time, initial_noise, sigma
 from dpm_demo.solver.settings import Solver
+from dpm_demo.ui.player.sheets import sheet_uri
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.sentences import capped, ended, spent
 from dpm_demo.ui.serving import Serving
@@ -136,7 +135,7 @@ class RoundTrip:
         if newest := event.pictures.get(0):
             x0 = [*x0, newest.x if self.found is None else newest.x0]
             x = [*x, newest.x]
-        sheets = {"index": list(range(len(x))), "x0": _sheet(x0), "x": _sheet(x)}
+        sheets = {"index": list(range(len(x))), "x0": sheet_uri(x0), "x": sheet_uri(x)}
         later = 0 if self.found is None else 1 << 20  # after every value of the way there
         return {**self._value(value), "seq": value["seq"] + later, "live": sheets}
 
@@ -149,7 +148,7 @@ class RoundTrip:
         """The last value of all, with complete records; also where the way there went wrong."""
         out = self._value(value)
         point = {"nfe": 0, "stage": 0, "picture": 0, "lam": self.lam, "t": cosine_time(self.lam)}
-        sheet = _sheet([self.picture])
+        sheet = sheet_uri([self.picture])
         out["tiles"][0]["record"] = {"x0": sheet, "x": sheet, "points": [point]}
         if self.found_tile is not None:
             out["tiles"][1] = dict(self.found_tile)
@@ -174,10 +173,6 @@ class RoundTrip:
         if "record" in tile:
             tile = {**tile, "record": {**tile["record"], "x0": tile["record"]["x"]}}
         return {**tile, "title": TITLES[1]}
-
-
-def _sheet(pictures: Sequence[np.ndarray]) -> str:
-    return data_uri(png(sprite_sheet(pictures), level=1))
 
 
 async def invert(

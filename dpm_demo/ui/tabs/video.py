@@ -11,8 +11,6 @@ import gradio as gr
 import numpy as np
 
 from dpm_demo.engine.events import Done
-from dpm_demo.media.grid import sprite_sheet
-from dpm_demo.media.png import data_uri, png
 from dpm_demo.models.model import Model
 from dpm_demo.quality.motion import differences
 from dpm_demo.request.code import KINDS
@@ -23,6 +21,7 @@ from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.kept import Kept
 from dpm_demo.ui.player import recorded
 from dpm_demo.ui.player.component import Player
+from dpm_demo.ui.player.sheets import at_size, sheet_uri
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.runs import on_click
 from dpm_demo.ui.sentences import ended, refuse
@@ -55,11 +54,11 @@ def before_and_after(
     pairs = [clips.pixels(), clips.pixels(sigma, loop)]
     names = ("as sampled", f"smoothed, σ = {sigma:g}")
     moved = [differences(np.moveaxis(pixels, -1, 1)) for pixels in pairs]
-    tiles = []
+    tiles, size = [], [sampled["tile"][axis] for axis in ("frames", "h", "w")]
     for k, seed in enumerate(clips.request.seeds):
         cost = {name: sampled["tiles"][k][name] for name in ("nfe", "budget")}
         for name, pixels, motion in zip(names, pairs, moved, strict=True):
-            uri = data_uri(png(sprite_sheet(pixels[k : k + 1])))
+            uri = sheet_uri(at_size(pixels[k], size)[None], level=6)
             point = {"nfe": cost["nfe"], "lam": None, "t": 0.0, "stage": 0, "picture": 0}
             tiles.append(
                 {
@@ -70,12 +69,11 @@ def before_and_after(
                     "record": {"x0": uri, "x": uri, "points": [point]},
                 }
             )
-    _, frames, height, width, _ = pairs[0].shape
     return {
         "run": uuid4().hex,
         "seq": 0,
         "final": True,
-        "tile": {"w": width, "h": height, "frames": frames},
+        "tile": sampled["tile"],
         "columns": 2,
         "fps": FPS,
         "tiles": tiles,
@@ -200,12 +198,17 @@ def build(serving: Serving, demo: gr.Blocks) -> None:
     )
     over_time = [last_run, sigma, loop]
     # an event of its own, so that it takes what is chosen while the clips are made
-    started.success(finished, over_time, [player, *downloads], show_progress="hidden")
+    started.success(
+        serving.of_newest(form.tab, finished),
+        over_time,
+        [player, *downloads],
+        show_progress="hidden",
+    )
     opened = recorded.opens_link(demo, recordings, form, player, note)
     form.wire(demo, bar, started, opened, note, link)
     gr.on(
         [sigma.input, loop.input],
-        resmooth,
+        serving.of_newest(form.tab, resmooth),
         over_time,
         [player, note, *downloads],
         show_progress="hidden",

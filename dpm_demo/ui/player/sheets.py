@@ -1,0 +1,44 @@
+"""Pictures as the player takes them: sheets in an address, in a number that a browser can hold."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import numpy as np
+
+from dpm_demo.media.grid import sprite_sheet
+from dpm_demo.media.png import data_uri, png
+from dpm_demo.media.thin import chosen
+
+RECORD_BYTES = 32 * 2**20  # uncompressed, of all the pictures of a run's last value
+
+
+def sheet_uri(pictures: Sequence[np.ndarray] | np.ndarray, level: int = 1) -> str:
+    """A sheet of pictures or clips (`media.grid.sprite_sheet`) as a data URI.
+
+    Level 1 of zlib, as a preview lives for a tenth of a second.
+    """
+    return data_uri(png(sprite_sheet(pictures), level=level))
+
+
+def kept_of(count: int, picture_bytes: int, sheets: int) -> list[int]:
+    """Which of `count` pictures of a record are sent, if as many `sheets` fill `RECORD_BYTES`.
+
+    Numbers from 0, evenly, the last among them; two at least.
+    """
+    most = max(2, RECORD_BYTES // max(1, picture_bytes * sheets))
+    return [k - 1 for k in chosen(count, most)]
+
+
+def shown_at(kept: Sequence[int], picture: int) -> int:
+    """The place among those `kept` of what stands for a picture: itself or the last before it."""
+    return max(0, bisect_right(kept, picture) - 1)
+
+
+def at_size(picture: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """`(…, c)` with its axes before the last brought to `size` by taking the nearest of each."""
+    for axis, side in enumerate(size):
+        every = np.linspace(0, picture.shape[axis] - 1, side).round().astype(int)
+        picture = np.take(picture, every, axis)
+    return picture
