@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import textwrap
@@ -146,7 +147,9 @@ def make_files(
 ) -> dict[str, Path]:
     """CSV, PNG, GIF, MP4, `more` by its ending, and a ZIP of all of them with settings.json."""
     more = more or {}
-    stem = file_name("compare", outcome.comparison.model, outcome.comparison.seed)
+    asked = outcome.comparison
+    mark = hashlib.sha256(comparison_query(asked).encode()).hexdigest()[:6]  # other settings
+    stem = file_name("compare", asked.model, asked.seed, mark)
     files = {kind: folder / f"{stem}.{kind}" for kind in ("csv", "png", "gif", "mp4", *more, "zip")}
     for kind, content in more.items():
         write_bytes(files[kind], content)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
@@ -33,10 +33,11 @@ from dpm_demo.solver.settings import Solver
 from dpm_demo.ui.admission import Admission, Place, Refused
 from dpm_demo.ui.arrivals import Arrivals
 from dpm_demo.ui.folder import own_folder
-from dpm_demo.ui.kept import Kept
+from dpm_demo.ui.kept import Kept, Newest
 from dpm_demo.ui.metrics import Ledger
 from dpm_demo.ui.player.wall import Wall
 from dpm_demo.ui.sentences import refuse
+from dpm_demo.ui.sessions import CAPACITY
 from dpm_demo.ui.stop import STOP, Left, Stop
 
 log = logging.getLogger("dpm_demo")
@@ -91,6 +92,7 @@ class Serving:
         self.kept: Kept[Any] = Kept(self.limits.kept)
         self._running: set[Stop] = set()  # one of each run that has a job
         self._stops: dict[tuple[str, str | None], set[Stop]] = {}  # by tab and visitor
+        self._begun: Newest[tuple[str, str | None], int] = Newest(CAPACITY)  # runs, by the same
 
     @property
     def engine_event(self) -> dict[str, Any]:
@@ -126,6 +128,7 @@ class Serving:
             of = (tab, request.session_hash)
             if alone:
                 self._end(of)
+                self._begun[of] = self._begun.get(of, 0) + 1
             with self._placed(request) as place:
                 stop = Stop(place)
                 self._stops.setdefault(of, set()).add(stop)
@@ -142,6 +145,23 @@ class Serving:
                         del self._stops[of]
 
         event.__name__ = handler.__name__  # by which Gradio's messages call it
+        return event
+
+    def of_newest(
+        self, tab: str, handler: Callable[..., Awaitable[list[Any]]]
+    ) -> Callable[..., Awaitable[list[Any]]]:
+        """`handler` as an event about a run that has ended, such as the making of its files.
+
+        Its answer is nothing where the visitor has begun another run of the tab meanwhile.
+        """
+
+        async def event(request: gr.Request, *args: Any) -> list[Any]:
+            of = (tab, request.session_hash)
+            begun = self._begun.get(of)
+            answer = await handler(*args)
+            return answer if self._begun.get(of) == begun else [gr.skip()] * len(answer)
+
+        event.__name__ = handler.__name__
         return event
 
     @contextmanager

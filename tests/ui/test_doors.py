@@ -27,6 +27,7 @@ from dpm_demo.request.codec import (
     read_leniently,
     read_nested,
     settings,
+    solver_of_text,
     to_query,
     to_text,
 )
@@ -102,10 +103,21 @@ def test_what_decides_other_settings_takes_the_place_of_those_that_widgets_show(
     assert (made.order, made.prediction, made.corrector) == (2, "data", False)
 
 
+OFF = SolverRows.of(None)
+
+
 def test_a_row_of_a_comparison_that_is_calibrated_is_nothing_else() -> None:
-    assert SolverRows.read(["3", "singlestep", "noise", "calibrated", "", *[EMPTY] * 25]) == (
+    assert SolverRows.read(["3", "singlestep", "noise", "calibrated", "", *OFF * 5]) == (
         Solver(schedule="calibrated"),
     )
+
+
+def test_a_samplers_name_is_the_whole_row_whatever_its_menus_say() -> None:
+    row = [EMPTY, "multistep", "data", "logsnr", "dpmpp_2m karras"]
+    assert SolverRows.read([*row, *OFF * 5]) == (solver_of_text("dpmpp_2m karras"),)
+    with pytest.raises(ValueError, match="row 1: .*dpmpp_9m"):
+        SolverRows.read([*row[:4], "dpmpp_9m", *OFF * 5])
+    assert SolverRows.read([*row[:4], "eta=1", *OFF * 5]) == ()
 
 
 def api(request: GenerateRequest) -> GenerateRequest:

@@ -194,6 +194,38 @@ def test_a_newer_run_of_a_tab_ends_the_one_before_and_no_other(serving: Serving)
     assert asyncio.run(asked()) == [True, False, False, False]
 
 
+@pytest.mark.parametrize(
+    ("tab", "visitor", "dropped"),
+    [
+        ("video", "me", True),
+        ("generate", "me", False),
+        ("video", "you", False),
+    ],
+)
+def test_what_is_made_of_a_run_is_dropped_where_its_visitor_has_begun_a_newer_one_of_the_tab(
+    serving: Serving, tab: str, visitor: str, dropped: bool
+) -> None:
+    def request(name: str) -> Any:
+        return SimpleNamespace(session_hash=name, client=None)
+
+    async def handler() -> Any:
+        yield "goes on"
+
+    async def files(name: str) -> list[Any]:
+        steps = serving.stoppable(tab, handler, alone=True)(request(visitor))
+        await anext(steps)
+        await steps.aclose()
+        return [name, "made"]
+
+    async def answer() -> list[Any]:
+        before = serving.stoppable("video", handler, alone=True)(request("me"))
+        await anext(before)
+        await before.aclose()
+        return await serving.of_newest("video", files)(request("me"), "files")
+
+    assert asyncio.run(answer()) == ([gr.skip()] * 2 if dropped else ["files", "made"])
+
+
 def test_every_run_of_every_tab_tells_the_download_and_ends_with_stop(
     serving: Serving, hub: StandIn
 ) -> None:

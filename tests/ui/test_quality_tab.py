@@ -209,6 +209,18 @@ def test_a_point_leads_to_samples_of_its_solver_at_its_budget() -> None:
     assert request.solver == replace(solver_of_text(LONG), nfe=10)
 
 
+def test_a_point_leads_to_the_seed_the_tab_and_the_budget_that_it_was_measured_with() -> None:
+    def pairs(results: Results, solver: str) -> dict[str, str]:
+        return dict(parse_qsl(samples_query(results, solver, 10)[1:]))
+
+    own = sweep()
+    assert pairs(replace(own, notes={"seed": 1000}), LONG)["seed"] == "1000"
+    assert "nfe" not in pairs(own, "method=adaptive rtol=0.1")
+    clips = replace(own, lines=tuple(replace(line, difference=2.0) for line in own.lines))
+    assert pairs(clips, LONG)["tab"] == "video"
+    assert samples_query(replace(own, label="drawn"), LONG, 10) == ""
+
+
 def test_files_are_the_table_the_results_and_the_plot(serving: Serving) -> None:
     choice = choose(sweep(), "kid", None, 10)
     assert choice is not None

@@ -298,7 +298,7 @@ def build(
     )
     line.change(None, line, None, js=TOLD.replace("TAB", "compare"))
     labels.follow(serving, note, rows.menus)
-    make.click(files, done_run, list(downloads.values()))
+    make.click(serving.of_newest("compare", files), done_run, list(downloads.values()))
     opened = demo.load(open_link, None, form, show_progress="hidden")
     opened.then(
         None,

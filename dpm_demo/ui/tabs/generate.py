@@ -152,7 +152,12 @@ def build(
     links.written_by(picked.success, form.query, form.inputs, link)
     # an event of its own, so that the button takes the next click while files are made
     for over in (picked.success, started.success):
-        over(files, done_run, [save_png, save_gif], show_progress="hidden")
+        over(
+            serving.of_newest("generate", files),
+            done_run,
+            [save_png, save_gif],
+            show_progress="hidden",
+        )
     restored = restore.upload(form.restore, restore, [*form.inputs, note], show_progress="hidden")
     links.written_by(restored.success, form.query, form.inputs, link)
     opened = recorded.opens_link(demo, recordings, form, player, note)

@@ -239,7 +239,8 @@ def _wire_now(
     async def run(ready: tuple[Comparison, Model, str, Any]) -> AsyncGenerator[Any, None]:
         small, model, name, metric = ready
         same = [gr.skip()] * (3 + len(board.outputs))
-        yield "", *same
+        # nothing of an earlier run stands beside what this one says
+        yield "", "", None, gr.skip(), *board.nothing("")
         try:
             beside = await _landed(serving, name)
         except BROKEN:

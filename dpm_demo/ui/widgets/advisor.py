@@ -121,6 +121,7 @@ def build(serving: Serving, models: list[tuple[str, str]], first: Model | None) 
         request, race, model = ready
         same = [gr.skip()] * (len(outputs) - 1)
         said = ""
+        yield "", *[gr.update(visible=False)] * len(same)  # the answer of an earlier run goes
         async with aclosing(run_race(serving, race)) as news:
             async for said in news:
                 yield said, *same

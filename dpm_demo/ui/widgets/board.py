@@ -22,6 +22,7 @@ from dpm_demo.media.files import write_bytes, write_text
 from dpm_demo.media.names import file_name
 from dpm_demo.quality import results as report
 from dpm_demo.quality.results import ERRORS, METRICS, Line, Results, value_text
+from dpm_demo.quality.store import DRAWN
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.widgets import links
 from dpm_demo.ui.widgets.as_is import Menu
@@ -221,10 +222,22 @@ def _label_ends(figure: go.Figure, logarithmic: bool) -> None:
 
 
 def samples_query(results: Results, solver: str, nfe: int) -> str:
-    """The link to samples of one solver at one budget, as "Generate" makes them."""
-    words = [word.partition("=")[::2] for word in solver.split() if "=" in word]
-    own = {"model": results.model, "label": results.label, "guidance": results.guidance}
-    return "?" + urlencode({"tab": "generate", **own, "nfe": nfe, **dict(words), "run": 1})
+    """The link to samples of one solver at one budget, as their tab makes them; "" for none.
+
+    None is of labels that were drawn, one a seed.
+    """
+    if results.label == DRAWN:
+        return ""
+    words = dict(word.partition("=")[::2] for word in solver.split() if "=" in word)
+    clips = any(line.difference is not None for line in results.lines)
+    asked = {
+        "tab": "video" if clips else "generate",
+        **{"model": results.model, "label": results.label, "guidance": results.guidance},
+        # what an adaptive solver spent on average is no budget
+        **({} if words.get("method") == "adaptive" else {"nfe": nfe}),
+        **({"seed": results.notes["seed"]} if "seed" in results.notes else {}),
+    }
+    return "?" + urlencode({**asked, **words, "run": 1})
 
 
 def make_files(results: Results, choice: Choice, stem: str, serving: Serving) -> dict[str, Path]:

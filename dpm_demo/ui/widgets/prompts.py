@@ -67,8 +67,8 @@ class PromptControls:
         }
         if wanted is None:  # a size that another model was asked for may be none of this one
             values |= {name: {"value": 0} for name in ("height", "width", "frames")}
-        for name in ("prompt", "negative_prompt"):  # nor are words kept where none can be seen
-            values[name] = values[name] if kinds[name] else {"value": ""}
+        for name in NAMES:  # nor is anything kept where it cannot be seen
+            values[name] = values[name] if kinds[name] else {"value": "" if "prompt" in name else 0}
         values["prompt"] = {**values["prompt"], "info": _info(model)}
         return [gr.update(visible=kinds[name], **values[name]) for name in NAMES]
 

@@ -85,7 +85,9 @@ class SolverRows:
         solvers = []
         for k in range(ROWS_MAX):
             *menus, more = args[5 * k : 5 * k + 5]
-            if menus[0] == EMPTY:
+            more = str(more or "").strip()
+            named = more and "=" not in more.split()[0]  # a name is the whole row
+            if menus[0] == EMPTY and not named:
                 continue
             words = dict(zip(ROW_FIELDS, menus, strict=True))
             if words["method"] == "adaptive":
@@ -93,8 +95,6 @@ class SolverRows:
             if words.get("schedule") == "calibrated":  # it decides the others
                 words = {"schedule": "calibrated"}
             text = " ".join(f"{name}={value}" for name, value in words.items())
-            more = str(more or "").strip()
-            named = more and "=" not in more.split()[0]
             try:
                 solvers.append(solver_of_text(more if named else f"{text} {more}"))
             except ValueError as error:
