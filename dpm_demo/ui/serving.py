@@ -164,6 +164,12 @@ class Serving:
         event.__name__ = handler.__name__
         return event
 
+    def begun_by(self, session: str | None) -> int | None:
+        """How many runs a visitor has begun so far; None while one of them is under way."""
+        if any(of[1] == session for of in self._stops):
+            return None
+        return sum(runs for of, runs in self._begun.items() if of[1] == session)
+
     @contextmanager
     def _placed(self, request: gr.Request) -> Iterator[Place]:
         host = getattr(getattr(request, "client", None), "host", None)

@@ -25,6 +25,7 @@ from dpm_demo.models.model import CheckpointError
 from dpm_demo.ui.page import build, serve
 from dpm_demo.ui.serving import Serving
 from dpm_demo.ui.stop import STOP, Stop
+from dpm_demo.ui.widgets.controls import LabelControls
 from tests.ui.visitor import PATIENCE
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
@@ -224,6 +225,49 @@ def test_what_is_made_of_a_run_is_dropped_where_its_visitor_has_begun_a_newer_on
         return await serving.of_newest("video", files)(request("me"), "files")
 
     assert asyncio.run(answer()) == ([gr.skip()] * 2 if dropped else ["files", "made"])
+
+
+@pytest.mark.parametrize("begun", ["before", "meanwhile", "by another visitor", ""])
+def test_what_a_run_says_is_not_overwritten_by_the_way_of_a_model_chosen_meanwhile(
+    serving: Serving, hub: StandIn, begun: str
+) -> None:
+    with gr.Blocks() as demo:
+        LabelControls([("faces", NAME)], None, 1.0).follow(serving, gr.Markdown())
+    (way,) = [f.fn for f in demo.fns.values() if getattr(f.fn, "__name__", "") == "way"]
+
+    async def handler() -> Any:
+        yield "a run"
+
+    async def run(name: str) -> None:
+        steps = serving.stoppable("video", handler, alone=True)(request(name))
+        await anext(steps)
+        if begun == "before":
+            return running.append(steps)
+        await steps.aclose()
+
+    def request(name: str) -> Any:
+        return SimpleNamespace(session_hash=name, client=None)
+
+    async def said() -> list[Any]:
+        found = []
+        if begun == "before":
+            await run("me")
+        steps = way(NAME, request("me"))
+        while (step := await anext(steps, None)) is not None:
+            found.append(step)
+            if begun == "before" or len(found) == 2:
+                if begun not in ("before", ""):
+                    await run("me" if begun == "meanwhile" else "you")
+                hub.loads.set()
+                hub.send(1.0)
+        for one in running:
+            await one.aclose()
+        return [step for step in found if isinstance(step, str)]
+
+    running: list[Any] = []
+    first = "fetching CelebA-HQ faces: 0 %"
+    wanted = {"before": [], "meanwhile": [first]}.get(begun, [first, ""])
+    assert [step for step in asyncio.run(said()) if "loading" not in step] == wanted
 
 
 def test_every_run_of_every_tab_tells_the_download_and_ends_with_stop(

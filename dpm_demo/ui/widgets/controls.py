@@ -321,9 +321,12 @@ class LabelControls:
         async def way(name: str, request: gr.Request) -> AsyncIterator[Any]:
             yield gr.skip()  # without any, Gradio would empty the note
             of = note._id, request.session_hash
+            before = serving.begun_by(request.session_hash)
             async with aclosing(serving.arrivals.way(str(name), of)) as sentences:
                 async for sentence in sentences:
-                    yield sentence
+                    # what a run says there stays: of the way it tells itself, if it needs the model
+                    if before is not None and serving.begun_by(request.session_hash) == before:
+                        yield sentence
 
         async def relabel_late(name: str, strength: Any, request: gr.Request) -> list[Any]:
             if coming.get(request.session_hash) != name:
