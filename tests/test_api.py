@@ -1,6 +1,8 @@
 """What the README shows in Python and on the command line does what it says."""
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +13,9 @@ from PIL import Image
 
 import dpm_demo as dpm
 from dpm_demo.__main__ import main
+from dpm_demo.engine.events import Done
+from dpm_demo.engine.inline import run_to_end
+from dpm_demo.engine.job import Job
 from dpm_demo.media.png import png_text
 from dpm_demo.models.checkpoint import save_checkpoint
 from dpm_demo.models.unet import UNet
@@ -80,6 +85,28 @@ def test_the_sample_command_writes_a_picture_that_carries_its_settings(
         dpm.Solver(nfe=5, order=3, schedule="cosine"),
     )
     assert Image.open(film).n_frames > 1
+
+
+def test_samples_are_written_though_one_of_them_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(failing: int, job: Job, cost: int) -> Done:
+        done = run_to_end(job)
+        (track,) = done.tracks
+        lost = [
+            replace(row, sample=None, error="seed 0: not finite.") for row in track.rows[:failing]
+        ]
+        rows = (*lost, *track.rows[failing:])
+        return replace(done, tracks=(replace(track, rows=rows),))
+
+    words = ["sample", "--model", "mixture", "--nfe", "2", "--count", "4", "--out", str(tmp_path)]
+    for failing, code in ((1, 0), (4, 1)):
+        monkeypatch.setattr("dpm_demo.cli.sample.output.run", partial(run, failing))
+        assert main(words) == code
+        said = capsys.readouterr()
+        assert "seed 0: not finite." in said.out + said.err
+        assert ("The other 3 are written" in said.out) == (code == 0)
+    assert len(list(tmp_path.glob("*.png"))) == 1
 
 
 def test_the_compare_command_writes_grid_plot_and_table(

@@ -75,8 +75,12 @@ def sample(
     request = wanted.request
     where = folder_for(out)
     done = output.run(wanted.job(), request.count * request.solver.nfe)
-    if done.error:
+    whole = tuple(row for row in done.tracks[0].rows if row.sample is not None)
+    if done.error and (opened.frames > 1 or not whole):
         raise ValueError(done.error)
+    if done.error:
+        output.say(f"{done.error} The other {len(whole)} are written.")
+        done = replace(done, tracks=(replace(done.tracks[0], rows=whole),))
     if opened.frames > 1:
         files = list(clip_files(Clips(request, done.tracks[0].samples), where).values())
     else:

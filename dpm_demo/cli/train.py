@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,6 +54,14 @@ def train(
         bool | None,
         Option(help="Bound the logits of attention; if not said, as --start does, else bound."),
     ] = None,
+    guess: Annotated[
+        int | None,
+        Option(
+            min=0,
+            help="Width of what is guessed of a picture from its words alone (768 is good), 0 for "
+            "none; if not said, as --start does, else none.",
+        ),
+    ] = None,
     seed: Annotated[int, Option(min=0, max=SEED_MAX, help="Of weights, noise and order.")] = 0,
     save_minutes: float = 3.0,
     device: Device = "auto",
@@ -74,8 +83,9 @@ def train(
         raise ValueError("sharpen: it is away from the network of --weak, give that too.")
     if sharpen is not None and not math.isfinite(sharpen):
         raise ValueError(f"sharpen: {sharpen} is no number.")
+    begun_with = {} if start is None else read_config(start)["arguments"]
     if qk_norm is None:
-        qk_norm = start is None or read_config(start)["arguments"].get("qk_norm", False)
+        qk_norm = start is None or begun_with.get("qk_norm", False)
     recipe = Recipe(
         minutes=minutes,
         batch=batch,
@@ -86,12 +96,16 @@ def train(
         dim=dim,
         fold=patch_size,
         qk_norm=qk_norm,
+        guess=guess or 0,
         seed=seed,
         save_minutes=save_minutes,
     )
     pictures = output.pictures(data, size)
+    if guess is None and pictures.words is not None and pictures.data.ndim == 4:
+        recipe = replace(recipe, guess=begun_with.get("guess", 0))
     begun, origin = None, {}
     if start is not None:
+        _same_words("start", start, pictures)
         begun = weights_for(load_weights(start), read_config(start)["labels"], pictures.axes)
         origin["start"] = weights_digest(start)
     where = pick_device(device)
@@ -132,6 +146,15 @@ def train(
     return {"held_out_loss": held, "out": out, **figures(out)}
 
 
+def _same_words(name: str, folder: Path, pictures: Pictures) -> None:
+    """Raises ValueError for a network that means other words by its numbers than the pictures."""
+    from dpm_demo.models.checkpoint import read_config
+
+    known = read_config(folder)["vocabulary"]
+    if known is not None and pictures.words is not None and known.words != pictures.vocabulary:
+        raise ValueError(f"{name}: {folder} knows other words than these pictures have.")
+
+
 def _teacher(
     name: str, folder: Path, recipe: Recipe, pictures: Pictures, device: torch.device
 ) -> UNet:
@@ -139,6 +162,7 @@ def _teacher(
     from dpm_demo.models.checkpoint import load_network, read_config
 
     config = read_config(folder)
+    _same_words(name, folder, pictures)
     labels = {axis: list(names) for axis, names in pictures.axes.items()}
     if config["labels"] != labels or config["target"] != recipe.target:
         raise ValueError(f"{name}: {folder} has other labels or another target than this run.")

@@ -351,7 +351,8 @@ class Scheduler:
             answers = []
             for device in {value.device for _, value in asked}:
                 some = [(run, value) for run, value in asked if value.device == device]
-                values = torch.stack([value.double() for _, value in some]).tolist()
+                wide = torch.float32 if device.type == "mps" else torch.float64  # it has no other
+                values = torch.stack([value.to(wide) for _, value in some]).tolist()
                 answers += [(run, value) for (run, _), value in zip(some, values, strict=True)]
 
 

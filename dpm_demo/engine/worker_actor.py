@@ -110,7 +110,8 @@ class WorkerActor:
 
 def worker_library(device: str, **options: Any) -> ModelLibrary:
     """The models of a worker, on the device that it was given; `options` are the library's."""
-    where = pick_device(device)
+    # Ray shows each worker its own GPU alone, whose number is then 0
+    where = pick_device("cuda" if device.startswith("cuda:") else device)
     return ModelLibrary(where, memory_bytes=weights_room(where), **options)
 
 

@@ -7,6 +7,7 @@ scaled to 8, CMYK and palettes become RGB, and of an animation the first frame i
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ SUFFIXES = frozenset(
 _DAMAGED = (
     *(OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError),
     RuntimeError,  # of an AVIF
+    *(struct.error, OverflowError),  # of what a camera wrote beside it
 )
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # modes with more than 8 bits a sample
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -93,6 +94,12 @@ class Attention(nn.Module):
         return out
 
 
+def _pooled(table: nn.Embedding, numbers: Tensor) -> Tensor:
+    """The sum / sqrt(count) of the vectors of `(n, slots)` words; the last index means none."""
+    known = (numbers < table.num_embeddings - 1)[..., None].to(table.weight.dtype)
+    return (table(numbers) * known).sum(dim=1) / known.sum(dim=1).clamp(min=1).sqrt()
+
+
 class Words(nn.Module):
     """A vector a word of `(n, slots)` numbers; their sum / sqrt(count), through two layers.
 
@@ -107,10 +114,42 @@ class Words(nn.Module):
         self.mix = nn.Sequential(nn.Linear(dim, 2 * dim), nn.SiLU(), zero(nn.Linear(2 * dim, dim)))
 
     def forward(self, numbers: Tensor) -> Tensor:
-        known = (numbers < self.table.num_embeddings - 1)[..., None].to(self.table.weight.dtype)
-        count = known.sum(dim=1).clamp(min=1)
-        out: Tensor = self.mix((self.table(numbers) * known).sum(dim=1) / count.sqrt())
+        out: Tensor = self.mix(_pooled(self.table, numbers))
         return out
+
+
+class Guess(nn.Module):
+    """What a prompt alone tells of the picture: `(n, axes + slots) -> (n, channels, 16, 16)`.
+
+    A vector a choice, and a vector a word (their sum / sqrt(count), as in `Words`), through two
+    layers of `width`. A UNet hears a condition as scale and shift of whole channels, which say the
+    same of every place; that a word is *this* shape takes it hours to learn, and this minutes
+    (`dpm_demo.training.guess`, docs/checkpoints.md).
+    """
+
+    SIDE = 16
+
+    def __init__(self, axes: Sequence[int], words: int, width: int, channels: int) -> None:
+        super().__init__()
+        dim = 256
+        self.table = nn.Embedding(words + 1, dim)
+        self.labels = nn.ModuleList(nn.Embedding(count + 1, dim) for count in axes)
+        for table in (self.table, *self.labels):
+            nn.init.normal_(table.weight, std=0.3)
+        self.draw = nn.Sequential(
+            nn.Linear(dim, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, channels * self.SIDE**2),
+        )
+
+    def forward(self, choices: Tensor) -> Tensor:
+        axes = len(self.labels)
+        said = _pooled(self.table, choices[:, axes:])
+        for axis, table in enumerate(self.labels):
+            said = said + table(choices[:, axis])
+        return self.draw(said).unflatten(1, (-1, self.SIDE, self.SIDE))
 
 
 class Temporal(nn.Module):

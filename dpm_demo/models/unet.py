@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dpm_demo.models.layers import LAM_FEATURES, Block, Words, lam_features, norm_of, zero
+from dpm_demo.models.layers import LAM_FEATURES, Block, Guess, Words, lam_features, norm_of, zero
 
 
 class UNet(nn.Module):
@@ -24,7 +24,8 @@ class UNet(nn.Module):
 
     With `words` of them known, further columns of `labels` are numbers of words (`Words`).
     `dim_mults` are the widths of the levels in units of `dim`; `axes` the number of choices of
-    each label axis, whose last index (the count itself) means "any"; `qk_norm` is `Attention`'s.
+    each label axis, whose last index (the count itself) means "any"; `qk_norm` is `Attention`'s;
+    with a `guess` of this width it sees beside x what the words alone tell of it (`Guess`).
     The output is whatever it was trained to be (velocity for the embedded checkpoints); `Denoiser`
     turns it into x0.
 
@@ -43,6 +44,7 @@ class UNet(nn.Module):
         axes: Sequence[int] = (),
         words: int = 0,
         qk_norm: bool = False,
+        guess: int = 0,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
@@ -54,6 +56,7 @@ class UNet(nn.Module):
             "axes": list(axes),
             **({"words": words} if words else {}),
             **({"qk_norm": True} if qk_norm else {}),
+            **({"guess": guess} if guess else {}),
         }
         self.fold, self.axes = fold, tuple(axes)
         self.multiple = fold * 2 ** (len(dim_mults) - 1)
@@ -67,7 +70,9 @@ class UNet(nn.Module):
         self.time = nn.Sequential(nn.Linear(2 * LAM_FEATURES, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.labels = nn.ModuleList(nn.Embedding(count + 1, emb) for count in axes)
         self.words = Words(words, emb) if words else None
-        self.stem = nn.Conv2d(channels * fold**2, dims[0], 3, padding=1)
+        self.guess = Guess(axes, words, guess, channels) if guess else None
+        seen = channels * fold**2 + (channels if guess else 0)
+        self.stem = nn.Conv2d(seen, dims[0], 3, padding=1)
         self.down, self.pool = nn.ModuleList(), nn.ModuleList()
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
         width, skips = dims[0], [dims[0]]
@@ -94,26 +99,37 @@ class UNet(nn.Module):
 
     def embed(self, lam: Tensor, labels: Tensor | None) -> Tensor:
         emb = self.time(lam_features(lam).to(self.stem.weight.dtype))
-        for axis, (table, any_of) in enumerate(zip(self.labels, self.axes, strict=True)):
-            choice = labels[:, axis] if labels is not None else torch.full_like(lam, any_of).long()
-            emb = emb + table(choice)
+        labels = self._said(lam, labels)
+        for axis, table in enumerate(self.labels):
+            emb = emb + table(labels[:, axis])
         if self.words is not None:
-            none = torch.full_like(lam, self.config["words"]).long()[:, None]
-            emb = emb + self.words(none if labels is None else labels[:, len(self.axes) :])
+            emb = emb + self.words(labels[:, len(self.axes) :])
         return F.silu(emb)
 
-    def forward(self, x: Tensor, lam: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self._spatial(x, self.embed(lam, labels), frames=1)
+    def _said(self, lam: Tensor, labels: Tensor | None) -> Tensor:
+        """`labels`, or a row of "any" and of no word for each lam."""
+        if labels is not None:
+            return labels
+        none = [*self.axes, *([self.config["words"]] if self.words is not None else [])]
+        return torch.tensor(none, dtype=torch.long, device=lam.device).expand(lam.shape[0], -1)
 
-    def _spatial(self, x: Tensor, emb: Tensor, frames: int) -> Tensor:
+    def forward(self, x: Tensor, lam: Tensor, labels: Tensor | None = None) -> Tensor:
+        guess = None if self.guess is None else self.guess(self._said(lam, labels))
+        return self._spatial(x, self.embed(lam, labels), frames=1, guess=guess)
+
+    def _spatial(self, x: Tensor, emb: Tensor, frames: int, guess: Tensor | None = None) -> Tensor:
         if x.shape[-1] % self.multiple or x.shape[-2] % self.multiple:
             raise ValueError(
                 f"shape: height and width must be multiples of {self.multiple}, "
                 f"not {x.shape[-2]} x {x.shape[-1]}."
             )
         # channels-last is what convolution kernels want, on CPU and on CUDA
-        h = F.pixel_unshuffle(x, self.fold).contiguous(memory_format=torch.channels_last)
-        h = self.stem(h)
+        h = F.pixel_unshuffle(x, self.fold)
+        if guess is not None:
+            if guess.shape[-2:] != h.shape[-2:]:
+                guess = F.interpolate(guess, h.shape[-2:], mode="bilinear")
+            h = torch.cat([h, guess.to(h.dtype)], dim=1)
+        h = self.stem(h.contiguous(memory_format=torch.channels_last))
         skips = [h]
         for i, layer in enumerate(self.down):
             h = layer(h, emb, frames)
@@ -154,6 +170,8 @@ class UNet3D(UNet):
     temporal = True
 
     def __init__(self, *, motion: Sequence[float] = (), **arguments: Any) -> None:
+        if arguments.get("guess"):
+            raise ValueError("guess: a clip is not guessed from its words; leave it out.")
         super().__init__(**arguments)
         self.config["motion"] = list(motion)
         if motion:

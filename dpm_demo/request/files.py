@@ -15,7 +15,7 @@ from dpm_demo.media.clips import animated_webp, gif, mp4
 from dpm_demo.media.files import zip_files
 from dpm_demo.media.grid import sheet
 from dpm_demo.media.names import file_name
-from dpm_demo.media.pixels import uint8
+from dpm_demo.media.pixels import MAX_SIDE, uint8
 from dpm_demo.media.png import png
 from dpm_demo.media.smoothing import smooth
 from dpm_demo.media.thin import chosen, fitting
@@ -49,8 +49,12 @@ def sheet_png(done: Done, request: GenerateRequest) -> bytes:
 
 
 def denoising_gif(done: Done, path: Path) -> Path:
-    """All samples denoising together: a frame an evaluation, or `media.thin.FRAMES_MAX` of them."""
+    """All samples denoising together: a frame an evaluation, or `media.thin.FRAMES_MAX` of them.
+
+    Of more samples than a film can show it is the first.
+    """
     rows = done.tracks[0].rows
+    rows = rows[: (MAX_SIDE // max(rows[0].x0.shape[1:3])) ** 2]
     columns = math.ceil(math.sqrt(len(rows)))
     moments = chosen(max(len(row.points) for row in rows))
     first = sheet([row.picture_at(moments[-1]) for row in rows], columns)

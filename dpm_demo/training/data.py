@@ -165,11 +165,13 @@ class Pictures:
 class Draw:
     """Draws batches: a group evenly, one of its members, perhaps mirrored; floats in [-1, 1].
 
+    Without `mirrored` none is: what a word alone tells of a picture would be both ways at once.
+
     `drawn` are the numbers of all pictures that it has drawn so far.
     """
 
-    def __init__(self, pictures: Pictures, seed: int = 0) -> None:
-        self.pictures = pictures
+    def __init__(self, pictures: Pictures, seed: int = 0, mirrored: bool = True) -> None:
+        self.pictures, self.mirrored = pictures, mirrored
         self.drawn: set[int] = set()
         self.generator = torch.Generator().manual_seed(seed)
         order = torch.argsort(pictures.group, stable=True)
@@ -184,6 +186,7 @@ class Draw:
         self.drawn.update(rows.tolist())
         x = from_levels(self.pictures.data[rows])
         flip = (torch.rand(n, generator=self.generator) < 0.5) & self.pictures.mirror[rows]
+        flip &= self.mirrored
         x[flip] = x[flip].flip(-1)
         return x, self._choices[rows]
 
@@ -332,6 +335,8 @@ def prepare_videos(
             labels.append((names.index(category_of[key]),))
             groups.append(key)
             held.append(_held_out(key))
+    if not clips:
+        raise ValueError(f"frames: no animation has {frames} pictures; take fewer.")
     data = torch.from_numpy(np.stack(clips)).permute(0, 4, 1, 2, 3).contiguous()
     return _pictures(data, labels, {"category": tuple(names)}, groups, held)
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dpm_demo.media.files import folder_for
@@ -22,6 +23,7 @@ from dpm_demo.models.device import processor_precision
 from dpm_demo.models.unet import UNet, UNet3D, spectrum
 from dpm_demo.models.words import Vocabulary
 from dpm_demo.training.data import Draw, Pictures
+from dpm_demo.training.guess import fit_guess
 from dpm_demo.training.loss import Teacher, denoising_loss, draw_lam, drop_labels
 from dpm_demo.training.state import check_folder, kind_of, read_state, write_state
 from dpm_demo.training.words import words_as_labels
@@ -44,17 +46,20 @@ class Recipe:
     dim_mults: tuple[int, ...] = (1, 2, 4)
     fold: int = 2
     qk_norm: bool = True  # attention that stays soft (dpm_demo.models.layers.Attention)
+    guess: int = 0  # width of what is told by words alone (dpm_demo.models.layers.Guess)
     seed: int = 0
     save_minutes: float = 3.0
 
     def __post_init__(self) -> None:
-        for field in ("minutes", "batch", "lr", "dim", "fold", "save_minutes"):
+        for field in ("minutes", "batch", "lr", "warmup", "dim", "fold", "save_minutes"):
             value = getattr(self, field)
             if not value > 0 or not math.isfinite(value):
                 raise ValueError(f"{field}: {value!r} is not a positive number.")
-        for field in ("batch", "dim", "fold"):
-            if getattr(self, field) % 1:
+        for field in ("batch", "dim", "fold", "guess"):
+            if getattr(self, field) % 1 or getattr(self, field) < 0:
                 raise ValueError(f"{field}: {getattr(self, field)!r} is not a whole number.")
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay: {self.decay!r} is not a share above 0, up to 1.")
         if not 0 <= self.drop <= 1:
             raise ValueError(f"drop: {self.drop!r} is not a share from 0 to 1.")
         if not abs(self.t_logit) <= 10:  # beyond, float32 takes t for 0 or 1
@@ -98,6 +103,8 @@ def loss_of(
 
     0 where there are no rows.
     """
+    if not len(rows):  # torch folds no pictures into no channels
+        return 0.0
     device = next(network.parameters()).device
     total = 0.0
     for some in rows.split(32):
@@ -107,7 +114,7 @@ def loss_of(
         x0, at, noise, labels = (v.to(device) for v in (x0, at, noise, pictures.choices[some]))
         loss = denoising_loss(network, x0, at, noise, labels if told else None, target)
         total += loss.item() * n
-    return total / max(len(rows), 1)
+    return total / len(rows)
 
 
 def _learning_rate(recipe: Recipe, iteration: int, seconds: float) -> float:
@@ -119,10 +126,17 @@ def build_network(recipe: Recipe, pictures: Pictures) -> UNet:
     """A fresh network of the recipe for these pictures. Raises ValueError if there is none."""
     axes = tuple(len(names) for names in pictures.axes.values())
     kind: Callable[..., UNet] = UNet
+    if recipe.guess and (pictures.words is None or pictures.data.ndim == 5):
+        raise ValueError(
+            "guess: it is of pictures, from their words, and these are clips or have none; leave "
+            "it out."
+        )
     if pictures.data.ndim == 5:
         kind = partial(UNet3D, motion=spectrum(pictures.data))
     if pictures.words is not None:
         kind = partial(kind, words=len(pictures.vocabulary))
+    if recipe.guess:
+        kind = partial(kind, guess=recipe.guess)
     try:
         network = kind(
             dim=recipe.dim,
@@ -159,13 +173,19 @@ def weights_for(
     for axis, names in wanted.items():
         if list(labels.get(axis, ())) != list(names):
             raise ValueError(f"start: its network has no label {axis!r} with these choices.")
-    fitted = {key: value for key, value in weights.items() if not key.startswith("labels.")}
-    for place, axis in enumerate(wanted):
-        fitted[f"labels.{place}.weight"] = weights[f"labels.{known.index(axis)}.weight"]
-    for place, axis in enumerate(known):
-        if axis not in wanted:
-            any_of = weights[f"labels.{place}.weight"][-1]
-            fitted["time.2.bias"] = fitted["time.2.bias"] + any_of
+    tables = [t for t in ("labels", "guess.labels") if f"{t}.0.weight" in weights]
+    fitted = {k: v for k, v in weights.items() if not k.startswith(("labels.", "guess.labels."))}
+    for table in tables:
+        for place, axis in enumerate(wanted):
+            fitted[f"{table}.{place}.weight"] = weights[f"{table}.{known.index(axis)}.weight"]
+        for place, axis in enumerate(known):
+            if axis not in wanted:
+                any_of = weights[f"{table}.{place}.weight"][-1]
+                if table == "labels":
+                    fitted["time.2.bias"] = fitted["time.2.bias"] + any_of
+                else:
+                    into = fitted["guess.draw.0.weight"]
+                    fitted["guess.draw.0.bias"] = fitted["guess.draw.0.bias"] + into @ any_of
     return fitted
 
 
@@ -173,14 +193,23 @@ def begin(network: UNet, weights: Mapping[str, Tensor]) -> None:
     """Fills a fresh network with weights to begin with, a UNet's for a UNet3D too.
 
     The parts that hear words begin anew where the weights have none, and change nothing at first
-    (`words_as_labels` then has them say what labels say).
-    What a clip network sees beside the clip counts for nothing at first. Where another number of
-    pixels is folded, the first and the last layer, which alone see pixels, begin anew. Raises
-    ValueError for weights of another shape.
+    (`words_as_labels` then has them say what labels say). What a network sees beside the picture
+    or clip counts for nothing at first; the other way, words go as none said, and what was guessed
+    is lost. Where another number of pixels is folded, the first and the
+    last layer, which alone see pixels, begin anew. Raises ValueError for weights of another shape.
     """
-    fitted, fresh = dict(weights), [".temporal.", "words."]
-    stem, wanted = weights["stem.weight"], network.stem.weight
-    if stem.shape[1] == network.config["channels"] * network.fold**2 < wanted.shape[1]:
+    fitted, fresh = dict(weights), [".temporal.", "words.", "guess."]
+    pixels = network.config["channels"] * network.fold**2
+    if network.words is None and "words.table.weight" in fitted:
+        first, last = (fitted[f"words.mix.{k}.bias"] for k in (0, 2))
+        nothing = F.linear(F.silu(first), fitted["words.mix.2.weight"], last)
+        fitted["time.2.bias"] = fitted["time.2.bias"] + nothing
+        fitted = {k: v for k, v in fitted.items() if not k.startswith("words.")}
+    if network.guess is None and "guess.table.weight" in fitted:
+        fitted["stem.weight"] = fitted["stem.weight"][:, :pixels]
+        fitted = {k: v for k, v in fitted.items() if not k.startswith("guess.")}
+    stem, wanted = fitted["stem.weight"], network.stem.weight
+    if stem.shape[1] == pixels < wanted.shape[1]:
         fitted["stem.weight"] = torch.zeros_like(wanted)
         fitted["stem.weight"][:, : stem.shape[1]] = stem
     elif stem.shape[1] != wanted.shape[1]:
@@ -243,13 +272,17 @@ def train(
     state = read_state(out, kind, device)
     if state is not None and "qk_norm" not in state["recipe"]:  # begun before there was one
         recipe = replace(recipe, qk_norm=False)
-    draw = Draw(seen, recipe.seed)
+        del kind["recipe"]["qk_norm"]
+    draw = Draw(seen, recipe.seed, mirrored=not recipe.guess)
     network = build_network(recipe, seen).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start is not None:
         begin(network, start)
         if state is None and seen.words is not None and "words.table.weight" not in start:
             words_as_labels(network, seen, recipe.drop)
+    guesses = network.guess is not None and "guess.table.weight" not in (start or ())
+    if state is None and guesses:
+        fit_guess(network, seen, recipe.drop)
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True
@@ -298,6 +331,8 @@ def train(
             ended = clock()
             sheet_due = ended + 20 * (ended - started)
 
+    if state is None and guesses:  # which took minutes
+        save(sheet=False)
     axes = tuple(len(names) for names in seen.axes.values())
     began, began_at, last_save = clock(), iteration, clock()
     try:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 STATE = "state.pt"
 FREE = ("minutes", "save_minutes")  # what a run that goes on may change
-OLDER = {"t_logit": 0.0}  # how a run was trained whose state was written before one could choose
+OLDER = {
+    "t_logit": 0.0,
+    "guess": 0,
+}  # how a run was trained whose state was written before one could choose
 
 
 def kind_of(recipe: Recipe, pictures: Pictures, origin: Mapping[str, str]) -> dict[str, Any]:
@@ -59,7 +62,8 @@ def read_state(out: Path, kind: Mapping[str, Any], device: str) -> dict[str, Any
         if missing := missing - state.keys():
             raise KeyError(", ".join(sorted(missing)))
         differing = _differing(kind["recipe"], recipe)
-        differing += _differing(kind["origin"], state.get("origin", kind["origin"]))
+        began = state.get("origin", kind["origin"])
+        differing += _differing(dict.fromkeys(began, "") | kind["origin"], began)
     except (
         *(OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, ValueError),
         pickle.UnpicklingError,

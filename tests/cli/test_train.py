@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import dpm_demo as dpm
 from dpm_demo.cli.main import main
+from dpm_demo.training.data import Pictures
 
 
 @pytest.fixture
@@ -40,6 +42,35 @@ def test_a_folder_of_pictures_becomes_a_model_and_goes_on(
     assert trained(0.001) == more, "a finished run says what it was"
     model = dpm.load(out, device="cpu")
     assert dpm.generate(model, dpm.Solver(nfe=2), label="dog").shape == (1, 3, 16, 16)
+
+
+def test_a_network_of_other_words_is_no_start(tmp_path: Path, capsys) -> None:
+    def prepared(name: str, vocabulary: tuple[str, ...]) -> str:
+        n = 4
+        pixels = torch.randint(0, 256, (n, 3, 16, 16), dtype=torch.uint8)
+        no = torch.zeros(n, dtype=torch.bool)
+        none = torch.zeros(n, 0, dtype=torch.int16)
+        words = torch.arange(n)[:, None] % 2
+        Pictures(pixels, none, {}, torch.arange(n), no, no, words, vocabulary).save(
+            tmp_path / f"{name}.npz"
+        )
+        return str(tmp_path / f"{name}.npz")
+
+    run = ["train", "--minutes", "0.001", "--dim", "16", "--size", "16", "--guess", "8"]
+    first = str(tmp_path / "first")
+    assert main([*run, "--data", prepared("a", ("cat", "dog")), "--out", first]) == 0
+    again = [*run[:-2], "--start", first, "--out", str(tmp_path / "second"), "--data"]
+    assert main([*again, prepared("b", ("dog", "cat"))]) == 1
+    assert "start: " in (said := capsys.readouterr().err) and "knows other words" in said
+    assert main([*again, prepared("c", ("cat", "dog"))]) == 0
+    config = json.loads((tmp_path / "second" / "config.json").read_text())
+    assert config["arguments"]["guess"] == 8, "as the network that it begins as"
+    labels = tmp_path / "plain" / "x"
+    labels.mkdir(parents=True)
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(labels / "0.png")
+    Image.fromarray(np.full((16, 16, 3), 9, np.uint8)).save(labels / "1.png")
+    assert main([*run, "--data", str(labels), "--out", str(tmp_path / "third")]) == 1
+    assert "guess: " in capsys.readouterr().err
 
 
 def test_attention_is_bounded_unless_it_begins_as_a_network_whose_attention_is_not(

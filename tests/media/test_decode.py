@@ -123,6 +123,17 @@ def test_a_bomb_is_refused_before_it_is_decoded(side: int) -> None:
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_odd_words_of_a_camera_make_no_fault_of_the_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def odd(picture: Image.Image) -> Image.Image:
+        raise struct.error("required argument is not an integer")
+
+    monkeypatch.setattr("dpm_demo.media.decode.ImageOps.exif_transpose", odd)
+    with pytest.raises(ValueError, match=r"no picture that can be read \(required argument"):
+        decode(rotated())
+
+
 def test_an_avif_whose_pixels_are_damaged_is_no_picture() -> None:
     whole = saved(Image.fromarray(GREY), "AVIF")
     start = whole.index(b"mdat") + 4

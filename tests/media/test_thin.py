@@ -83,6 +83,17 @@ def test_the_film_of_a_long_run_is_thinned(tmp_path: Path) -> None:
     assert thin.FILM_BYTES >= 2**20
 
 
+def test_the_film_of_more_samples_than_it_can_show_is_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = Checked.of(read({"model": "mixture", "nfe": 2, "count": 9}), MODEL)
+    *_, done = run_inline(wanted.job())
+    monkeypatch.setattr("dpm_demo.request.files.MAX_SIDE", 2 * MODEL.shape[-1])
+    monkeypatch.setattr("dpm_demo.request.files.SHOWN", 1)
+    with Image.open(denoising_gif(done, tmp_path / "a.gif")) as film:
+        assert film.width == film.height == 2 * MODEL.shape[-1]
+
+
 def test_the_files_of_a_clip_of_the_hub_lie_in_the_folder_that_is_theirs(tmp_path: Path) -> None:
     request = read({"model": "hub:owner/name", "nfe": 2, "count": 1})
     files = clip_files(Clips(request, np.zeros((1, 3, 2, 8, 8), np.float32)), tmp_path)

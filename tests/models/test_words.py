@@ -10,7 +10,7 @@ import torch
 import dpm_demo as dpm
 from dpm_demo.models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dpm_demo.models.model import Model
-from dpm_demo.models.unet import UNet
+from dpm_demo.models.unet import UNet, UNet3D
 from dpm_demo.models.words import Vocabulary, words_of
 from dpm_demo.training.loop import begin
 
@@ -102,12 +102,13 @@ def test_unknown_and_too_many_words_are_named_in_one_sentence(
         assert len(str(caught.value)) < 200
 
 
-def test_the_order_of_words_does_not_matter_and_each_one_does() -> None:
+@pytest.mark.parametrize("guess", [0, 16])
+def test_the_order_of_words_does_not_matter_and_each_one_does(guess: int) -> None:
     x, lam = torch.randn(4, 3, 32, 32), torch.zeros(4)
     x[1:] = x[0]
     rows = [(0, 0, 4, 1, NONE), (0, 0, 1, NONE, 4), (0, 0, 4, 2, NONE), (0, 0, 4, NONE, NONE)]
     with torch.no_grad():
-        same, swapped, other, fewer = _network()(x, lam, torch.tensor(rows))
+        same, swapped, other, fewer = _network(guess=guess)(x, lam, torch.tensor(rows))
     assert torch.allclose(same, swapped, atol=1e-5)
     assert (same - other).abs().max() > 1e-3 and (same - fewer).abs().max() > 1e-3
 
@@ -153,11 +154,12 @@ def test_generate_takes_one_prompt_for_all_seeds_or_one_for_each(model: Model) -
         dpm.generate(model, solver, [5], prompt=7)
 
 
-def test_a_fresh_network_with_words_is_the_one_without_that_it_began_from() -> None:
+@pytest.mark.parametrize("guess", [0, 16])
+def test_a_fresh_network_with_words_is_the_one_without_that_it_began_from(guess: int) -> None:
     plain = UNet(**SMALL)
     for weight in plain.parameters():
         torch.nn.init.normal_(weight, std=0.1)
-    heard = UNet(**SMALL, words=NONE)
+    heard = UNet(**SMALL, words=NONE, guess=guess)
     begin(heard, plain.state_dict())
     x, lam, labels = torch.randn(2, 3, 32, 32), torch.zeros(2), torch.tensor([[0, 1], [2, 2]])
     words = torch.tensor([[1, 4, NONE], [NONE, NONE, NONE]])
@@ -166,6 +168,23 @@ def test_a_fresh_network_with_words_is_the_one_without_that_it_began_from() -> N
             heard(x, lam, torch.cat([labels, words], dim=1)), plain(x, lam, labels), atol=1e-6
         )
         assert torch.allclose(heard(x, lam), plain(x, lam), atol=1e-6)
+
+
+def test_what_words_tell_of_a_picture_is_seen_at_any_size_and_without_words_too() -> None:
+    network = _network(guess=16)
+    lam, said = torch.zeros(2), torch.tensor([[2, 2, 4, 1, NONE], [2, 2, NONE, NONE, NONE]])
+    for side in (16, 32, 48):
+        x = torch.randn(1, 3, side, side).expand(2, -1, -1, -1)
+        with torch.no_grad():
+            told, nothing = network(x, lam, said)
+            assert torch.allclose(network(x, lam)[0], nothing, atol=1e-5)
+            network.guess.draw[-1].weight.mul_(2)
+            assert (network(x, lam, said)[0] - told).abs().max() > 1e-4
+
+
+def test_a_clip_network_guesses_nothing() -> None:
+    with pytest.raises(ValueError, match="^guess: a clip is not guessed from its words"):
+        UNet3D(**SMALL, words=NONE, guess=16)
 
 
 def test_a_vocabulary_that_is_not_the_networks_is_refused(folder: Path) -> None:

@@ -59,8 +59,9 @@ def test_a_run_begun_before_attention_was_bounded_goes_on_without(tmp_path: Path
     state = torch.load(tmp_path / "a" / STATE, weights_only=True)
     del state["recipe"]["qk_norm"]
     torch.save(state, tmp_path / "a" / STATE)
-    run(tmp_path / "a", replace(RECIPE, minutes=0.02))
-    assert "qk_norm" not in read_config(tmp_path / "a")["arguments"]
+    for minutes in (0.02, 0.03):
+        run(tmp_path / "a", replace(RECIPE, minutes=minutes))
+        assert "qk_norm" not in read_config(tmp_path / "a")["arguments"]
 
 
 def test_a_run_begun_before_noise_could_be_chosen_goes_on_as_it_was_trained(tmp_path: Path) -> None:
@@ -107,6 +108,12 @@ def test_a_run_on_other_pictures_is_refused(data: Pictures, named: str, tmp_path
         run(tmp_path / "a", data=data)
 
 
+def test_a_run_goes_on_with_its_teacher_or_not_at_all(tmp_path: Path) -> None:
+    run(tmp_path / "a", origin={"start": "x", "weak": "w", "sharpen": "1.5"})
+    with pytest.raises(ValueError, match="weak was w, not none; sharpen was"):
+        run(tmp_path / "a", origin={"start": "x"})
+
+
 @pytest.mark.parametrize("origins", [({}, {"start": "x"}), ({"start": "x"}, {"start": "y"})])
 def test_a_run_that_began_elsewhere_is_refused(
     origins: tuple[dict[str, str], dict[str, str]], tmp_path: Path
@@ -126,6 +133,23 @@ def test_an_interrupt_before_the_first_save_loses_nothing(tmp_path: Path) -> Non
     seen: list[int] = []
     run(tmp_path / "a", on_progress=lambda p: seen.append(p.iteration))
     assert seen == [2]
+
+
+def test_what_was_guessed_is_kept_though_the_run_is_killed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = replace(pictures(), words=torch.arange(6)[:, None], vocabulary=tuple("abcdef"))
+    recipe = replace(RECIPE, guess=8)
+
+    def killed(*asked: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as at_once, pytest.raises(SystemExit):
+        at_once.setattr("dpm_demo.training.loop.denoising_loss", killed)
+        run(tmp_path / "a", recipe, words)
+    monkeypatch.setattr("dpm_demo.training.loop.fit_guess", killed)
+    run(tmp_path / "a", recipe, words)
+    assert read_config(tmp_path / "a")["trained"]["iterations"] == 2
 
 
 def test_a_finished_model_without_its_state_is_not_overwritten(tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
+from dpm_demo.media.pixels import from_levels
 from dpm_demo.models.checkpoint import load_checkpoint
 from dpm_demo.models.denoiser import to_x0
 from dpm_demo.models.unet import UNet, UNet3D
 from dpm_demo.models.words import Vocabulary
 from dpm_demo.training.data import Draw, Pictures, prepare_images
 from dpm_demo.training.folder import open_data, read_folder
+from dpm_demo.training.guess import fit_guess
 from dpm_demo.training.loop import (
     Progress,
     Recipe,
@@ -28,6 +30,7 @@ from dpm_demo.training.loop import (
     weights_for,
 )
 from dpm_demo.training.loss import LAM_TRAINED, autoguided, denoising_loss, draw_lam, drop_labels
+from dpm_demo.training.sheet import write_sheet
 from dpm_demo.training.words import told_axes, words_as_labels
 
 TINY = {"dim": 8, "dim_mults": (1, 2), "batch": 4, "warmup": 5, "save_minutes": 0.01}
@@ -162,6 +165,10 @@ def test_training_lowers_the_loss_and_an_interrupted_run_goes_on(
         ("batch", -1),
         ("t_logit", float("inf")),
         ("t_logit", 20.0),
+        ("warmup", 0),
+        ("decay", 0.0),
+        ("guess", 1.5),
+        ("guess", -1),
     ],
 )
 def test_a_recipe_that_means_nothing_is_refused(field: str, value: object) -> None:
@@ -317,6 +324,58 @@ def test_words_begin_as_what_the_labels_beside_them_say() -> None:
     assert apart[0].square().sum() < 1e-3 * between  # no words, no change
 
 
+def _six_of_two_kinds() -> Pictures:
+    """Pictures a to f, of which three are g and three h; each may be mirrored."""
+    data = torch.randint(0, 256, (6, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    own, nothing = torch.arange(6), torch.full((6,), 8)
+    return Pictures(
+        data.byte(), torch.zeros(6, 0, dtype=torch.int16), {}, own,
+        torch.ones(6, dtype=torch.bool), torch.zeros(6, dtype=torch.bool),
+        torch.stack([own, 6 + own // 3, nothing], 1), tuple("abcdefgh"),
+    )  # fmt: skip
+
+
+def test_a_guess_is_the_mean_of_the_pictures_of_what_is_said_none_of_them_mirrored() -> None:
+    torch.manual_seed(0)
+    pictures = _six_of_two_kinds()
+    recipe = Recipe(**TINY, drop=0.2, guess=64)
+    network = build_network(recipe, pictures)
+    before = network.stem.weight.clone()
+    assert network.guess is not None
+    fit_guess(network, pictures, recipe.drop)
+    assert torch.equal(network.stem.weight, before)
+    x0 = from_levels(pictures.data)
+    with torch.no_grad():
+        each = network.guess(pictures.choices)
+        kind = network.guess(torch.tensor([[6, 8, 8], [7, 8, 8], [8, 8, 8]]))
+    mean = x0.unflatten(0, (2, 3)).mean(1)
+    assert (each - x0).square().mean() < 0.01 * x0.square().mean()
+    assert (kind[:2] - mean).square().mean() < 0.02
+    assert (kind[2] - x0.mean(0)).square().mean() < 0.02
+
+
+@pytest.mark.parametrize("guess", [0, 16])
+def test_only_a_network_that_guesses_is_trained_on_pictures_as_they_are(
+    guess: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    class Seen(Draw):
+        def __call__(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+            asked.append(self.mirrored)
+            return super().__call__(n)
+
+    monkeypatch.setattr("dpm_demo.training.loop.Draw", Seen)
+    train(_six_of_two_kinds(), tmp_path / "run", Recipe(minutes=1e-4, **TINY, guess=guess))
+    assert set(asked) == {guess == 0}
+    assert load_checkpoint(tmp_path / "run").prompted
+
+
+def test_pictures_without_words_are_not_guessed(folder: Path) -> None:
+    with pytest.raises(ValueError, match="^guess: it is of pictures, from their words"):
+        build_network(Recipe(**TINY, guess=16), read_folder(folder, size=16))
+
+
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="emoji-datasource-google"):
         prepare_images(tmp_path)
@@ -339,6 +398,38 @@ def test_a_clip_network_started_from_a_picture_network_is_it_with_any_style() ->
         for k in range(5):
             one = image(x[:, :, k], lam, torch.tensor([[2, choice]] * 2))
             torch.testing.assert_close(clips[:, :, k], one, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_a_network_without_words_begins_as_one_with_words_to_which_none_are_said(
+    clips: bool,
+) -> None:
+    torch.manual_seed(0)
+    heard = UNet(dim=8, axes=(2, 3), words=4, guess=16)
+    for weight in heard.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    with torch.no_grad():
+        heard.stem.weight[:, 12:] = 0  # what was guessed is lost
+    plain: UNet = (UNet3D if clips else UNet)(dim=8, axes=(2, 3))
+    begin(plain, heard.state_dict())
+    x, lam = torch.randn(2, 3, 16, 16), torch.tensor([-1.0, 2.0])
+    wanted = heard(x, lam, torch.tensor([[1, 2, 4], [2, 0, 4]]))
+    labels = torch.tensor([[1, 2], [2, 0]])
+    found = plain(x[:, :, None], lam, labels)[:, :, 0] if clips else plain(x, lam, labels)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_guess_heard_of_an_axis_that_goes_is_any() -> None:
+    torch.manual_seed(0)
+    both = UNet(dim=8, axes=(2, 2), words=4, guess=16)
+    for weight in both.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    axes = {"style": ("noto", "fluent"), "kind": ("a", "b")}
+    one = UNet(dim=8, axes=(2,), words=4, guess=16)
+    begin(one, weights_for(both.state_dict(), axes, {"kind": axes["kind"]}))
+    x, lam = torch.randn(1, 3, 16, 16), torch.zeros(1)
+    wanted = both(x, lam, torch.tensor([[2, 1, 3, 4]]))
+    torch.testing.assert_close(one(x, lam, torch.tensor([[1, 3, 4]])), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_where_another_number_of_pixels_is_folded_first_and_last_layer_begin_anew() -> None:
@@ -395,6 +486,22 @@ def test_a_network_with_a_teacher_learns_what_it_says(folder: Path, tmp_path: Pa
         )
     assert max(seen["taught"]) < 1e-12
     assert min(seen["alone"]) > 0.01
+
+
+def test_a_sheet_of_many_choices_or_large_pictures_is_of_the_first_and_not_enlarged(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    network = train(read_folder(folder, size=16), out, Recipe(minutes=1e-4, **TINY))
+    sides = []
+    for most, rows in ((8192, 64), (200, 64), (200, 1)):
+        monkeypatch.setattr("dpm_demo.training.sheet.MAX_SIDE", most)
+        monkeypatch.setattr("dpm_demo.training.sheet.ROWS", rows)
+        write_sheet(network, out)
+        with Image.open(out / "sheet.png") as sheet:
+            sides.append(sheet.size)
+    wide, high = 8 * 17 - 1, 2 * 17 - 1
+    assert sides == [(2 * wide, 2 * high), (wide, high), (wide, 16)]
 
 
 def test_sample_sheets_take_little_of_the_time_and_the_last_weights_have_one(

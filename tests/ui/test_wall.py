@@ -102,7 +102,7 @@ def test_a_record_of_large_pictures_is_thinned_to_what_a_browser_can_hold(diff: 
             with Image.open(io.BytesIO(base64.b64decode(record[view].split(",")[1]))) as sheet:
                 heights.add(sheet.height)
                 raw += sheet.width * sheet.height * 3
-        assert len(places) == 41 and places == sorted(places) and places[0] == 0
+        assert len(places) == 41 and places == sorted(places) and places[:2] == [0, 1]
         assert heights == {256 * (places[-1] + 1)} and 10 < places[-1] < 40
     assert raw <= RECORD_BYTES
     first = wall.final(event)["tiles"][0]["record"]

@@ -327,8 +327,9 @@ function update() {
 
 told("dpm-idle", tab, () => setRunning(false));
 told("dpm-filled", tab, () => {
-  if (!state.asking) return;
+  const asking = state.asking && !state.running; // a person may have begun a run meanwhile
   state.asking = false;
+  if (!asking) return;
   state.changed = true;
   goButton.click();
 });

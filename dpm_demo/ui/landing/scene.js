@@ -153,7 +153,10 @@ export function takeLive(v, live, changed) {
     done: (row, column) => tiles[row * columns + column]?.nfe ?? 0,
     lacks: (row, column) => {
       const tile = tiles[row * columns + column];
-      return tile?.state === "absent" ? tile.caption : "";
+      if (!tile || tile.state === "absent") return tile?.caption ?? "";
+      if (tile.state === "failed") return "failed";
+      const known = (errors[row * columns + column] ?? null) !== null;
+      return value.final && tile.state === "done" && !known ? tile.caption.split("\n").pop() ?? "" : "";
     },
     truth: () => live.truth,
     noise: () => null,

@@ -9,7 +9,7 @@ import { icon, onKeys, setRange, setText, setAttribute, PLAY, PAUSE } from "./do
 import {
   CONVERGED, bar, buildTile, buildWall, closeButton, controls, divider, empty, film, flickerButton, layout, loopButton, nameA, nameB, over,
   pairSlider, pickButton, playButton, root, rowSelect, scaleText, scrub, stage, stageCanvas,
-  stageCanvasB, stageCaption, stageTitle, state, stripButton, tileAt, timeScrub, updateTile,
+  stageCanvasB, stageCaption, stageTitle, state, stripButton, strips, tileAt, timeScrub, updateTile,
   viewButtons, wall,
 } from "./layout.js";
 import {
@@ -46,6 +46,7 @@ function showStage() {
   const model = state.model;
   const two = state.pair.length === 2;
   stage.classList.toggle("dpm-two", two);
+  for (const node of [timeScrub, loopButton]) node.disabled = strips();
   pairSlider.hidden = !two;
   for (const node of [stageCanvasB, divider, nameA, nameB, flickerButton]) node.hidden = !two;
   if (!two) over.turn(false);
@@ -149,8 +150,7 @@ loopButton.addEventListener("click", () => setLooping(!state.looping));
 stripButton.addEventListener("click", () => {
   state.strip = !state.strip;
   setAttribute(stripButton, "aria-pressed", String(state.strip));
-  timeScrub.disabled = state.strip;
-  loopButton.disabled = state.strip;
+  for (const node of [timeScrub, loopButton]) node.disabled = strips();
   layout();
   schedule();
 });
@@ -239,12 +239,12 @@ function update() {
   if (!next.tiles.length) bar.hidden = true;
 
   takeLive(next);
-  if (ended || fresh) showStage();
   layout();
   next.tiles.forEach((data, index) => {
     takeRecord(data, state.tiles[index]);
     updateTile(state.tiles[index], data, index);
   });
+  if (ended || fresh || !stage.hidden) showStage(); // its caption is that of the tiles by now
   if (next.truth) {
     const points = [{ nfe: 0, lam: null, t: null, stage: 0, picture: 0 }];
     const data = { ...converged, record: { uris: { x0: next.truth }, points } };

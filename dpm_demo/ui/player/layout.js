@@ -222,6 +222,9 @@ function place(canvas, size) {
   canvas.classList.toggle("dpm-crisp", size.crisp);
 }
 
+/** Whether clips are shown as strips: two pictures beside each other loop. */
+export const strips = () => state.strip && state.pair.length !== 2;
+
 export function layout() {
   const model = state.model;
   const room = root.clientWidth - 2 * 16; // the panel's padding
@@ -266,7 +269,7 @@ export function layout() {
   wall.hidden = state.open !== null || two || !n;
   stage.hidden = !(state.open !== null || two);
   if (!stage.hidden) {
-    const film = state.strip && !two ? stripColumns(model.frames, model.width, room - 2, 88) : 0;
+    const film = strips() ? stripColumns(model.frames, model.width, room - 2, 88) : 0;
     const [w, h] = film ? stripSize(model, film) : [model.width, model.height];
     const tall = Math.max(240, window.innerHeight * 0.62);
     const big = fit(Math.min(room - 2, film ? room : (tall * w) / h, film ? room : 640), w, h);

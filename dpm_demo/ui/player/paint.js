@@ -6,7 +6,7 @@
 import { make, icon, setRange, setText, setAttribute, PLAY, PAUSE } from "./dom.js";
 import {
   CONVERGED, announcer, frameText, lam, mark, nfe, over, playButton, progress, progressShare, root, scrub,
-  stage, stageCanvas, stageCanvasB, state, status, stripSize, tileAt, ticks, time, timeScrub, wall,
+  stage, stageCanvas, stageCanvasB, state, status, stripSize, strips, tileAt, ticks, time, timeScrub, wall,
 } from "./layout.js";
 
 /** @typedef {import("./read.js").View} View */
@@ -190,7 +190,7 @@ function paintReadouts(model) {
   setText(mark, now.mark);
   setAttribute(scrub, "aria-valuetext",
     `${now.nfe} of ${now.total} evaluations${now.mark ? `, ${now.mark}` : ""}`);
-  setText(frameText, state.strip ? `all ${model.frames}` : `${state.frame + 1} / ${model.frames}`);
+  setText(frameText, strips() ? `all ${model.frames}` : `${state.frame + 1} / ${model.frames}`);
   if (timeScrub.value !== String(state.frame)) setRange(timeScrub, state.frame);
 }
 
@@ -254,7 +254,7 @@ function tick(now) {
       else moveTo(state.position + 1);
     }
   }
-  const loops = state.looping && model.frames > 1 && !state.strip && root.clientWidth > 0;
+  const loops = state.looping && model.frames > 1 && !strips() && root.clientWidth > 0;
   if (loops) state.frame = Math.floor((Math.max(0, now - state.loopStart) / 1000) * model.fps) % model.frames;
   const turns = over.tick(now);
   paint();
@@ -304,7 +304,8 @@ export function updateStatus(model) {
   setAttribute(progress, "aria-valuenow", String(Math.round(100 * share)));
   progress.classList.toggle("dpm-over", over);
   const failed = data.filter((t) => t.state === "failed").length;
-  const news = over && data.length ? `Finished${failed ? `, ${failed} failed` : ""}. ${now.text}` : now.text;
+  const ended = model.final && data.some((t) => t.state === "done");
+  const news = ended ? `Finished${failed ? `, ${failed} failed` : ""}. ${now.text}` : now.text;
   setText(announcer, news);
 }
 

@@ -6,10 +6,11 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
+from dpm_demo.engine.film import fitted
 from dpm_demo.media.grid import sprite_sheet
 from dpm_demo.media.png import data_uri, png
-from dpm_demo.media.thin import chosen
 
 RECORD_BYTES = 32 * 2**20  # uncompressed, of all the pictures of a run's last value
 
@@ -25,20 +26,18 @@ def sheet_uri(pictures: Sequence[np.ndarray] | np.ndarray, level: int = 1) -> st
 def kept_of(count: int, picture_bytes: int, sheets: int) -> list[int]:
     """Which of `count` pictures of a record are sent, if as many `sheets` fill `RECORD_BYTES`.
 
-    Numbers from 0, evenly, the last among them; two at least.
+    Numbers from 0, evenly, the first (noise) and the last (the sample) among them.
     """
-    most = max(2, RECORD_BYTES // max(1, picture_bytes * sheets))
-    return [k - 1 for k in chosen(count, most)]
+    most = min(count, max(2, RECORD_BYTES // max(1, picture_bytes * sheets)))
+    return [round(k * (count - 1) / max(1, most - 1)) for k in range(most)]
 
 
 def shown_at(kept: Sequence[int], picture: int) -> int:
     """The place among those `kept` of what stands for a picture: itself or the last before it."""
-    return max(0, bisect_right(kept, picture) - 1)
+    return max(0, bisect_right(kept, picture) - 1)  # below 0 before the first picture
 
 
 def at_size(picture: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """`(…, c)` with its axes before the last brought to `size` by taking the nearest of each."""
-    for axis, side in enumerate(size):
-        every = np.linspace(0, picture.shape[axis] - 1, side).round().astype(int)
-        picture = np.take(picture, every, axis)
-    return picture
+    """uint8 `(…, c)`, a picture or a clip, at the size of a recorded one, made as those are."""
+    every = torch.from_numpy(picture).movedim(-1, 0)[None]
+    return fitted(every, tuple(size))[0].round().byte().movedim(0, -1).numpy()

@@ -201,4 +201,5 @@ root.append(
   make("a", { class: "try", href: "?tab=compare&model=mixture&no_taper=true&budgets=24,48,96,192&row=order%3D3+weights%3Dexact&row=order%3D3+weights%3Dpublished" }, "Try this in Compare →"),
 );
 new ResizeObserver(() => paint()).observe(root);
+onInk(() => paint());
 whenSeen(refresh);

@@ -120,7 +120,7 @@ function paint() {
     draw.rect(0, 0, side, side);
     draw.clip();
     paintSquare(draw, walks);
-    if (all.length > 1) entitle(draw, walks[0], k);
+    if (all.length > 1 && walks.length) entitle(draw, walks[0], k);
     draw.restore();
   });
 }
@@ -325,4 +325,5 @@ root.append(
   make("div", { class: "stage" }, make("figure", {}, canvas, make("div", { class: "row" }, play, time.field), hint), controls),
 );
 new ResizeObserver(() => paint()).observe(root);
+onInk(() => paint());
 whenSeen(begin);

@@ -28,6 +28,11 @@ function numbers(base64) {
   return new Int16Array(bytes(base64).buffer);
 }
 
+/** Calls `paint` when the page turns dark or light. */
+function onInk(paint) {
+  new MutationObserver(paint).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+}
+
 function ink(strength) {
   const colour = getComputedStyle(root).color.match(/[\d.]+/g) || ["0", "0", "0"];
   return `rgba(${colour.slice(0, 3).join(",")},${strength})`;

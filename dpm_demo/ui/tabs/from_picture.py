@@ -90,6 +90,8 @@ def sample_of(value: Any, shape: tuple[int, ...]) -> np.ndarray:
     height, width = check_shape(shape)
     missing = ValueError("picture: there is no such finished sample of this model above.")
     try:
+        if value["tiles"][0]["state"] != "done":
+            raise missing
         uri = value["tiles"][0]["record"]["x0"]
         data = base64.b64decode(uri.partition("base64,")[2], validate=True)
         with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
