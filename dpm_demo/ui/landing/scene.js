@@ -156,7 +156,8 @@ export function takeLive(v, live, changed) {
       if (!tile || tile.state === "absent") return tile?.caption ?? "";
       if (tile.state === "failed") return "failed";
       const known = (errors[row * columns + column] ?? null) !== null;
-      return value.final && tile.state === "done" && !known ? tile.caption.split("\n").pop() ?? "" : "";
+      const why = tile.caption.split("\n")[1] ?? ""; // the first line is what it cost
+      return value.final && tile.state === "done" && !known ? why : "";
     },
     truth: () => live.truth,
     noise: () => null,
