@@ -130,7 +130,7 @@ def test_pixels_become_data_and_back_without_loss() -> None:
 
 def player_value(pictures: np.ndarray) -> dict[str, Any]:
     sheet = data_uri(png(pictures.reshape(-1, *pictures.shape[2:])))
-    return {"tiles": [{"record": {"x0": sheet}}]}
+    return {"tiles": [{"state": "done", "record": {"x0": sheet}}]}
 
 
 def test_the_sample_of_a_player_is_the_last_picture_of_its_tile() -> None:
@@ -149,12 +149,13 @@ def test_nothing_else_that_a_page_may_send_is_a_sample() -> None:
         {},
         {"tiles": []},
         {"tiles": [None]},
-        {"tiles": [{"record": None}]},
-        {"tiles": [{"record": {"x0": 5}}]},
-        {"tiles": [{"record": {"x0": "data:image/png;base64,%%%"}}]},
-        {"tiles": [{"record": {"x0": "data:image/png;base64,AAAA"}}]},
-        {"tiles": [{"record": {"x0": "base64," + bomb}}]},
-        {"tiles": [{"record": {"x0": data_uri(gif.getvalue(), "image/gif")}}]},
+        {"tiles": [{**player_value(PICTURE[None])["tiles"][0], "state": "stopped"}]},
+        {"tiles": [{"state": "done", "record": None}]},
+        {"tiles": [{"state": "done", "record": {"x0": 5}}]},
+        {"tiles": [{"state": "done", "record": {"x0": "data:image/png;base64,%%%"}}]},
+        {"tiles": [{"state": "done", "record": {"x0": "data:image/png;base64,AAAA"}}]},
+        {"tiles": [{"state": "done", "record": {"x0": "base64," + bomb}}]},
+        {"tiles": [{"state": "done", "record": {"x0": data_uri(gif.getvalue(), "image/gif")}}]},
         other_size,
     ):
         with pytest.raises(ValueError, match=r"^picture: there is no such finished sample"):
