@@ -269,8 +269,6 @@ def build(
         started.success(estimate, asking, line, show_progress="hidden")
         for over in (started.success, started.failure):  # `then` does not follow a refusal
             over(None, None, None, js=IDLE.replace("TAB", "compare"))
-        # the next click asks for the same again, and not for other noise
-        started.failure(None, None, None, js=CHANGED.replace("TAB", "compare"))
         # the address bar becomes the experiment; the text box shows the whole link to copy
         started.then(None, link, link, js=links.SHOW)
 
