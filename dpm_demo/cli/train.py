@@ -83,9 +83,9 @@ def train(
         raise ValueError("sharpen: it is away from the network of --weak, give that too.")
     if sharpen is not None and not math.isfinite(sharpen):
         raise ValueError(f"sharpen: {sharpen} is no number.")
-    begun_with = {} if start is None else read_config(start)["arguments"]
+    config = None if start is None else read_config(start)
     if qk_norm is None:
-        qk_norm = start is None or begun_with.get("qk_norm", False)
+        qk_norm = config is None or config["arguments"].get("qk_norm", False)
     recipe = Recipe(
         minutes=minutes,
         batch=batch,
@@ -101,12 +101,12 @@ def train(
         save_minutes=save_minutes,
     )
     pictures = output.pictures(data, size)
-    if guess is None and pictures.words is not None and pictures.data.ndim == 4:
-        recipe = replace(recipe, guess=begun_with.get("guess", 0))
     begun, origin = None, {}
-    if start is not None:
-        _same_words("start", start, pictures)
-        begun = weights_for(load_weights(start), read_config(start)["labels"], pictures.axes)
+    if start is not None and config is not None:
+        if guess is None and pictures.words is not None and pictures.data.ndim == 4:
+            recipe = replace(recipe, guess=config["arguments"].get("guess", 0))
+        _check_words("start", start, config, pictures)
+        begun = weights_for(load_weights(start), config["labels"], pictures.axes)
         origin["start"] = weights_digest(start)
     where = pick_device(device)
     teacher = None
@@ -146,11 +146,9 @@ def train(
     return {"held_out_loss": held, "out": out, **figures(out)}
 
 
-def _same_words(name: str, folder: Path, pictures: Pictures) -> None:
+def _check_words(name: str, folder: Path, config: dict[str, Any], pictures: Pictures) -> None:
     """Raises ValueError for a network that means other words by its numbers than the pictures."""
-    from dpm_demo.models.checkpoint import read_config
-
-    known = read_config(folder)["vocabulary"]
+    known = config["vocabulary"]
     if known is not None and pictures.words is not None and known.words != pictures.vocabulary:
         raise ValueError(f"{name}: {folder} knows other words than these pictures have.")
 
@@ -162,7 +160,7 @@ def _teacher(
     from dpm_demo.models.checkpoint import load_network, read_config
 
     config = read_config(folder)
-    _same_words(name, folder, pictures)
+    _check_words(name, folder, config, pictures)
     labels = {axis: list(names) for axis, names in pictures.axes.items()}
     if config["labels"] != labels or config["target"] != recipe.target:
         raise ValueError(f"{name}: {folder} has other labels or another target than this run.")

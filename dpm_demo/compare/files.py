@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import textwrap
@@ -27,7 +26,7 @@ from dpm_demo.compare.layout import Cell, Layout
 from dpm_demo.media.clips import gif, mp4
 from dpm_demo.media.files import write_bytes, write_text, zip_files
 from dpm_demo.media.grid import labelled_grid
-from dpm_demo.media.names import file_name
+from dpm_demo.media.names import file_name, mark_of
 from dpm_demo.media.png import png
 from dpm_demo.media.thin import chosen, fitting
 from dpm_demo.request.codec import comparison_query, solver_text
@@ -148,8 +147,7 @@ def make_files(
     """CSV, PNG, GIF, MP4, `more` by its ending, and a ZIP of all of them with settings.json."""
     more = more or {}
     asked = outcome.comparison
-    mark = hashlib.sha256(comparison_query(asked).encode()).hexdigest()[:6]  # other settings
-    stem = file_name("compare", asked.model, asked.seed, mark)
+    stem = file_name("compare", asked.model, asked.seed, mark_of(comparison_query(asked)))
     files = {kind: folder / f"{stem}.{kind}" for kind in ("csv", "png", "gif", "mp4", *more, "zip")}
     for kind, content in more.items():
         write_bytes(files[kind], content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from dpm_demo.engine.events import Point
 from dpm_demo.engine.job import Job
 from dpm_demo.media.pixels import to_uint8
+from dpm_demo.media.thin import at_or_before, spread
 from dpm_demo.solver.schedule import alpha, sigma
 
 MAX_PICTURES = 64
@@ -97,14 +97,11 @@ class Film:
         frames = {k: v for k, v in self.kept.items() if k <= last}
         if last == self.shot - 1:
             frames[last] = self.latest
-        numbers = sorted(frames)
-        if len(numbers) > MAX_PICTURES:
-            even = np.linspace(0, len(numbers) - 1, MAX_PICTURES).round().astype(int)
-            numbers = [numbers[k] for k in even]
+        every = sorted(frames)
+        numbers = [every[k] for k in spread(len(every), MAX_PICTURES)]
         x0 = torch.stack([frames[k][0][row] for k in numbers]).cpu().numpy()
         x = torch.stack([frames[k][1][row] for k in numbers]).cpu().numpy()
         shown = tuple(
-            Point(p.nfe, p.lam, p.stage, max(0, bisect_right(numbers, p.picture) - 1))
-            for p in points
+            Point(p.nfe, p.lam, p.stage, at_or_before(numbers, p.picture)) for p in points
         )
         return shown, x0, x

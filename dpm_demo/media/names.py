@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
 LONGEST = 120  # characters; systems take 255 bytes, and an ending and a folder come on top
 # Names that Windows keeps for devices, whatever the ending.
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{k}" for d in ("com", "lpt") for k in range(1, 10))}
+
+
+def mark_of(settings: str) -> str:
+    """Six letters that tell the files of some settings from those of others."""
+    return hashlib.sha256(settings.encode()).hexdigest()[:6]
 
 
 def file_name(*parts: object) -> str:

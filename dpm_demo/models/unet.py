@@ -114,7 +114,8 @@ class UNet(nn.Module):
         return torch.tensor(none, dtype=torch.long, device=lam.device).expand(lam.shape[0], -1)
 
     def forward(self, x: Tensor, lam: Tensor, labels: Tensor | None = None) -> Tensor:
-        guess = None if self.guess is None else self.guess(self._said(lam, labels))
+        labels = self._said(lam, labels)
+        guess = None if self.guess is None else self.guess(labels)
         return self._spatial(x, self.embed(lam, labels), frames=1, guess=guess)
 
     def _spatial(self, x: Tensor, emb: Tensor, frames: int, guess: Tensor | None = None) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from dpm_demo.engine.events import Done
 from dpm_demo.media.clips import animated_webp, gif, mp4
 from dpm_demo.media.files import zip_files
 from dpm_demo.media.grid import sheet
-from dpm_demo.media.names import file_name
+from dpm_demo.media.names import file_name, mark_of
 from dpm_demo.media.pixels import MAX_SIDE, uint8
 from dpm_demo.media.png import png
 from dpm_demo.media.smoothing import smooth
@@ -31,7 +30,7 @@ KINDS_OF_FILE = ("mp4", "gif", "webp", "zip")
 def stem_of(request: GenerateRequest) -> str:
     """What the files of a run are called before their ending: other settings, another name."""
     said = request.prompt or request.label.replace("any", "")
-    mark = hashlib.sha256(to_text(request).encode()).hexdigest()[:6]
+    mark = mark_of(to_text(request))
     return file_name(request.model, said[:40], request.seed, f"nfe{request.solver.nfe}", mark)
 
 

@@ -195,8 +195,8 @@ def begin(network: UNet, weights: Mapping[str, Tensor]) -> None:
     The parts that hear words begin anew where the weights have none, and change nothing at first
     (`words_as_labels` then has them say what labels say). What a network sees beside the picture
     or clip counts for nothing at first; the other way, words go as none said, and what was guessed
-    is lost. Where another number of pixels is folded, the first and the
-    last layer, which alone see pixels, begin anew. Raises ValueError for weights of another shape.
+    is lost. Where another number of pixels is folded, the first and the last layer, which alone see
+    pixels, begin anew. Raises ValueError for weights of another shape.
     """
     fitted, fresh = dict(weights), [".temporal.", "words.", "guess."]
     pixels = network.config["channels"] * network.fold**2
@@ -280,8 +280,8 @@ def train(
         begin(network, start)
         if state is None and seen.words is not None and "words.table.weight" not in start:
             words_as_labels(network, seen, recipe.drop)
-    guesses = network.guess is not None and "guess.table.weight" not in (start or ())
-    if state is None and guesses:
+    guess_begins = network.guess is not None and "guess.table.weight" not in (start or ())
+    if fitted := state is None and guess_begins:
         fit_guess(network, seen, recipe.drop)
     average = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(
@@ -331,7 +331,7 @@ def train(
             ended = clock()
             sheet_due = ended + 20 * (ended - started)
 
-    if state is None and guesses:  # which took minutes
+    if fitted:  # which took minutes
         save(sheet=False)
     axes = tuple(len(names) for names in seen.axes.values())
     began, began_at, last_save = clock(), iteration, clock()

@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
 STATE = "state.pt"
 FREE = ("minutes", "save_minutes")  # what a run that goes on may change
-OLDER = {
-    "t_logit": 0.0,
-    "guess": 0,
-}  # how a run was trained whose state was written before one could choose
+# how a run was trained whose state was written before one could choose
+OLDER = {"t_logit": 0.0, "guess": 0}
 
 
 def kind_of(recipe: Recipe, pictures: Pictures, origin: Mapping[str, str]) -> dict[str, Any]:

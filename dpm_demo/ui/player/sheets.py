@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from dpm_demo.engine.film import fitted
 from dpm_demo.media.grid import sprite_sheet
 from dpm_demo.media.png import data_uri, png
+from dpm_demo.media.thin import spread
 
 RECORD_BYTES = 32 * 2**20  # uncompressed, of all the pictures of a run's last value
 
@@ -28,13 +28,7 @@ def kept_of(count: int, picture_bytes: int, sheets: int) -> list[int]:
 
     Numbers from 0, evenly, the first (noise) and the last (the sample) among them.
     """
-    most = min(count, max(2, RECORD_BYTES // max(1, picture_bytes * sheets)))
-    return [round(k * (count - 1) / max(1, most - 1)) for k in range(most)]
-
-
-def shown_at(kept: Sequence[int], picture: int) -> int:
-    """The place among those `kept` of what stands for a picture: itself or the last before it."""
-    return max(0, bisect_right(kept, picture) - 1)  # below 0 before the first picture
+    return spread(count, max(2, RECORD_BYTES // max(1, picture_bytes * sheets)))
 
 
 def at_size(picture: np.ndarray, size: Sequence[int]) -> np.ndarray:

@@ -12,8 +12,9 @@ import numpy as np
 
 from dpm_demo.engine.events import Cancelled, Done, Failed, Preview, SampleRecord, Tile
 from dpm_demo.engine.job import Job
+from dpm_demo.media.thin import at_or_before
 from dpm_demo.solver import cosine_time
-from dpm_demo.ui.player.sheets import at_size, kept_of, sheet_uri, shown_at
+from dpm_demo.ui.player.sheets import at_size, kept_of, sheet_uri
 
 END_STATES = {Done: "done", Failed: "failed", Cancelled: "stopped"}
 
@@ -147,7 +148,12 @@ class Wall:
             apart *= self.diff_scale
             diff = {"diff": sheet_uri(np.minimum(apart, 255).astype(np.uint8))}
         points = [
-            {"nfe": p.nfe, "stage": p.stage, "picture": shown_at(kept, p.picture), **_clock(p.lam)}
+            {
+                "nfe": p.nfe,
+                "stage": p.stage,
+                "picture": at_or_before(kept, p.picture),
+                **_clock(p.lam),
+            }
             for p in row.points
         ]
         return {**diff, "x0": sheet_uri(x0), "x": sheet_uri(x), "points": points}
